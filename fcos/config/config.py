@@ -1,0 +1,114 @@
+"""The config node: detectron2's, with one clear sentence for each mistake in a file or option."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from detectron2.config import CfgNode as _CfgNode
+from detectron2.utils.file_io import PathManager
+from fcos.utils.errors import UserError
+
+
+class CfgNode(_CfgNode):
+    """detectron2's config node; a config here is data and never runs code.
+
+    Two things differ: YAML that would construct Python objects is always refused, and an unknown
+    key is answered with the nearest known one.
+    """
+
+    def merge_from_file(self, cfg_filename: str, allow_unsafe: bool = False) -> None:
+        """Merge a YAML file and the files that its ``_BASE_`` names into this config.
+
+        Args:
+            cfg_filename: path of the file.
+            allow_unsafe: only ``False`` is accepted; the argument exists because detectron2 has it.
+
+        Raises:
+            UserError: the file is missing, is no YAML mapping, would construct Python objects, or
+                has a key or a type of value that this config does not know.
+        """
+        if allow_unsafe:
+            raise UserError("allow_unsafe=True: a config file must not construct Python objects.")
+        if not PathManager.isfile(cfg_filename):
+            raise UserError(f"The config file {cfg_filename} does not exist.")
+        try:
+            super().merge_from_file(cfg_filename, allow_unsafe=False)
+        except UserError as error:
+            raise UserError(f"{cfg_filename}: {error}") from None
+        except yaml.constructor.ConstructorError as error:
+            raise UserError(
+                f"{cfg_filename}: refused, because it would construct a Python object "
+                f"({error.problem}); a config holds plain values only."
+            ) from None
+        except yaml.YAMLError as error:
+            raise UserError(f"{cfg_filename} is not valid YAML: {_one_line(error)}") from None
+        except (AssertionError, AttributeError, FileNotFoundError, NotImplementedError) as error:
+            raise UserError(f"{cfg_filename} is not a usable config: {_one_line(error)}") from None
+
+    def merge_from_other_cfg(self, cfg_other: _CfgNode) -> None:
+        """Merge another config node into this one.
+
+        Raises:
+            UserError: ``cfg_other`` has a key or a type of value that this config does not know.
+        """
+        for key in _leaves(cfg_other):
+            self._check_known(key)
+        self._merge(super().merge_from_other_cfg, cfg_other)
+
+    def merge_from_list(self, cfg_list: list[str]) -> None:
+        """Merge ``[KEY, VALUE, KEY, VALUE, ...]`` as given on a command line.
+
+        Raises:
+            UserError: a key has no value, is unknown, or its value is of another type.
+        """
+        if len(cfg_list) % 2:
+            raise UserError(
+                "Options are pairs of KEY and VALUE, but the last one, "
+                f"{cfg_list[-1]!r}, stands alone: {' '.join(map(str, cfg_list))}"
+            )
+        for key in cfg_list[0::2]:
+            self._check_known(key)
+        self._merge(super().merge_from_list, cfg_list)
+
+    def _merge(self, merge: Any, argument: Any) -> None:
+        try:
+            merge(argument)
+        except UserError:
+            raise
+        except (ValueError, AssertionError, AttributeError, KeyError) as error:
+            raise UserError(_one_line(error)) from None
+
+    def _check_known(self, key: str) -> None:
+        node: Any = self
+        for part in key.split("."):
+            if isinstance(node, _CfgNode) and node.is_new_allowed():
+                return
+            if not isinstance(node, _CfgNode) or part not in node:
+                raise UserError(f"Unknown config key {key}.{_hint(key, list(_leaves(self)))}")
+            node = node[part]
+
+
+def _leaves(node: _CfgNode, prefix: str = "") -> Iterator[str]:
+    for key, value in node.items():
+        if isinstance(value, _CfgNode) and (value or value.is_new_allowed()):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _hint(key: str, known: list[str]) -> str:
+    """The known key that the user probably meant: the same last part first, then the likest."""
+    upper = key.upper()
+    same_name = [k for k in known if k.rsplit(".", 1)[-1] == upper.rsplit(".", 1)[-1]]
+    near = difflib.get_close_matches(
+        upper, same_name or known, n=1, cutoff=0.0 if same_name else 0.6
+    )
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,6 @@
+from fcos.modeling.fcos.fcos import FCOS
+from fcos.modeling.fcos.fcos_head import FCOSHead
+from fcos.modeling.fcos.fcos_losses import FCOSLosses
+from fcos.modeling.fcos.fcos_targets import FCOSTargets
+
+__all__ = ["FCOS", "FCOSHead", "FCOSLosses", "FCOSTargets"]

@@ -1,0 +1,227 @@
+"""FCOS as a proposal generator: joins the four steps and holds no arithmetic of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from detectron2.config import configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import PROPOSAL_GENERATOR_REGISTRY
+from detectron2.structures import Boxes, ImageList, Instances
+from fcos.modeling.fcos.fcos_head import FCOSHead
+from fcos.modeling.fcos.fcos_inference import Detections, detect
+from fcos.modeling.fcos.fcos_losses import FCOSLosses
+from fcos.modeling.fcos.fcos_targets import FCOSTargets
+
+
+@PROPOSAL_GENERATOR_REGISTRY.register()
+class FCOS(nn.Module):
+    """Fully convolutional one-stage detection (arXiv:1904.01355) on the features of a backbone.
+
+    Args:
+        head: gives three lists over levels: class logits, distances and centerness logits.
+        targets: says what each location has to predict.
+        losses: compares the two.
+        in_features: names of the features to run on, finest first.
+        strides: pixels of the network input between two locations of each feature.
+        normalize_reg_targets: the distances of ``head`` are in strides, not in pixels.
+        inference: keyword arguments of
+            :func:`fcos.modeling.fcos.fcos_inference.detect`, for instance ``score_thresh``.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        head: nn.Module,
+        targets: FCOSTargets,
+        losses: FCOSLosses,
+        in_features: Sequence[str],
+        strides: Sequence[int],
+        normalize_reg_targets: bool = False,
+        inference: dict | None = None,
+    ) -> None:
+        super().__init__()
+        self.fcos_head = head
+        self.targets = targets
+        self.losses = losses
+        self.in_features = tuple(in_features)
+        self.strides = tuple(strides)
+        self.normalize_reg_targets = normalize_reg_targets
+        self.inference = dict(inference or {})
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
+        node = cfg.MODEL.FCOS
+        shapes = _shapes_of(input_shape, node.IN_FEATURES, node.FPN_STRIDES)
+        _check_thresholds(node)
+        return {
+            "head": FCOSHead(cfg, shapes),
+            "targets": FCOSTargets(
+                strides=node.FPN_STRIDES,
+                sizes_of_interest=node.SIZES_OF_INTEREST,
+                num_classes=node.NUM_CLASSES,
+                center_radius=node.POS_RADIUS if node.CENTER_SAMPLE else None,
+                inclusive_pixels=node.INCLUSIVE_PIXELS,
+            ),
+            "losses": FCOSLosses(
+                focal_alpha=node.LOSS_ALPHA,
+                focal_gamma=node.LOSS_GAMMA,
+                loc_loss_type=node.LOC_LOSS_TYPE,
+            ),
+            "in_features": node.IN_FEATURES,
+            "strides": node.FPN_STRIDES,
+            "normalize_reg_targets": node.NORMALIZE_REG_TARGETS,
+            "inference": {
+                "score_thresh": node.SCORE_THRESH_TEST,
+                "nms_thresh": node.NMS_THRESH_TEST,
+                "pre_nms_topk": node.NMS_PRE_TOPK,
+                "post_nms_topk": node.NMS_POST_TOPK,
+                "thresh_with_ctr": node.THRESH_WITH_CTR,
+                "inclusive_pixels": node.INCLUSIVE_PIXELS,
+            },
+        }
+
+    def forward(
+        self,
+        images: ImageList,
+        features: dict[str, Tensor],
+        gt_instances: Sequence[Instances] | None = None,
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        """Losses in training, detections otherwise.
+
+        Args:
+            images: the batch; only its sizes are used.
+            features: name -> (N, channels, H, W), with all of ``in_features``.
+            gt_instances: per image, ``gt_boxes`` in pixels of the network input and
+                ``gt_classes``; needed in training.
+
+        Returns:
+            Detections per image (see :meth:`predict_proposals`; none in training) and the dict of
+            losses (empty outside of training).
+
+        Raises:
+            ValueError: in training without ``gt_instances``.
+        """
+        outputs = self.fcos_head([features[name] for name in self.in_features])
+        feature_sizes = [tuple(scores.shape[-2:]) for scores in outputs[0]]
+        cls_logits, ltrb, ctr_logits = (_flatten(levels) for levels in outputs)
+        ctr_logits = ctr_logits.squeeze(-1)
+        if not self.training:
+            return self.predict_proposals(
+                cls_logits, ltrb, ctr_logits, feature_sizes, images.image_sizes
+            ), {}
+        if gt_instances is None:
+            raise ValueError("gt_instances: training needs the ground truth of each image")
+        labels, ltrb_targets = self.targets.fcos_target(feature_sizes, gt_instances)
+        if self.normalize_reg_targets:
+            ltrb_targets = ltrb_targets / self._stride_of_location(feature_sizes, ltrb)
+        return [], self.losses(cls_logits, ltrb, ctr_logits, labels, ltrb_targets)
+
+    @torch.no_grad()
+    def predict_proposals(
+        self,
+        cls_logits: Tensor,
+        ltrb: Tensor,
+        ctr_logits: Tensor,
+        feature_sizes: Sequence[tuple[int, int]],
+        image_sizes: Sequence[tuple[int, int]],
+    ) -> list[Instances]:
+        """Detections of a batch.
+
+        Args:
+            cls_logits: (N, L, C) float, before the sigmoid.
+            ltrb: (N, L, 4) float, distances as the head gives them.
+            ctr_logits: (N, L) float, before the sigmoid.
+            feature_sizes: rows and columns of each level.
+            image_sizes: height and width of each image, without padding, in pixels.
+
+        Returns:
+            Per image, ``pred_boxes`` (pixels of the network input, not clipped), ``scores``,
+            ``pred_classes`` and ``locations`` (M, 2), highest score first.
+        """
+        points = torch.cat(self.targets.get_points(feature_sizes, device=cls_logits.device))
+        if self.normalize_reg_targets:
+            ltrb = ltrb * self._stride_of_location(feature_sizes, ltrb)
+        locations_per_level = [rows * columns for rows, columns in feature_sizes]
+        return [
+            self.predict_proposals_single_image(points, *outputs, locations_per_level, size)
+            for *outputs, size in zip(cls_logits, ltrb, ctr_logits, image_sizes, strict=True)
+        ]
+
+    def predict_proposals_single_image(
+        self,
+        points: Tensor,
+        cls_logits: Tensor,
+        ltrb_px: Tensor,
+        ctr_logits: Tensor,
+        locations_per_level: Sequence[int],
+        image_size: tuple[int, int],
+    ) -> Instances:
+        """Detections of one image, from its (L, ...) outputs with distances in pixels."""
+        detections = detect(
+            points,
+            cls_logits,
+            ltrb_px,
+            ctr_logits,
+            locations_per_level,
+            image_size,
+            **self.inference,
+        )
+        return _to_instances(detections, image_size)
+
+    def _stride_of_location(self, feature_sizes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
+        """(L, 1): the stride, in pixels, of the level that each location belongs to."""
+        return torch.cat(
+            [
+                like.new_full((rows * columns, 1), stride)
+                for (rows, columns), stride in zip(feature_sizes, self.strides, strict=True)
+            ]
+        )
+
+
+def _flatten(levels: Sequence[Tensor]) -> Tensor:
+    """Per level (N, X, H, W) to (N, L, X): levels in order, each row by row."""
+    return torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)
+
+
+def _to_instances(detections: Detections, image_size: tuple[int, int]) -> Instances:
+    return Instances(
+        image_size,
+        pred_boxes=Boxes(detections.boxes),
+        scores=detections.scores,
+        pred_classes=detections.classes,
+        locations=detections.locations,
+    )
+
+
+def _shapes_of(
+    input_shape: dict[str, ShapeSpec], names: Sequence[str], strides: Sequence[int]
+) -> list[ShapeSpec]:
+    """The shapes of the features that FCOS runs on, checked against the config."""
+    missing = [name for name in names if name not in input_shape]
+    if missing:
+        raise ValueError(
+            f"MODEL.FCOS.IN_FEATURES: the backbone has no {', '.join(missing)}; "
+            f"it gives {', '.join(input_shape)}"
+        )
+    shapes = [input_shape[name] for name in names]
+    actual = [shape.stride for shape in shapes]
+    if list(strides) != actual:
+        raise ValueError(
+            f"MODEL.FCOS.FPN_STRIDES: expected {actual}, the strides of {', '.join(names)}, "
+            f"got {list(strides)}"
+        )
+    return shapes
+
+
+def _check_thresholds(node) -> None:
+    for key in ("SCORE_THRESH_TEST", "NMS_THRESH_TEST"):
+        if not 0 <= node[key] < 1:
+            raise ValueError(f"MODEL.FCOS.{key}: expected within [0, 1), got {node[key]}")
+    for key in ("NMS_PRE_TOPK", "NMS_POST_TOPK", "NUM_CLASSES"):
+        if node[key] < 1:
+            raise ValueError(f"MODEL.FCOS.{key}: expected at least 1, got {node[key]}")

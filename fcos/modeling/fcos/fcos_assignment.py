@@ -1,0 +1,156 @@
+"""Which location learns which box (arXiv:1904.01355, Sec. 3.1 and 3.2).
+
+Letters: N images, L locations over all levels (finest level first, each row by row), G boxes of
+all images of the batch, K cells of one level that are looked at for each box.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Level(NamedTuple):
+    """One level of the pyramid, as assignment sees it."""
+
+    feature_size: tuple[int, int]
+    """Rows and columns of the feature map."""
+    stride: int
+    """Pixels of the network input between two of its locations."""
+    min_distance: float
+    """Smallest max(l, t, r, b) that the level takes, in pixels; belongs to the level."""
+    max_distance: float
+    """Largest one, in pixels; belongs to the level too. Infinity for the last level."""
+
+
+def assign_boxes(
+    boxes: Tensor,
+    image_index: Tensor,
+    num_images: int,
+    levels: Sequence[Level],
+    center_radius: float | None = None,
+    inclusive_pixels: bool = False,
+) -> Tensor:
+    """Find the box that every location learns, for all images and levels at once.
+
+    A location is a candidate for a box when it lies strictly inside it, and the largest of its
+    distances l, t, r, b lies within the limits of its level, both ends included (arXiv:1904.01355,
+    Sec. 3.2; the public implementations differ on these ends). With ``center_radius``, it must
+    also lie strictly within ``center_radius`` strides of the middle of the box, in x and in y. Of
+    several boxes the one with the smallest area wins; of equal areas the first.
+
+    Only the cells near a box are looked at: a location that is a candidate lies within
+    ``max_distance`` of all four sides, so it is one of a fixed number K of cells. Memory is
+    O(G * sum of K), which is about 400 cells per box for the levels of the paper whatever the size
+    of the image, and nothing here waits for the GPU.
+
+    Args:
+        boxes: (G, 4) float, x1, y1, x2, y2 in pixels of the network input, of all images. A box
+            without width or height is never assigned.
+        image_index: (G,) int64 in [0, N), the image that each box lies in.
+        num_images: N.
+        levels: the pyramid, finest level first.
+        center_radius: half the side of the sampling region, in strides; ``None`` for no limit.
+        inclusive_pixels: compare areas of (w + 1) * (h + 1), as the original implementation does.
+
+    Returns:
+        (N, L) int64, index into ``boxes``; G where a location learns no box.
+
+    Raises:
+        ValueError: the shapes do not fit together.
+    """
+    if boxes.dim() != 2 or boxes.shape[1] != 4 or image_index.shape != boxes.shape[:1]:
+        raise ValueError(
+            "boxes and image_index: expected (G, 4) and (G,), "
+            f"got {tuple(boxes.shape)} and {tuple(image_index.shape)}"
+        )
+    num_boxes = len(boxes)
+    num_locations = sum(rows * columns for (rows, columns), *_ in levels)
+    one_more = 1.0 if inclusive_pixels else 0.0
+    width_height = boxes[:, 2:] - boxes[:, :2] + one_more
+    area = width_height.prod(dim=1)
+
+    found, location = _candidate_cells(boxes, levels, center_radius)
+    # One slot past the last location takes the pairs that do not match.
+    slot = location + image_index[:, None] * num_locations
+    slot = torch.where(found, slot, num_images * num_locations).reshape(-1)
+    box_of_pair = torch.arange(num_boxes, device=boxes.device)[:, None].expand_as(found).reshape(-1)
+    area_of_pair = area[:, None].expand_as(found).reshape(-1)
+
+    # The smallest area of each slot, then the first box that has it. Areas are compared as they
+    # are: 1e8 - area, as elsewhere, moves in steps of 8 in float32 and ties what is no tie.
+    smallest = area.new_full((num_images * num_locations + 1,), math.inf)
+    smallest = smallest.scatter_reduce(0, slot, area_of_pair, "amin")
+    wins = area_of_pair == smallest[slot]
+    winner = torch.full_like(smallest, num_boxes, dtype=torch.int64)
+    winner = winner.scatter_reduce(0, slot, torch.where(wins, box_of_pair, num_boxes), "amin")
+    return winner[:-1].reshape(num_images, num_locations)
+
+
+def _candidate_cells(
+    boxes: Tensor, levels: Sequence[Level], center_radius: float | None
+) -> tuple[Tensor, Tensor]:
+    """The cells near each box: whether each is a candidate, and which location it is.
+
+    Returns two (G, sum of K) tensors, bool and int64; the second is only meaningful where the
+    first is true.
+    """
+    found, location, start = [], [], 0
+    for level in levels:
+        region = _candidate_region(boxes, level, center_radius)
+        column, x = _window(region[:, 0], level, 1, center_radius)
+        row, y = _window(region[:, 1], level, 0, center_radius)
+        left_right = torch.stack((x - boxes[:, 0:1], boxes[:, 2:3] - x), dim=-1)
+        top_bottom = torch.stack((y - boxes[:, 1:2], boxes[:, 3:4] - y), dim=-1)
+        in_columns = (left_right > 0).all(dim=-1)
+        in_rows = (top_bottom > 0).all(dim=-1)
+        if center_radius is not None:
+            in_columns &= (x > region[:, 0:1]) & (x < region[:, 2:3])
+            in_rows &= (y > region[:, 1:2]) & (y < region[:, 3:4])
+        farthest = torch.maximum(
+            left_right.amax(dim=-1)[:, None, :], top_bottom.amax(dim=-1)[:, :, None]
+        )
+        is_candidate = (farthest >= level.min_distance) & (farthest <= level.max_distance)
+        is_candidate &= in_rows[:, :, None] & in_columns[:, None, :]
+        cell = row[:, :, None] * level.feature_size[1] + column[:, None, :] + start
+        found.append(is_candidate.flatten(1))
+        location.append(cell.flatten(1))
+        start += level.feature_size[0] * level.feature_size[1]
+    return torch.cat(found, dim=1), torch.cat(location, dim=1)
+
+
+def _candidate_region(boxes: Tensor, level: Level, center_radius: float | None) -> Tensor:
+    """(G, 4): outside of this part of its box, no location of the level is a candidate."""
+    if center_radius is None:
+        reach = level.max_distance
+        # A location here is at most ``reach`` from the far side too.
+        near, far = boxes[:, 2:] - reach, boxes[:, :2] + reach
+    else:
+        middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+        reach = center_radius * level.stride
+        near, far = middle - reach, middle + reach
+    return torch.cat((boxes[:, :2].maximum(near), boxes[:, 2:].minimum(far)), dim=1)
+
+
+def _window(
+    low: Tensor, level: Level, axis: int, center_radius: float | None
+) -> tuple[Tensor, Tensor]:
+    """The cells along one axis (0 rows, 1 columns) that can lie in a region that starts at ``low``.
+
+    Returns their indices, (G, n) int64, all of them on the feature map, and their coordinates in
+    pixels, (G, n). The number n depends on the level alone.
+    """
+    cells, stride = level.feature_size[axis], level.stride
+    # An interval of this length has at most length / stride + 1 cells. One more on either side
+    # keeps rounding out of the question; the comparisons that follow are made on coordinates.
+    length = level.max_distance if center_radius is None else 2 * center_radius * stride
+    count = cells if math.isinf(length) else min(cells, math.floor(length / stride) + 3)
+    first = ((low - stride // 2) / stride).floor() - 1
+    # A box that is not a number matches nothing, but must not become an index out of range.
+    first = first.nan_to_num(0.0).clamp(min=0, max=cells - count).to(torch.int64)
+    index = first[:, None] + torch.arange(count, device=low.device)
+    return index, index.to(low.dtype) * stride + stride // 2

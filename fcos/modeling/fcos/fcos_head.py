@@ -1,0 +1,166 @@
+"""Step 1: the towers and their three outputs (arXiv:1904.01355, Fig. 2 and Sec. 3.1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from detectron2.config import configurable
+from detectron2.layers import ShapeSpec
+from fcos.layers import Scale, normal_init
+
+NORMS = ("none", "GN")
+
+# exp(16) is about 9 million pixels: far beyond any image, and its area is still exact enough in
+# float32. Without a limit, one large output is an infinite box.
+_MAX_EXPONENT = 16.0
+
+
+class FCOSHead(nn.Module):
+    """The head that all levels share.
+
+    Two towers of 3x3 convolutions run on a feature map. Class logits come from the first, the
+    distances l, t, r, b from the second, and centerness from the first (the paper's baseline) or,
+    with ``ctr_on_reg``, from the second.
+
+    Args:
+        in_channels: channels of every feature map.
+        num_levels: number of feature maps; each has its own learnable factor on the distances.
+        num_classes: C, without background.
+        num_shared_convs: convolutions in front of both towers.
+        num_convs: convolutions in each tower.
+        norm: "none", or "GN" for group normalisation with 32 groups after each convolution.
+        ctr_on_reg: predict centerness from the box tower.
+        normalize_reg_targets: distances are in strides and at least 0 by relu, instead of in
+            pixels and positive by exp.
+        prior_prob: the score of every class everywhere before training, in (0, 1).
+
+    Raises:
+        ValueError: ``norm`` is unknown, ``prior_prob`` lies outside (0, 1), or GN is asked for
+            channels that 32 does not divide.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        num_levels: int = 5,
+        num_classes: int = 80,
+        num_shared_convs: int = 0,
+        num_convs: int = 4,
+        norm: str = "none",
+        ctr_on_reg: bool = False,
+        normalize_reg_targets: bool = False,
+        prior_prob: float = 0.01,
+    ) -> None:
+        super().__init__()
+        if norm not in NORMS:
+            raise ValueError(f"MODEL.FCOS.NORM: expected one of {NORMS}, got {norm!r}")
+        if norm == "GN" and in_channels % 32:
+            raise ValueError(
+                f"MODEL.FCOS.NORM: GN has 32 groups, which do not divide {in_channels} channels"
+            )
+        if not 0 < prior_prob < 1:
+            raise ValueError(f"MODEL.FCOS.PRIOR_PROB: expected within (0, 1), got {prior_prob}")
+        self.in_channels = in_channels
+        self.num_levels = num_levels
+        self.num_classes = num_classes
+        self.num_shared_convs = num_shared_convs
+        self.num_convs = num_convs
+        self.norm = norm
+        self.ctr_on_reg = ctr_on_reg
+        self.normalize_reg_targets = normalize_reg_targets
+        self.prior_prob = prior_prob
+        self._init_layers()
+        self._init_weights()
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: Sequence[ShapeSpec]) -> dict:
+        channels = {shape.channels for shape in input_shape}
+        if len(channels) != 1:
+            raise ValueError(
+                "MODEL.FCOS.IN_FEATURES: the head is shared by all features, so they need the same "
+                f"number of channels, got {sorted(channels)}"
+            )
+        if cfg.MODEL.FCOS.USE_DEFORMABLE:
+            raise NotImplementedError(
+                "MODEL.FCOS.USE_DEFORMABLE: deformable convolution in the towers is not available "
+                "yet; set it to False."
+            )
+        return {
+            "in_channels": channels.pop(),
+            "num_levels": len(input_shape),
+            "num_classes": cfg.MODEL.FCOS.NUM_CLASSES,
+            "num_shared_convs": cfg.MODEL.FCOS.NUM_SHARED_CONVS,
+            "num_convs": cfg.MODEL.FCOS.NUM_STACKED_CONVS,
+            "norm": cfg.MODEL.FCOS.NORM,
+            "ctr_on_reg": cfg.MODEL.FCOS.CTR_ON_REG,
+            "normalize_reg_targets": cfg.MODEL.FCOS.NORMALIZE_REG_TARGETS,
+            "prior_prob": cfg.MODEL.FCOS.PRIOR_PROB,
+        }
+
+    def _init_layers(self) -> None:
+        self.share_tower = self._tower(self.num_shared_convs)
+        self.cls_tower = self._tower(self.num_convs)
+        self.bbox_tower = self._tower(self.num_convs)
+        self.cls_logits = nn.Conv2d(self.in_channels, self.num_classes, 3, padding=1)
+        self.bbox_pred = nn.Conv2d(self.in_channels, 4, 3, padding=1)
+        self.ctrness = nn.Conv2d(self.in_channels, 1, 3, padding=1)
+        self.scales = nn.ModuleList(Scale() for _ in range(self.num_levels))
+
+    def _tower(self, num_convs: int) -> nn.Sequential:
+        layers: list[nn.Module] = []
+        for _ in range(num_convs):
+            layers.append(nn.Conv2d(self.in_channels, self.in_channels, 3, padding=1))
+            if self.norm == "GN":
+                layers.append(nn.GroupNorm(32, self.in_channels))
+            layers.append(nn.ReLU())
+        return nn.Sequential(*layers)
+
+    def _init_weights(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                normal_init(module, std=0.01)
+        # sigmoid(bias) is the prior, so that background does not dominate the first steps.
+        nn.init.constant_(self.cls_logits.bias, math.log(self.prior_prob / (1 - self.prior_prob)))
+
+    def forward(
+        self, features: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Raw outputs of every level.
+
+        Args:
+            features: per level (N, in_channels, Hi, Wi) float, finest level first.
+
+        Returns:
+            cls_scores: per level (N, C, Hi, Wi), class logits, before the sigmoid.
+            bbox_preds: per level (N, 4, Hi, Wi), distances l, t, r, b, at least 0, float32 or
+                wider: in pixels of the network input, or in strides with
+                ``normalize_reg_targets``.
+            centernesses: per level (N, 1, Hi, Wi), logits, before the sigmoid.
+
+        Raises:
+            ValueError: there are not ``num_levels`` features.
+        """
+        if len(features) != self.num_levels:
+            raise ValueError(f"features: expected {self.num_levels} levels, got {len(features)}")
+        cls_scores, bbox_preds, centernesses = [], [], []
+        for feature, scale in zip(features, self.scales, strict=True):
+            feature = self.share_tower(feature)
+            cls_feature = self.cls_tower(feature)
+            bbox_feature = self.bbox_tower(feature)
+            cls_scores.append(self.cls_logits(cls_feature))
+            bbox_preds.append(self._distances(self.bbox_pred(bbox_feature), scale))
+            centernesses.append(self.ctrness(bbox_feature if self.ctr_on_reg else cls_feature))
+        return cls_scores, bbox_preds, centernesses
+
+    def _distances(self, raw: Tensor, scale: Scale) -> Tensor:
+        # Half precision has too few digits for pixels, and exp soon leaves its range.
+        scaled = scale(raw if raw.dtype == torch.float64 else raw.float())
+        if self.normalize_reg_targets:
+            return scaled.relu()
+        return scaled.clamp(max=_MAX_EXPONENT).exp()

@@ -1,0 +1,116 @@
+"""A detector that is a backbone and a proposal generator, whose proposals are the detections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detectron2.config import configurable
+from detectron2.modeling import (
+    META_ARCH_REGISTRY,
+    Backbone,
+    build_backbone,
+    build_proposal_generator,
+    detector_postprocess,
+)
+from detectron2.structures import ImageList, Instances
+
+
+@META_ARCH_REGISTRY.register()
+class OneStageDetector(nn.Module):
+    """Images in, instances out.
+
+    Args:
+        backbone: gives a dict of feature maps.
+        proposal_generator: gives detections and losses from these, for instance
+            :class:`fcos.modeling.FCOS`.
+        pixel_mean: subtracted from each channel of the image, 0..255.
+        pixel_std: divides each channel after that.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        proposal_generator: nn.Module,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.proposal_generator = proposal_generator
+        # Not in the state dict: published checkpoints do not have them either.
+        mean = torch.tensor(pixel_mean, dtype=torch.float32).view(-1, 1, 1)
+        std = torch.tensor(pixel_std, dtype=torch.float32).view(-1, 1, 1)
+        self.register_buffer("pixel_mean", mean, persistent=False)
+        self.register_buffer("pixel_std", std, persistent=False)
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        backbone = build_backbone(cfg)
+        return {
+            "backbone": backbone,
+            "proposal_generator": build_proposal_generator(cfg, backbone.output_shape()),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict]:
+        """Losses in training, detections otherwise.
+
+        Args:
+            batched_inputs: per image a dict as detectron2's DatasetMapper gives it: ``image``,
+                (3, H, W) in 0..255 and in the order of ``INPUT.FORMAT``; in training
+                ``instances`` with ``gt_boxes`` (pixels of ``image``) and ``gt_classes``;
+                otherwise ``height`` and ``width`` of the output, by default those of ``image``.
+
+        Returns:
+            In training the dict of losses, else per image ``{"instances": Instances}`` with
+            ``pred_boxes`` in pixels of the output and clipped to it, ``scores`` and
+            ``pred_classes``.
+
+        Raises:
+            ValueError: in training, an input has no ``instances``.
+        """
+        images = self.preprocess_image(batched_inputs)
+        features = self.backbone(images.tensor)
+        gt_instances = self._ground_truth(batched_inputs) if self.training else None
+        detections, losses = self.proposal_generator(images, features, gt_instances)
+        if self.training:
+            return losses
+        return [
+            {"instances": _to_output_size(result, dataset_dict)}
+            for result, dataset_dict in zip(detections, batched_inputs, strict=True)
+        ]
+
+    def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
+        """Normalise the images and pad them on the right and below to one common size."""
+        images = [entry["image"].to(self.device, non_blocking=True) for entry in batched_inputs]
+        return ImageList.from_tensors(
+            [(image - self.pixel_mean) / self.pixel_std for image in images],
+            self.backbone.size_divisibility,
+            padding_constraints=self.backbone.padding_constraints,
+        )
+
+    def _ground_truth(self, batched_inputs: list[dict[str, Any]]) -> list[Instances]:
+        if any("instances" not in entry for entry in batched_inputs):
+            raise ValueError(
+                "batched_inputs: training needs 'instances' with gt_boxes and gt_classes for each "
+                "image; was the input mapped for testing?"
+            )
+        return [entry["instances"].to(self.device) for entry in batched_inputs]
+
+
+def _to_output_size(result: Instances, dataset_dict: dict[str, Any]) -> Instances:
+    height = dataset_dict.get("height", result.image_size[0])
+    width = dataset_dict.get("width", result.image_size[1])
+    return detector_postprocess(result, height, width)

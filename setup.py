@@ -1,0 +1,29 @@
+"""Install with ``pip install -e .``; detectron2 itself or detectron2-lite comes first (README.md)."""
+
+from setuptools import find_packages, setup
+
+setup(
+    # "fcos" is another project on PyPI; only the import name is fcos.
+    name="fcos-detectron2",
+    version="0.1.0",
+    description="FCOS, the anchor-free one-stage detector, as a detectron2 plugin",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["fcos", "fcos.*"]),
+    # detectron2 is not listed: no package index has it (README.md says how to get it).
+    install_requires=[
+        "fvcore>=0.1.5",
+        "numpy",
+        "opencv-python",
+        "pycocotools>=2.0.7",
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "tqdm",
+        "yacs>=0.1.8",
+    ],
+    extras_require={
+        # The pictures and digits of the demo dataset.
+        "demo": ["scikit-image>=0.22", "scikit-learn>=1.3"],
+        "dev": ["pytest", "pytest-xdist"],
+    },
+)

@@ -1,0 +1,69 @@
+"""What several test modules share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+GOLDEN = Path(__file__).parent / "golden"
+STRIDES = (8, 16, 32, 64, 128)
+LEVELS = range(3, 8)
+
+
+def golden(name: str):
+    return np.load(GOLDEN / name, allow_pickle=False)
+
+
+def ground_truth(boxes, classes):
+    """An object with the two fields that target assignment reads."""
+    return SimpleNamespace(
+        gt_boxes=SimpleNamespace(tensor=torch.as_tensor(boxes, dtype=torch.float32).view(-1, 4)),
+        gt_classes=torch.as_tensor(classes, dtype=torch.int64),
+    )
+
+
+def flatten(levels):
+    """Per level (N, X, H, W) to (N, L, X)."""
+    return torch.cat([x.flatten(2).transpose(1, 2) for x in levels], dim=1)
+
+
+def strides_of_locations(feature_sizes):
+    return torch.cat(
+        [torch.full((h * w, 1), float(s)) for (h, w), s in zip(feature_sizes, STRIDES, strict=True)]
+    )
+
+
+def raw_outputs(values, prefix=""):
+    """The head outputs of a reference file: three lists over levels."""
+    return [
+        [torch.tensor(values[f"{prefix}{name}/p{level}"]) for level in LEVELS]
+        for name in ("cls", "reg", "ctr")
+    ]
+
+
+def tiny_cfg():
+    """The smallest detector that is a whole one: ResNet-18 with BN, 32 channels, 3 classes."""
+    from fcos.config import get_cfg
+
+    cfg = get_cfg()
+    cfg.merge_from_list(
+        """
+        MODEL.DEVICE cpu
+        MODEL.META_ARCHITECTURE OneStageDetector
+        MODEL.PROPOSAL_GENERATOR.NAME FCOS
+        MODEL.BACKBONE.NAME build_fcos_resnet_fpn_backbone
+        MODEL.BACKBONE.FREEZE_AT 0
+        MODEL.RESNETS.DEPTH 18
+        MODEL.RESNETS.RES2_OUT_CHANNELS 64
+        MODEL.RESNETS.NORM BN
+        MODEL.RESNETS.OUT_FEATURES ['res3','res4','res5']
+        MODEL.FPN.IN_FEATURES ['res3','res4','res5']
+        MODEL.FPN.OUT_CHANNELS 32
+        MODEL.FCOS.NUM_CLASSES 3
+        MODEL.FCOS.NUM_STACKED_CONVS 1
+        """.split()
+    )
+    return cfg
