@@ -24,6 +24,6 @@ setup(
     extras_require={
         # The pictures and digits of the demo dataset.
         "demo": ["scikit-image>=0.22", "scikit-learn>=1.3"],
-        "dev": ["pytest", "pytest-xdist"],
+        "dev": ["codespell", "mypy", "pytest", "pytest-xdist", "ruff"],
     },
 )

@@ -44,26 +44,27 @@ def raw_outputs(values, prefix=""):
     ]
 
 
+TINY = """
+MODEL.DEVICE cpu
+MODEL.META_ARCHITECTURE OneStageDetector
+MODEL.PROPOSAL_GENERATOR.NAME FCOS
+MODEL.BACKBONE.NAME build_fcos_resnet_fpn_backbone
+MODEL.BACKBONE.FREEZE_AT 0
+MODEL.RESNETS.DEPTH 18
+MODEL.RESNETS.RES2_OUT_CHANNELS 64
+MODEL.RESNETS.NORM BN
+MODEL.RESNETS.OUT_FEATURES ['res3','res4','res5']
+MODEL.FPN.IN_FEATURES ['res3','res4','res5']
+MODEL.FPN.OUT_CHANNELS 32
+MODEL.FCOS.NUM_CLASSES 3
+MODEL.FCOS.NUM_STACKED_CONVS 1
+"""
+
+
 def tiny_cfg():
     """The smallest detector that is a whole one: ResNet-18 with BN, 32 channels, 3 classes."""
     from fcos.config import get_cfg
 
     cfg = get_cfg()
-    cfg.merge_from_list(
-        """
-        MODEL.DEVICE cpu
-        MODEL.META_ARCHITECTURE OneStageDetector
-        MODEL.PROPOSAL_GENERATOR.NAME FCOS
-        MODEL.BACKBONE.NAME build_fcos_resnet_fpn_backbone
-        MODEL.BACKBONE.FREEZE_AT 0
-        MODEL.RESNETS.DEPTH 18
-        MODEL.RESNETS.RES2_OUT_CHANNELS 64
-        MODEL.RESNETS.NORM BN
-        MODEL.RESNETS.OUT_FEATURES ['res3','res4','res5']
-        MODEL.FPN.IN_FEATURES ['res3','res4','res5']
-        MODEL.FPN.OUT_CHANNELS 32
-        MODEL.FCOS.NUM_CLASSES 3
-        MODEL.FCOS.NUM_STACKED_CONVS 1
-        """.split()
-    )
+    cfg.merge_from_list(TINY.split())
     return cfg

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from fcos.config import get_cfg
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "fcos"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -75,29 +77,29 @@ def test_public_functions_state_arguments_results_and_errors(path):
             continue
         text = ast.get_docstring(node)
         assert text, f"{relative(path)}: {node.name} has no docstring"
-        if re.search(r":(func|meth):`", text.splitlines()[0]) or "see :func:" in text.split("\n")[0]:
+        if (
+            re.search(r":(func|meth):`", text.splitlines()[0])
+            or "see :func:" in text.split("\n")[0]
+        ):
             continue  # a fixed name that hands on to a documented function
         takes = [a for a in node.args.args + node.args.kwonlyargs if a.arg not in ("self", "x")]
         if takes:
             assert "Args:" in text, f"{relative(path)}: {node.name}"
-            assert "Returns:" in text or node.name == "normal_init", f"{relative(path)}: {node.name}"
+            assert "Returns:" in text or node.name == "normal_init", (
+                f"{relative(path)}: {node.name}"
+            )
         if any(isinstance(inner, ast.Raise) for inner in ast.walk(node)):
             assert "Raises:" in text, f"{relative(path)}: {node.name}"
         for argument in takes:
             assert argument.annotation is not None, f"{relative(path)}: {node.name}"
 
 
-def test_every_key_is_read_in_one_place():
-    from fcos.config import get_cfg
-
-    sources = {path: path.read_text() for path in SOURCES if "config" not in path.parts}
-    for key in get_cfg().MODEL.FCOS:
-        readers = [
-            relative(path)
-            for path, text in sources.items()
-            if re.search(rf"(MODEL\.FCOS|node)\.{key}\b|node\[key\]", text) and f"{key}" in text
-        ]
-        assert readers, f"MODEL.FCOS.{key} is read nowhere"
+@pytest.mark.parametrize("key", [f"MODEL.FCOS.{key}" for key in get_cfg().MODEL.FCOS])
+def test_every_key_is_read(key):
+    name = key.split(".")[-1]
+    pattern = rf"(MODEL\.FCOS|node)\.{name}\b|\"{name}\""
+    readers = [p for p in SOURCES if "config" not in p.parts and re.search(pattern, p.read_text())]
+    assert readers, f"{key} is read nowhere"
 
 
 def test_every_step_is_in_the_readme():

@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
-from detectron2.config import CfgNode as _CfgNode
+import detectron2.config
 from detectron2.utils.file_io import PathManager
 from fcos.utils.errors import UserError
 
 
-class CfgNode(_CfgNode):
+class CfgNode(detectron2.config.CfgNode):
     """detectron2's config node; a config here is data and never runs code.
 
     Two things differ: YAML that would construct Python objects is always refused, and an unknown
@@ -49,7 +49,7 @@ class CfgNode(_CfgNode):
         except (AssertionError, AttributeError, FileNotFoundError, NotImplementedError) as error:
             raise UserError(f"{cfg_filename} is not a usable config: {_one_line(error)}") from None
 
-    def merge_from_other_cfg(self, cfg_other: _CfgNode) -> None:
+    def merge_from_other_cfg(self, cfg_other: detectron2.config.CfgNode) -> None:
         """Merge another config node into this one.
 
         Raises:
@@ -85,16 +85,16 @@ class CfgNode(_CfgNode):
     def _check_known(self, key: str) -> None:
         node: Any = self
         for part in key.split("."):
-            if isinstance(node, _CfgNode) and node.is_new_allowed():
+            if isinstance(node, detectron2.config.CfgNode) and node.is_new_allowed():
                 return
-            if not isinstance(node, _CfgNode) or part not in node:
+            if not isinstance(node, detectron2.config.CfgNode) or part not in node:
                 raise UserError(f"Unknown config key {key}.{_hint(key, list(_leaves(self)))}")
             node = node[part]
 
 
-def _leaves(node: _CfgNode, prefix: str = "") -> Iterator[str]:
+def _leaves(node: detectron2.config.CfgNode, prefix: str = "") -> Iterator[str]:
     for key, value in node.items():
-        if isinstance(value, _CfgNode) and (value or value.is_new_allowed()):
+        if isinstance(value, detectron2.config.CfgNode) and (value or value.is_new_allowed()):
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"

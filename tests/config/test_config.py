@@ -127,7 +127,9 @@ def test_a_value_of_another_type_in_a_file(tmp_path):
         get_cfg().merge_from_file(path)
 
 
-@pytest.mark.parametrize("tag", ["!!python/object/apply:os.mkdir [PATH]", "!!python/name:os.system"])
+@pytest.mark.parametrize(
+    "tag", ["!!python/object/apply:os.mkdir [PATH]", "!!python/name:os.system"]
+)
 @pytest.mark.parametrize("in_base", [False, True])
 def test_yaml_that_would_construct_python_objects_is_refused(tmp_path, tag, in_base):
     trace = tmp_path / "executed"

@@ -121,7 +121,9 @@ def test_normalised_targets_train_and_detect_in_pixels():
         gt_classes=torch.tensor([1]),
     )
     _, losses = fcos.train()(images, features, [truth])
-    labels, ltrb = fcos.targets.fcos_target_single_image([(32, 32), (16, 16)] + [(8, 8), (4, 4), (2, 2)], truth)
+    labels, ltrb = fcos.targets.fcos_target_single_image(
+        [(32, 32), (16, 16)] + [(8, 8), (4, 4), (2, 2)], truth
+    )
     positive = labels < 2
     weight = fcos.targets.compute_centerness_targets(ltrb[positive])
     inter = torch.minimum(ltrb[positive] / 8, torch.tensor(2.0))
@@ -131,7 +133,7 @@ def test_normalised_targets_train_and_detect_in_pixels():
     torch.testing.assert_close(losses["loss_fcos_loc"], want)
 
 
-# --- names and numbers that published checkpoints imply --------------------------------------------
+# --- names and numbers that published checkpoints imply ------------------------------------------
 
 
 def r50_cfg():
@@ -168,7 +170,7 @@ def test_r50_baseline_has_the_same_without_group_norm():
     assert head == 8 * (256 * 256 * 9 + 256) + 85 * (256 * 9 + 1) + 5
 
 
-# --- settings that do not fit ------------------------------------------------------------------------
+# --- settings that do not fit --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

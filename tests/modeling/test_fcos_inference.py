@@ -68,7 +68,9 @@ def test_detections_equal_the_reference(setting, peer):
 
 
 @pytest.mark.parametrize("case", ["dense", "clip", "sparse", "objects"])
-@pytest.mark.parametrize("prefix, sizes", [("clipped_", "image_sizes"), ("scaled_", "output_sizes")])
+@pytest.mark.parametrize(
+    "prefix, sizes", [("clipped_", "image_sizes"), ("scaled_", "output_sizes")]
+)
 def test_postprocessed_detections_equal_the_reference(case, prefix, sizes):
     setting = f"{case}/nms0.6_pre1000_post100"
     for image, got in enumerate(detections_of(setting)):

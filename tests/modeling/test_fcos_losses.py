@@ -92,7 +92,8 @@ def test_gradients_equal_the_reference(key):
 
 
 def test_focal_loss_by_hand():
-    # p = 0.8 for the true class: 0.25 * 0.2^2 * -ln 0.8; p = 0.3 for the other: 0.75 * 0.3^2 * -ln 0.7
+    # p = 0.8 for the true class: 0.25 * 0.2^2 * -ln 0.8.
+    # p = 0.3 for the other one: 0.75 * 0.3^2 * -ln 0.7.
     logits = torch.tensor([[math.log(0.8 / 0.2), math.log(0.3 / 0.7)]])
     want = 0.25 * 0.04 * -math.log(0.8) + 0.75 * 0.09 * -math.log(0.7)
     assert focal_loss_sum(logits, torch.tensor([0])).item() == pytest.approx(want, rel=1e-6)

@@ -262,8 +262,6 @@ def test_a_batch_without_images():
 
 def test_fixed_method_names():
     ltrb = torch.tensor([[1.0, 2, 4, 2]])
-    torch.testing.assert_close(
-        FCOSTargets().compute_centerness_targets(ltrb), torch.tensor([0.5])
-    )
+    torch.testing.assert_close(FCOSTargets().compute_centerness_targets(ltrb), torch.tensor([0.5]))
     points = FCOSTargets().get_points_single((1, 1), 16)
     torch.testing.assert_close(points, torch.tensor([[8.0, 8.0]]))

@@ -148,8 +148,12 @@ class FCOS(nn.Module):
             ltrb = ltrb * self._stride_of_location(feature_sizes, ltrb)
         locations_per_level = [rows * columns for rows, columns in feature_sizes]
         return [
-            self.predict_proposals_single_image(points, *outputs, locations_per_level, size)
-            for *outputs, size in zip(cls_logits, ltrb, ctr_logits, image_sizes, strict=True)
+            self.predict_proposals_single_image(
+                points, cls, distances, ctr, locations_per_level, size
+            )
+            for cls, distances, ctr, size in zip(
+                cls_logits, ltrb, ctr_logits, image_sizes, strict=True
+            )
         ]
 
     def predict_proposals_single_image(

@@ -126,7 +126,8 @@ class FCOSHead(nn.Module):
             if isinstance(module, nn.Conv2d):
                 normal_init(module, std=0.01)
         # sigmoid(bias) is the prior, so that background does not dominate the first steps.
-        nn.init.constant_(self.cls_logits.bias, math.log(self.prior_prob / (1 - self.prior_prob)))
+        prior_logit = math.log(self.prior_prob / (1 - self.prior_prob))
+        normal_init(self.cls_logits, std=0.01, bias=prior_logit)
 
     def forward(
         self, features: Sequence[Tensor]
@@ -158,7 +159,7 @@ class FCOSHead(nn.Module):
             centernesses.append(self.ctrness(bbox_feature if self.ctr_on_reg else cls_feature))
         return cls_scores, bbox_preds, centernesses
 
-    def _distances(self, raw: Tensor, scale: Scale) -> Tensor:
+    def _distances(self, raw: Tensor, scale: nn.Module) -> Tensor:
         # Half precision has too few digits for pixels, and exp soon leaves its range.
         scaled = scale(raw if raw.dtype == torch.float64 else raw.float())
         if self.normalize_reg_targets:

@@ -230,7 +230,7 @@ class FCOSTargets:
 
     def _levels(self, feature_sizes: Sequence[tuple[int, int]]) -> list[Level]:
         return [
-            Level(tuple(size), stride, low, high)
+            Level((size[0], size[1]), stride, low, high)
             for size, stride, low, high in zip(
                 feature_sizes, self.strides, self.limits[:-1], self.limits[1:], strict=True
             )

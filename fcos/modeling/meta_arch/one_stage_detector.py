@@ -31,6 +31,9 @@ class OneStageDetector(nn.Module):
         pixel_std: divides each channel after that.
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
     @configurable
     def __init__(
         self,

@@ -1,0 +1,47 @@
+# make demo     a small dataset, a trained detector, its AP and its pictures
+# make test     every test
+# make lint     formatter, linter, spelling, types
+#
+# Each makes the environment in .venv first, if there is none. To use one of your own, for instance
+# with detectron2 itself, install fcos there (pip install -e '.[demo,dev]') and name its Python:
+#
+#   make test PYTHON=python
+
+VENV := .venv
+DEMO := output/digits
+
+ifeq ($(origin PYTHON), undefined)
+PYTHON := $(VENV)/bin/python
+ENVIRONMENT := $(VENV)/installed
+endif
+
+.PHONY: demo test lint env clean
+
+demo: $(ENVIRONMENT)
+	$(PYTHON) -m fcos.data.digits --root datasets/digits
+	$(PYTHON) train_net.py --config-file configs/digits.yaml --resume OUTPUT_DIR $(DEMO)
+	$(PYTHON) demo.py --config-file configs/digits.yaml --dataset digits_val --num-images 8 \
+		--output $(DEMO)/pictures --opts MODEL.WEIGHTS $(DEMO)/model_final.pth
+	@echo "AP: $(DEMO)/log.txt. Pictures: $(DEMO)/pictures"
+
+test: $(ENVIRONMENT)
+	$(PYTHON) -m pytest -q -n 2 detectron2-lite/tests
+	$(PYTHON) -m pytest -q -n 2 tests
+
+lint: $(ENVIRONMENT)
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m codespell_lib
+	$(PYTHON) -m mypy fcos train_net.py demo.py
+
+env: $(ENVIRONMENT)
+
+$(VENV)/installed: setup.py constraints.txt detectron2-lite/pyproject.toml
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10) and "fcos needs Python 3.10 or later; python3 here is " + sys.version.split()[0])'
+	python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --upgrade pip
+	$(VENV)/bin/python -m pip install -c constraints.txt -e ./detectron2-lite -e '.[demo,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO) datasets/digits
