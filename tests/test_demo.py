@@ -1,9 +1,12 @@
 """demo.py from its arguments to its files."""
 
 import json
+import logging
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -31,7 +34,9 @@ def model(tmp_path_factory):
     (folder / "config.yaml").write_text(cfg.dump())
     torch.manual_seed(0)
     model = build_model(cfg)
-    torch.nn.init.constant_(model.proposal_generator.fcos_head.cls_logits.bias, 2.0)
+    logits = model.proposal_generator.fcos_head.cls_logits
+    torch.nn.init.normal_(logits.weight, std=0.3)  # low and high scores
+    torch.nn.init.zeros_(logits.bias)
     checkpointer = AdetCheckpointer(model, str(folder))
     checkpointer.class_names = ["cat", "dog", "bird"]
     checkpointer.save("model")
@@ -48,9 +53,8 @@ def place(tmp_path, monkeypatch):
     os.mkdir("images")
     for name in ("a.png", "b.png"):
         cv2.imwrite(f"images/{name}", rng.integers(0, 256, (48, 64, 3), dtype=np.uint8))
-    whole = open("images/a.png", "rb").read()
-    with open("damaged.png", "wb") as stream:
-        stream.write(whole[: len(whole) // 2])
+    whole = Path("images/a.png").read_bytes()
+    Path("damaged.png").write_bytes(whole[: len(whole) // 2])
     writer = cv2.VideoWriter("clip.avi", cv2.VideoWriter.fourcc(*"MJPG"), 5.0, (64, 48))
     for number in range(3):
         writer.write(np.full((48, 64, 3), 40 * number, np.uint8))
@@ -60,19 +64,27 @@ def place(tmp_path, monkeypatch):
         for i, name in enumerate(("a.png", "b.png"))
     ]
     box = {"id": 1, "image_id": 10, "category_id": 7, "bbox": [8, 8, 30, 20], "area": 600}
-    categories = [{"id": i, "name": n} for i, n in ((3, "cat"), (7, "dog"), (9, "bird"))]
+    categories = [
+        {"id": i, "name": n} for i, n in zip((3, 7, 9), ("feline", "canine", "avian"), strict=True)
+    ]
     contents = {"images": images, "annotations": [box | {"iscrowd": 0}], "categories": categories}
-    with open("truth.json", "w") as stream:
-        json.dump(contents, stream)
+    Path("truth.json").write_text(json.dumps(contents))
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def logs_reach_caplog(monkeypatch):
+    """Handlers made once would write to the captured output of a test that is over."""
+    monkeypatch.setattr("fcos.utils.demo.setup_logger", lambda **_: None)
+    monkeypatch.setattr(logging.getLogger("fcos"), "propagate", True)
 
 
 @pytest.fixture
 def run(model, place, capsys):
-    """Runs demo.py with words of a line; returns exit code, output and errors."""
+    """Runs demo.py with the words of a line; returns exit code, output and errors."""
 
-    def run(line, opts=""):
-        argv = ["--config-file", str(model / "config.yaml"), *line.split()]
+    def run(line, opts="", config=model / "config.yaml"):
+        argv = ["--config-file", str(config), *line.split()]
         code = demo.main([*argv, *(["--opts", *opts.split()] if opts else [])])
         captured = capsys.readouterr()
         return SimpleNamespace(code=code, out=captured.out, err=captured.err)
@@ -81,16 +93,24 @@ def run(model, place, capsys):
 
 
 @pytest.fixture
-def pets(place):
-    """Options that register the data set; a name of its own per test, as registering is for good."""
+def pets(model, place):
+    """Name of the data set, different for each test since registering is for good; its config."""
     name = f"{place.name}_val"
-    custom = f"{{'{name}':{{'JSON':'{place}/truth.json','IMAGES':'{place}/images'}}}}"
-    return name, f"DATASETS.CUSTOM {custom} DATASETS.TEST ('{name}',)"
+    data = {"CUSTOM": {name: {"JSON": f"{place}/truth.json", "IMAGES": f"{place}/images"}}}
+    config = {"_BASE_": str(model / "config.yaml"), "DATASETS": {**data, "TEST": [name]}}
+    Path("pets.yaml").write_text(json.dumps(config))  # JSON is YAML
+    return name
+
+
+def name_classes_as_the_model_does():
+    contents = json.loads(Path("truth.json").read_text())
+    for category, name in zip(contents["categories"], ("cat", "dog", "bird"), strict=True):
+        category["name"] = name
+    Path("truth.json").write_text(json.dumps(contents))
 
 
 def detections(file):
-    with open(file) as stream:
-        return json.load(stream)
+    return json.loads(Path(file).read_text())
 
 
 # ---- arguments ----------------------------------------------------------------------------------
@@ -122,22 +142,33 @@ def test_webcam_numbers():
     assert demo.parse_args(["--config-file", "c", "--webcam", "2"]).webcam == 2
 
 
-def test_arguments_are_parsed_before_anything_slow_is_imported():
-    code = (
-        "import sys, demo; demo.parse_args(['--config-file', 'c', '--input', 'a'])\n"
-        "sys.exit(', '.join({'torch', 'numpy', 'cv2', 'fcos', 'detectron2'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+def run_python(code):
+    code = f"import sys\n{code}"
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "code, not_needed",
+    [
+        (
+            "import demo; demo.parse_args(['--config-file', 'c', '--input', 'a'])",
+            {"torch", "numpy", "cv2", "fcos", "detectron2"},
+        ),
+        ("import fcos.utils.demo", {"tensorboard", "sklearn", "skimage", "scipy", "pandas"}),
+    ],
+)
+def test_what_is_not_needed_is_not_imported(code, not_needed):
+    done = run_python(f"{code}\nassert not {not_needed} & set(sys.modules)")
     assert done.returncode == 0, done.stderr
 
 
-def test_what_is_not_needed_is_not_imported():
-    code = (
-        "import sys, fcos.utils.demo\n"
-        "sys.exit(', '.join({'tensorboard', 'sklearn', 'skimage', 'scipy'} & set(sys.modules)))"
+def test_no_detectron2():
+    done = run_python(
+        "sys.modules['detectron2'] = None  # as if it were not installed\n"
+        "import demo; sys.exit(demo.main(['--config-file', 'c', '--input', 'a']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1 and done.stderr.startswith("Error: fcos needs detectron2")
+    assert done.stderr.count("\n") == 1
 
 
 # ---- images -------------------------------------------------------------------------------------
@@ -151,23 +182,25 @@ def test_one_image_into_a_file(run):
     assert (picture != cv2.imread("images/a.png").repeat(10, 0).repeat(10, 1)).mean() > 0.1
 
 
-def test_one_image_is_logged_and_has_no_progress_bar(run):
-    result = run("--input images/a.png --output out")
-    assert "images/a.png: " in result.out and " detections in " in result.out
-    assert "it/s" not in result.err and "image/s" not in result.err
+def test_one_image_is_logged_and_has_no_progress_bar(run, caplog):
+    with caplog.at_level(logging.INFO):
+        result = run("--input images/a.png --output out")
+    assert re.search(r"images/a\.png: \d+ detections in \d+\.\d\d s\.", caplog.text)
+    assert "image/s" not in result.err
 
 
-def test_several_images_have_a_progress_bar(run):
-    result = run("--input images --output out/")
+def test_several_images_have_a_progress_bar(run, caplog):
+    with caplog.at_level(logging.INFO):
+        result = run("--input images --output out/")
     assert result.code == 0 and sorted(os.listdir("out")) == ["a.png", "b.png"]
-    assert "2/2" in result.err and "detections in" not in result.out
+    assert "2/2" in result.err and "detections in" not in caplog.text
 
 
 def test_damaged_images_are_left_out_and_reported_at_the_end(run):
     result = run("--input images/a.png damaged.png images/b.png --output out --json found.json")
     assert result.code == 1 and sorted(os.listdir("out")) == ["a.png", "b.png"]
-    assert "Left out: damaged.png cannot be read as an image: image file is trunc" in result.err
-    assert "error: 1 of 3 images could not be read and were left out: damaged.png." in result.err
+    assert "Left out: Image damaged.png is broken or not an image (image" in result.err
+    assert "Error: 1 of 3 images could not be read and were left out: damaged.png." in result.err
     assert {d["image_id"]: d["file_name"] for d in detections("found.json")} == {
         0: "images/a.png",
         2: "images/b.png",
@@ -177,19 +210,22 @@ def test_damaged_images_are_left_out_and_reported_at_the_end(run):
 @pytest.mark.parametrize(
     "line, message",
     [
-        ("--input damaged.png --output o", "damaged.png cannot be read as an image: image file is"),
+        ("--input damaged.png --output o", "Image damaged.png is broken or not an image (image"),
         ("--input gone.png --output o", "The input gone.png does not exist."),
         ("--input clip.avi --output o", "clip.avi is a video: give it to --video-input"),
         ("--input images/a.png --output images", "--output would overwrite the input images/a.png"),
-        ("--input images/a.png --output o --json truth.json", "holds something else than detec"),
+        (
+            "--input images/a.png --output o --json truth.json",
+            "truth.json holds something else than",
+        ),
         ("--video-input gone.mp4 --output o", "The video gone.mp4 does not exist."),
         ("--video-input truth.json --output o", "The video truth.json cannot be opened: damaged"),
-        ("--dataset pots_val --output o", "No data set is registered as pots_val."),
+        ("--dataset pots_val --output o", "Data set 'pots_val' is not registered."),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(run, line, message):
     result = run(line)
-    assert result.code == 1 and f"error: {message}" in result.err
+    assert result.code == 1 and f"Error: {message}" in result.err
     assert result.err.count("\n") == 1 and "Traceback" not in result.err
 
 
@@ -211,13 +247,11 @@ def test_configs_that_cannot_be_used(run, opts, message):
 
 
 def test_the_threshold_is_the_lowest_score_written(run):
-    scores = {}
-    for threshold in (0.0, 0.4, 0.6):
-        run(f"--input images/a.png --json f.json --confidence-threshold {threshold}")
-        scores[threshold] = [d["score"] for d in detections("f.json")]
-    assert scores[0.4] == [s for s in scores[0.0] if s >= 0.4]
-    assert scores[0.6] == [s for s in scores[0.0] if s >= 0.6]
-    assert len(scores[0.0]) > len(scores[0.4]) > len(scores[0.6]) > 0
+    run("--input images/a.png --json all.json --confidence-threshold 0")
+    scores = [d["score"] for d in detections("all.json")]
+    assert scores == sorted(scores, reverse=True) and scores[20] > scores[21]
+    run(f"--input images/a.png --json some.json --confidence-threshold {scores[20]!r}")
+    assert [d["score"] for d in detections("some.json")] == scores[:21]
 
 
 def test_a_low_threshold_lowers_the_one_of_the_config(run):
@@ -236,27 +270,43 @@ def test_without_a_data_set_category_ids_are_class_numbers(run):
     }
 
 
-def test_names_of_the_drawn_classes(run, monkeypatch, pets):
-    names = []
+def test_names_that_are_drawn(run, monkeypatch, pets, model):
+    """Those of the checkpoint, else those of the data set, else numbers."""
+    drawn = []
 
-    def draw(image, instances, class_names):
-        names.append(tuple(class_names))
+    def draw(image, instances, names):
+        drawn.append(tuple(names))
         return image
 
     monkeypatch.setattr("fcos.utils.demo.draw_instances", draw)
-    weights = f"MODEL.WEIGHTS {os.path.join('{}', 'nameless.pth')}"
-    run("--input images/a.png --output o")
-    run("--input images/a.png --output o", pets[1])
-    assert names == [("cat", "dog", "bird")] * 2
-    assert weights
+    nameless, config = f"MODEL.WEIGHTS {model}/nameless.pth", model / "config.yaml"
+    for arguments in (("", "pets.yaml"), (nameless, "pets.yaml"), (nameless, config)):
+        assert run("--input images/a.png --output out", *arguments).code == 0
+    assert drawn == [
+        ("cat", "dog", "bird"),
+        ("feline", "canine", "avian"),
+        ("class 0", "class 1", "class 2"),
+    ]
+
+
+def test_category_ids_of_a_data_set_with_the_names_of_the_model(run, pets):
+    """The checkpoint was trained on these classes, so their ids are meant."""
+    name_classes_as_the_model_does()
+    run("--input images --json found.json --confidence-threshold 0.1", config="pets.yaml")
+    assert {d["category_id"] for d in detections("found.json")} == {3, 7, 9}
+
+
+def test_category_ids_of_a_data_set_with_other_names(run, pets, caplog):
+    run("--input images --json found.json --confidence-threshold 0.1", config="pets.yaml")
+    assert "The data set has other classes than the model" in caplog.text
+    assert {d["category_id"] for d in detections("found.json")} == {0, 1, 2}
 
 
 # ---- data sets ----------------------------------------------------------------------------------
 
 
 def test_a_data_set_is_drawn_next_to_its_ground_truth(run, pets):
-    name, opts = pets
-    result = run(f"--dataset {name} --output out --json found.json", opts)
+    result = run(f"--dataset {pets} --output out --json found.json", config="pets.yaml")
     assert result.code == 0 and sorted(os.listdir("out")) == ["a.png", "b.png"]
     picture = cv2.imread("out/a.png")
     assert picture.shape == (480 + 28, 2 * 640 + 8, 3)
@@ -266,8 +316,8 @@ def test_a_data_set_is_drawn_next_to_its_ground_truth(run, pets):
 
 
 def test_results_on_a_data_set_are_coco_results(run, pets):
-    name, opts = pets
-    run(f"--dataset {name} --json found.json --confidence-threshold 0.1", opts)
+    name_classes_as_the_model_does()
+    run(f"--dataset {pets} --json found.json --confidence-threshold 0.1", config="pets.yaml")
     loaded = COCO("truth.json").loadRes("found.json")
     assert sorted(loaded.getImgIds()) == [10, 11]
     assert {a["category_id"] for a in loaded.anns.values()} == {3, 7, 9}
@@ -275,15 +325,13 @@ def test_results_on_a_data_set_are_coco_results(run, pets):
 
 
 def test_the_number_of_images_of_a_data_set(run, pets):
-    name, opts = pets
-    run(f"--dataset {name} --num-images 1 --output out", opts)
+    run(f"--dataset {pets} --num-images 1 --output out", config="pets.yaml")
     assert os.listdir("out") == ["b.png"]  # the middle one of two
 
 
 def test_a_mistyped_data_set(run, pets):
-    name, opts = pets
-    result = run(f"--dataset {name[:-1]} --output out", opts)
-    assert result.code == 1 and f"Did you mean {name}?" in result.err
+    result = run(f"--dataset {pets[:-1]} --output out", config="pets.yaml")
+    assert result.code == 1 and f"Did you mean {pets!r}?" in result.err
 
 
 # ---- video and window ---------------------------------------------------------------------------
@@ -303,7 +351,7 @@ def test_neither_display_nor_output(run, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     result = run("--input images/a.png")
-    assert result.code == 1 and "error: There is no display to open a window on: " in result.err
+    assert result.code == 1 and "Error: There is no display to open a window on: " in result.err
 
 
 @pytest.fixture

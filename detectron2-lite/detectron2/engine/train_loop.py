@@ -1,0 +1,374 @@
+"""The training loop: trainers, and the hooks that everything else hangs on."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from detectron2.utils import comm
+from detectron2.utils.events import EventStorage, get_event_storage
+
+__all__ = ["AMPTrainer", "HookBase", "SimpleTrainer", "TrainerBase"]
+
+logger = logging.getLogger(__name__)
+
+
+class HookBase:
+    """Something to be done beside the training itself; see :meth:`TrainerBase.register_hooks`.
+
+    The methods do nothing until a subclass overrides them.  ``self.trainer`` is the trainer that
+    the hook was registered with.  Slow work belongs into ``after_step``: the time between
+    ``before_step`` and ``after_step`` is what counts as the time of an iteration.
+
+    A hook with something to remember over a restart has ``state_dict`` and ``load_state_dict``;
+    what they hold is saved in each checkpoint, under the name of the class.
+    """
+
+    trainer: TrainerBase = None  # type: ignore[assignment]  # set by register_hooks
+
+    def before_train(self) -> None:
+        """Called once, before the first iteration."""
+
+    def after_train(self) -> None:
+        """Called once at the end, also when an exception (or Ctrl-C) ended the training."""
+
+    def before_step(self) -> None:
+        """Called before every iteration."""
+
+    def after_backward(self) -> None:
+        """Called between the backward pass and the optimizer's step, by ``SimpleTrainer`` and
+        ``AMPTrainer`` for the hooks registered with them; ``DefaultTrainer`` does not call it."""
+
+    def after_step(self) -> None:
+        """Called after every iteration."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint has to keep of this hook; nothing by default."""
+        return {}
+
+
+class TrainerBase:
+    """A loop over iterations with hooks; what an iteration does is up to ``run_step``.
+
+    Attributes:
+        iter: the current iteration, counted from 0; equal to ``max_iter`` after the last one.
+        start_iter: the iteration that this run began with.
+        max_iter: the iteration before which it ends.
+        storage: the ``EventStorage`` that is open during ``train``.
+    """
+
+    max_iter: int
+    storage: EventStorage
+
+    def __init__(self) -> None:
+        self._hooks: list[HookBase] = []
+        self.iter = 0
+        self.start_iter = 0
+
+    def register_hooks(self, hooks: Iterable[HookBase | None]) -> None:
+        """Append hooks, to be called in the order of registration; every ``None`` is left out.
+
+        Raises:
+            TypeError: one of them is not a ``HookBase``.
+        """
+        added = [hook for hook in hooks if hook is not None]
+        for hook in added:
+            if not isinstance(hook, HookBase):
+                raise TypeError(f"register_hooks: {hook!r} is not a HookBase")
+            # A strong reference would be a cycle, which keeps the model in GPU memory until the
+            # garbage collector happens to run.
+            hook.trainer = weakref.proxy(self)
+        self._hooks.extend(added)
+
+    def train(self, start_iter: int, max_iter: int) -> None:
+        """Run the iterations ``start_iter`` (inclusive) to ``max_iter`` (exclusive)."""
+        logger.info("Starting training from iteration %d", start_iter)
+        self.start_iter = self.iter = start_iter
+        self.max_iter = max_iter
+        with EventStorage(start_iter) as self.storage:
+            try:
+                self.before_train()
+                while self.iter < max_iter:
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                    self.iter += 1
+            except Exception:
+                logger.exception("Exception during training:")
+                raise
+            finally:
+                self.after_train()
+
+    def before_train(self) -> None:
+        self._call_hooks("before_train")
+
+    def after_train(self) -> None:
+        self.storage.iter = self.iter
+        self._call_hooks("after_train")
+
+    def before_step(self) -> None:
+        # From here to the end of after_step the storage is at the same iteration as the trainer.
+        self.storage.iter = self.iter
+        self._call_hooks("before_step")
+
+    def after_backward(self) -> None:
+        self._call_hooks("after_backward")
+
+    def after_step(self) -> None:
+        self._call_hooks("after_step")
+
+    def run_step(self) -> None:
+        """One iteration."""
+        raise NotImplementedError(f"{type(self).__name__} does not define run_step()")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The iteration and what the hooks want kept; of two hooks of one class, the first's."""
+        states: dict[str, Any] = {}
+        for hook in self._hooks:
+            state = hook.state_dict()
+            if state:
+                states.setdefault(type(hook).__qualname__, state)
+        return {"iteration": self.iter, "hooks": states} if states else {"iteration": self.iter}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take back what ``state_dict`` gave; the state of a hook that is not there is skipped."""
+        self.iter = state_dict["iteration"]
+        for name, state in state_dict.get("hooks", {}).items():
+            takers = [hook for hook in self._hooks if type(hook).__qualname__ == name]
+            if takers:
+                takers[0].load_state_dict(state)
+            else:
+                logger.warning("Cannot find the hook %r, its state_dict is ignored.", name)
+
+    def _call_hooks(self, event: str) -> None:
+        for hook in self._hooks:
+            getattr(hook, event)()
+
+
+class SimpleTrainer(TrainerBase):
+    """One model, one optimizer, one stream of batches: loss, gradient, update.
+
+    Args:
+        model: called with a batch, returns a scalar loss or a dict of named scalar losses, which
+            are added up.  It is put into training mode.
+        data_loader: an iterable of batches; must not end before the training does.
+        optimizer: updates the model.
+        gather_metric_period: metrics are gathered from all processes and stored in every so
+            many-th iteration.
+        zero_grad_before_forward: clear the gradients before the forward pass, not after it.
+        async_write_metrics: read the losses back in a thread, so that the GPU need not be waited
+            for.  A loss that is not finite then ends the training an iteration later.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data_loader: Iterable,
+        optimizer: torch.optim.Optimizer,
+        gather_metric_period: int = 1,
+        zero_grad_before_forward: bool = False,
+        async_write_metrics: bool = False,
+    ) -> None:
+        super().__init__()
+        # In training mode from the start: hooks such as PreciseBN look at it when they are built.
+        model.train()
+        self.model = model
+        self.data_loader = data_loader
+        self.optimizer = optimizer
+        self.gather_metric_period = gather_metric_period
+        self.zero_grad_before_forward = zero_grad_before_forward
+        self.async_write_metrics = async_write_metrics
+        self._data_loader_iter_obj: Iterator | None = None
+        self._writer: concurrent.futures.Executor | None = None
+        self._last_write: concurrent.futures.Future | None = None
+
+    def run_step(self) -> None:
+        """One iteration: batch, losses, gradients, metrics, update.
+
+        Raises:
+            FloatingPointError: a loss is NaN or infinite; the weights are as before.
+        """
+        assert self.model.training, (
+            f"[{type(self).__name__}] the model was put into evaluation mode during training"
+        )
+        start = time.perf_counter()
+        data = next(self._data_loader_iter)
+        data_time = time.perf_counter() - start
+
+        if self.zero_grad_before_forward:
+            self.optimizer.zero_grad()
+        loss_dict = self._forward(data)
+        if not self.zero_grad_before_forward:
+            self.optimizer.zero_grad()
+        self._backward(sum(loss_dict.values()))
+        self.after_backward()
+        self._write_metrics(loss_dict, data_time)
+        self._update()
+
+    def _forward(self, data: Any) -> dict[str, Tensor]:
+        losses = self.model(data)
+        return {"total_loss": losses} if isinstance(losses, Tensor) else losses
+
+    def _backward(self, loss: Tensor) -> None:
+        loss.backward()
+
+    def _update(self) -> None:
+        self.optimizer.step()
+
+    @property
+    def _data_loader_iter(self) -> Iterator:
+        # Made when the first batch is needed: that starts the workers of the loader.
+        if self._data_loader_iter_obj is None:
+            self._data_loader_iter_obj = iter(self.data_loader)
+        return self._data_loader_iter_obj
+
+    def reset_data_loader(self, data_loader_builder: Callable[[], Iterable]) -> None:
+        """Drop the data loader and go on with the one that ``data_loader_builder()`` returns."""
+        # Before the new one is built: two sets of workers at a time may not fit into memory.
+        self._data_loader_iter_obj = self.data_loader = None
+        self.data_loader = data_loader_builder()
+
+    def _write_metrics(
+        self, loss_dict: Mapping[str, Tensor], data_time: float, prefix: str = ""
+    ) -> None:
+        if (self.iter + 1) % self.gather_metric_period != 0:
+            return
+        if not self.async_write_metrics:
+            self.write_metrics(loss_dict, data_time, self.iter, prefix)
+            return
+        self._await_last_write()
+        if self._writer is None:
+            self._writer = concurrent.futures.ThreadPoolExecutor(max_workers=1)
+        # Detached, or the graph of this iteration would be in memory beside that of the next one.
+        losses = {name: torch.as_tensor(loss).detach() for name, loss in loss_dict.items()}
+        self._last_write = self._writer.submit(
+            self.write_metrics, losses, data_time, self.iter, prefix
+        )
+
+    def _await_last_write(self) -> None:
+        last_write, self._last_write = self._last_write, None
+        if last_write is not None:
+            last_write.result()
+
+    @staticmethod
+    def write_metrics(
+        loss_dict: Mapping[str, Tensor], data_time: float, cur_iter: int, prefix: str = ""
+    ) -> None:
+        """Store the losses, averaged over all processes, and the time that the data took.
+
+        Args:
+            loss_dict: name -> scalar.
+            data_time: seconds for which this process waited for its batch; the largest of all
+                processes is stored.
+            cur_iter: iteration to store them for.
+            prefix: put before ``total_loss``.
+
+        Raises:
+            FloatingPointError: their sum is NaN or infinite.
+        """
+        storage = get_event_storage()
+        storage.put_scalar("rank_data_time", data_time, cur_iter=cur_iter)
+        mine = {name: float(loss) for name, loss in loss_dict.items()}
+        gathered = comm.gather((data_time, mine))
+        if not comm.is_main_process():
+            return
+        times, per_rank = zip(*gathered, strict=True)
+        # The slowest process sets the pace.
+        storage.put_scalar("data_time", max(times), cur_iter=cur_iter)
+        means = {name: float(np.mean([losses[name] for losses in per_rank])) for name in mine}
+        total = sum(means.values())
+        if not np.isfinite(total):
+            raise FloatingPointError(
+                f"Loss became infinite or NaN at iteration={cur_iter}!\nloss_dict = {means}"
+            )
+        storage.put_scalar(f"{prefix}total_loss", total, cur_iter=cur_iter)
+        if len(means) > 1:
+            storage.put_scalars(cur_iter=cur_iter, **means)
+
+    def after_train(self) -> None:
+        """Call the hooks; before that, wait for metrics that are still being written."""
+        if self._writer is not None:
+            self._writer.shutdown(wait=True)
+            self._writer = None
+        super().after_train()
+        self._await_last_write()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.optimizer.load_state_dict(state_dict["optimizer"])
+
+
+class AMPTrainer(SimpleTrainer):
+    """``SimpleTrainer`` with torch's automatic mixed precision on CUDA.
+
+    Args:
+        model, data_loader, optimizer, gather_metric_period, zero_grad_before_forward,
+            async_write_metrics: as of ``SimpleTrainer``.
+        grad_scaler: a ``torch.amp.GradScaler``; a default one is made if ``None``.  Its state is
+            part of the checkpoint.
+        precision: ``torch.float16`` or ``torch.bfloat16``, the type that autocast computes in.
+        log_grad_scaler: store the scale of every iteration as ``[metric]grad_scaler``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data_loader: Iterable,
+        optimizer: torch.optim.Optimizer,
+        gather_metric_period: int = 1,
+        zero_grad_before_forward: bool = False,
+        grad_scaler: torch.amp.GradScaler | None = None,
+        precision: torch.dtype = torch.float16,
+        log_grad_scaler: bool = False,
+        async_write_metrics: bool = False,
+    ) -> None:
+        super().__init__(
+            model,
+            data_loader,
+            optimizer,
+            gather_metric_period=gather_metric_period,
+            zero_grad_before_forward=zero_grad_before_forward,
+            async_write_metrics=async_write_metrics,
+        )
+        self.grad_scaler = torch.amp.GradScaler("cuda") if grad_scaler is None else grad_scaler
+        self.precision = precision
+        self.log_grad_scaler = log_grad_scaler
+
+    def run_step(self) -> None:
+        """As of ``SimpleTrainer``, with autocast in the forward pass and a scaled loss."""
+        assert torch.cuda.is_available(), (
+            f"[{type(self).__name__}] mixed precision needs a CUDA GPU and there is none: "
+            "set SOLVER.AMP.ENABLED to False, or use SimpleTrainer"
+        )
+        super().run_step()
+
+    def _forward(self, data: Any) -> dict[str, Tensor]:
+        with torch.autocast("cuda", dtype=self.precision):
+            return super()._forward(data)
+
+    def _backward(self, loss: Tensor) -> None:
+        self.grad_scaler.scale(loss).backward()
+        if self.log_grad_scaler:
+            get_event_storage().put_scalar("[metric]grad_scaler", self.grad_scaler.get_scale())
+
+    def _update(self) -> None:
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "grad_scaler": self.grad_scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.grad_scaler.load_state_dict(state_dict["grad_scaler"])

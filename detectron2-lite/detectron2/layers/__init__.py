@@ -1,0 +1,37 @@
+"""Layers that torch has not, or has with less: convolutions with a norm, frozen batch norm, NMS."""
+
+from detectron2._missing import missing_names
+from detectron2.layers.batch_norm import FrozenBatchNorm2d, get_norm
+from detectron2.layers.blocks import CNNBlockBase
+from detectron2.layers.nms import batched_nms, nms
+from detectron2.layers.roi_align import ROIAlign, roi_align
+from detectron2.layers.shape_spec import ShapeSpec
+from detectron2.layers.wrappers import (
+    BatchNorm2d,
+    Conv2d,
+    ConvTranspose2d,
+    Linear,
+    cat,
+    interpolate,
+    nonzero_tuple,
+)
+
+__all__ = [
+    "BatchNorm2d",
+    "CNNBlockBase",
+    "Conv2d",
+    "ConvTranspose2d",
+    "FrozenBatchNorm2d",
+    "Linear",
+    "ROIAlign",
+    "ShapeSpec",
+    "batched_nms",
+    "cat",
+    "get_norm",
+    "interpolate",
+    "nms",
+    "nonzero_tuple",
+    "roi_align",
+]
+
+__getattr__ = missing_names(__name__)

@@ -1,0 +1,62 @@
+"""``ROIAlign``: features of a region, sampled to a fixed size."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torchvision.ops import roi_align
+
+__all__ = ["ROIAlign", "roi_align"]
+
+
+class ROIAlign(nn.Module):
+    """Average of bilinear samples in each of the bins that a region is divided into."""
+
+    def __init__(
+        self,
+        output_size: int | tuple[int, int],
+        spatial_scale: float,
+        sampling_ratio: int,
+        aligned: bool = True,
+    ):
+        """
+        Args:
+            output_size: bins, (height, width) or one number for both.
+            spatial_scale: by which regions are multiplied to be in cells of the feature map.
+            sampling_ratio: samples per bin and side; zero: as many as the bin has cells.
+            aligned: sample so that a pixel's value lies at its centre. False keeps the half pixel
+                of shift of the first Mask R-CNN implementation.
+        """
+        super().__init__()
+        self.output_size = output_size
+        self.spatial_scale = spatial_scale
+        self.sampling_ratio = sampling_ratio
+        self.aligned = aligned
+
+    def forward(self, input: Tensor, rois: Tensor) -> Tensor:
+        """
+        Args:
+            input: (N, C, H, W) features.
+            rois: (R, 5): index of the image, then x1, y1, x2, y2 before ``spatial_scale``.
+
+        Returns:
+            (R, C, *output_size)
+        """
+        assert rois.dim() == 2 and rois.shape[1] == 5, (
+            f"rois: expected (R, 5), got {tuple(rois.shape)}"
+        )
+        if input.is_quantized:
+            input = input.dequantize()
+        return roi_align(
+            input,
+            rois.to(dtype=input.dtype),
+            self.output_size,
+            self.spatial_scale,
+            self.sampling_ratio,
+            self.aligned,
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
+            f"sampling_ratio={self.sampling_ratio}, aligned={self.aligned}"
+        )

@@ -1,0 +1,7 @@
+"""Meta-architectures: whole models, from a list of dicts to losses or detections."""
+
+from detectron2._missing import missing_names
+from detectron2.modeling.meta_arch.build import META_ARCH_REGISTRY, build_model
+
+__all__ = ["META_ARCH_REGISTRY", "build_model"]
+__getattr__ = missing_names(__name__)

@@ -1,0 +1,182 @@
+"""detectron2's checkpointer with safe reading, atomic writing and an account of what was loaded."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import torch
+from torch import nn
+
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.utils import comm
+from fcos.checkpoint.coverage import Coverage
+from fcos.checkpoint.reading import local_file, read_file, without_prefix
+from fcos.utils.agree import raise_together
+from fcos.utils.errors import UserError
+
+__all__ = ["AdetCheckpointer"]
+
+
+class AdetCheckpointer(DetectionCheckpointer):
+    """Saves and loads a detector together with what its training needs to go on.
+
+    Differences from its base: reading never runs code from a file; a file in ``save_dir`` is either
+    complete or not there; :attr:`coverage` tells what the last :meth:`load` filled; and
+    :attr:`class_names` goes into every file.
+
+    Args:
+        model: the detector, wrapped for several processes or not.
+        save_dir: folder on this machine that checkpoints are written to.
+        save_to_disk: whether this process writes; by default only the main one.
+        checkpointables: further objects with ``state_dict()`` and ``load_state_dict()``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        save_to_disk: bool | None = None,
+        **checkpointables: Any,
+    ) -> None:
+        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        #: names of the classes in the order of the model's outputs; saved when not empty
+        self.class_names: list[str] = []
+        #: what the last call of :meth:`load` filled
+        self.coverage: Coverage | None = None
+        self._by_heuristics = False
+        self._read: dict[str, tuple[int, ...]] = {}
+
+    # ---- reading -----------------------------------------------------------------------------
+
+    def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Load a weights file or checkpoint; every process of a training must call this.
+
+        Args:
+            path: file or address; ``?matching_heuristics=True`` behind it matches names by their
+                ends. Empty: nothing is loaded.
+            args, kwargs: as in the base class (``checkpointables``).
+
+        Returns:
+            What the file has beyond the weights and the checkpointables.
+
+        Raises:
+            UserError: the file cannot be used (see :func:`fcos.checkpoint.read_checkpoint`).
+        """
+        self.coverage = None
+        if not path:
+            return super().load(path, *args, **kwargs)
+        name, _, query = path.partition("?")
+        self._by_heuristics = query == "matching_heuristics=True"
+        local, error = name, None
+        if comm.is_main_process():  # the others may live where there is no such file
+            try:
+                local = local_file(name)
+            except UserError as problem:
+                error = problem
+        raise_together(error)
+        incompatible: list[tuple[list[str], list[str]]] = []
+
+        def note(_: nn.Module, keys: Any) -> None:
+            incompatible.append((keys.missing_keys, keys.unexpected_keys))
+
+        handle = self.model.register_load_state_dict_post_hook(note)
+        try:
+            extra = super().load(local, *args, **kwargs)
+        finally:
+            handle.remove()
+        coverage = self._coverage(name, *incompatible[-1]) if incompatible else None
+        self.coverage = comm.all_gather(coverage)[0]
+        return extra
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        # Without an optimizer only the weights are used, so the rest can stay in the file.
+        checkpoint = read_file(filename, mmap=not self.checkpointables)
+        if self._by_heuristics:
+            checkpoint["matching_heuristics"] = True
+        weights = without_prefix(checkpoint["model"])
+        self._read = {name: tuple(value.shape) for name, value in weights.items()}
+        return checkpoint
+
+    def _coverage(self, path: str, missing: list[str], unexpected: list[str]) -> Coverage:
+        shapes = {name: tuple(value.shape) for name, value in self.model.state_dict().items()}
+        mismatched = tuple(
+            (name, shape, shapes[name])
+            for name, shape in self._read.items()
+            if name in shapes and shape != shapes[name]
+        )
+        unfilled = {*missing, *(name for name, _, _ in mismatched)}
+        return Coverage(
+            path=path,
+            loaded=tuple(name for name in shapes if name not in unfilled),
+            missing=tuple(m for m in missing if m not in {name for name, _, _ in mismatched}),
+            mismatched=mismatched,
+            unexpected=tuple(unexpected),
+        )
+
+    # ---- writing -----------------------------------------------------------------------------
+
+    def save(self, name: str, *, tag: bool = True, **kwargs: Any) -> None:
+        """Write ``<save_dir>/<name>.pth``, so that it is either complete or not there at all.
+
+        Args:
+            name: name of the file without its ending.
+            tag: make it the checkpoint that a resumed training starts from.
+            kwargs: further entries of the file, made of tensors and plain values.
+
+        Raises:
+            UserError: the file cannot be written, such as on a full disk. Earlier checkpoints, and
+                an earlier file of this name, are as they were.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        content: dict[str, Any] = {"model": self.model.state_dict()}
+        content.update({key: obj.state_dict() for key, obj in self.checkpointables.items()})
+        content.update(kwargs)
+        if self.class_names:
+            content["class_names"] = list(self.class_names)
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        self.logger.info(f"Writing {path}")
+        _write_whole(path, lambda file: torch.save(content, file))
+        if tag:
+            self.tag_last_checkpoint(f"{name}.pth")
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Make a file of ``save_dir`` the one that a resumed training starts from.
+
+        Args:
+            last_filename_basename: name of the file, with its ending.
+        """
+        path = os.path.join(self.save_dir, "last_checkpoint")
+        _write_whole(path, lambda file: file.write(last_filename_basename.encode()))
+
+
+def _write_whole(path: str, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file beside ``path``, bring it to the disk, and only then give it its name."""
+    unfinished = f"{path}.unfinished"
+    try:
+        with open(unfinished, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except (OSError, RuntimeError) as error:
+        if os.path.exists(unfinished):
+            os.remove(unfinished)
+        raise UserError(
+            f"The checkpoint {path} cannot be written: {_reason(error)}. Earlier checkpoints are "
+            "as they were; make room or choose another OUTPUT_DIR, then go on with --resume."
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The operating system's reason, which torch's writer hides behind errors of its own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError):
+            return cause.strerror or os.strerror(cause.errno or errno.EIO)
+        cause = cause.__cause__ or cause.__context__
+    return " ".join(str(error).split())

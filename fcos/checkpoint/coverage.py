@@ -1,0 +1,150 @@
+"""What a weights file filled of a model, and whether that is enough for what is about to happen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from torch import nn
+
+from fcos.utils.errors import UserError
+
+__all__ = ["Coverage"]
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Names of a model's parameters and buffers, sorted by what a weights file did to them.
+
+    Attributes:
+        path: the weights file.
+        loaded: those that got a value, from the file or, as some counters and statistics of
+            normalisation layers, from torch's own rule for files without them.
+        missing: those that the file does not have.
+        mismatched: (name, shape in the file, shape in the model); they kept their values.
+        unexpected: names in the file that the model does not have.
+    """
+
+    path: str
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    mismatched: tuple[tuple[str, Shape, Shape], ...]
+    unexpected: tuple[str, ...]
+
+    @property
+    def class_numbers(self) -> tuple[int, int] | None:
+        """(classes of the file, classes of the model) where these are all that differs."""
+        names = [name for name, _, _ in self.mismatched]
+        if not names or not all(is_class_logits(name) for name in names):
+            return None
+        _, in_file, in_model = self.mismatched[0]
+        return in_file[0], in_model[0]
+
+    def require_all(self, purpose: str) -> None:
+        """Accept nothing less than a value for every parameter and buffer.
+
+        Args:
+            purpose: begins the message, such as "Evaluation".
+
+        Raises:
+            UserError: something is missing or has another shape; the message lists it.
+        """
+        if not self.missing and not self.mismatched:
+            return
+        if self.class_numbers and not self.missing:
+            in_file, in_model = self.class_numbers
+            raise UserError(
+                f"{self.path} is a detector of {in_file} classes, but MODEL.FCOS.NUM_CLASSES is "
+                f"{in_model}; set it to {in_file} or give other weights."
+            )
+        raise UserError(
+            f"{purpose} needs weights for the whole model, and {self.path} does not fit it "
+            f"({self._differences()}); give the weights that belong to this config."
+        )
+
+    def require_start(self, model: nn.Module, reinit_cls_logits: bool) -> str:
+        """Accept what a training can start from: a detector, or at least a part of one.
+
+        Args:
+            model: the model that was loaded, to count parameters.
+            reinit_cls_logits: accept a detector with another number of classes.
+
+        Returns:
+            One or two sentences that say what starts from the file and what at random.
+
+        Raises:
+            UserError: nothing of the file fits, or shapes differ that should not.
+        """
+        # Only parameters tell: torch fills some buffers that a file lacks by itself.
+        if not {name for name, _ in model.named_parameters()}.intersection(self.loaded):
+            raise UserError(
+                f"Nothing in {self.path} fits this model ({self._differences()}); check "
+                "MODEL.WEIGHTS and the backbone of the config."
+            )
+        if self.mismatched and self.class_numbers is None:
+            raise UserError(
+                f"{self.path} is for another model ({self._differences()}); use the config that "
+                "belongs to it, or other weights."
+            )
+        said = self._start_sentence(model)
+        if self.class_numbers:
+            in_file, in_model = self.class_numbers
+            if not reinit_cls_logits:
+                raise UserError(
+                    f"{self.path} is a detector of {in_file} classes, but MODEL.FCOS.NUM_CLASSES "
+                    f"is {in_model}: set it to {in_file}, or set MODEL.FCOS.REINIT_CLS_LOGITS True "
+                    "to start the class-logit layer afresh."
+                )
+            said += (
+                f" The class-logit layer is re-initialised, from {in_file} classes in the file to "
+                f"{in_model}."
+            )
+        return said
+
+    def _start_sentence(self, model: nn.Module) -> str:
+        sizes = {name: value.numel() for name, value in model.named_parameters()}
+        skipped = [name for name in self.missing if name in sizes]
+        if not skipped:
+            return f"Weights from {self.path}."
+        groups = Counter({"backbone": 0, "FPN": 0, "head": 0})
+        for name in skipped:
+            groups[_part(name)] += sizes[name]
+        parts = ", ".join(f"{part} {number:,}" for part, number in groups.items() if number)
+        whole = all(not name.startswith("backbone.bottom_up.") for name in skipped)
+        source = "Backbone" if whole else "Only a part of the backbone"
+        return (
+            f"{source} from {self.path}; {sum(groups.values()):,} parameters start at random "
+            f"({parts})."
+        )
+
+    def _differences(self) -> str:
+        shapes = [f"{name} {_size(a)} instead of {_size(b)}" for name, a, b in self.mismatched]
+        kinds = [
+            ("missing", list(self.missing)),
+            ("of another shape", shapes),
+            ("unexpected", list(self.unexpected)),
+        ]
+        return "; ".join(f"{len(v)} {kind}: {_some(v)}" for kind, v in kinds if v)
+
+
+def is_class_logits(name: str) -> bool:
+    """Whether a parameter belongs to the layer with one output per class."""
+    return "cls_logits" in name.split(".")
+
+
+def _part(name: str) -> str:
+    """The part of the detector that a parameter belongs to, in words."""
+    if name.startswith("backbone.bottom_up."):
+        return "backbone"
+    return "FPN" if name.startswith("backbone.") else "head"
+
+
+def _some(names: list[str], most: int = 10) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _size(shape: Shape) -> str:
+    return "x".join(map(str, shape)) or "scalar"

@@ -1,0 +1,244 @@
+"""Weights files are data: read any of the usual forms without running what they may contain."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import zipfile
+from collections import OrderedDict
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+
+from detectron2.utils.file_io import PathManager
+from fcos.utils.errors import UserError
+
+__all__ = ["local_file", "read_checkpoint", "read_file", "without_prefix"]
+
+# What the first bytes of a file say about its form; the name of a file says less.
+_ZIP = b"PK\x03\x04"
+_OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # torch.save before 1.6
+
+
+def read_checkpoint(path: str) -> dict[str, Any]:
+    """Read a weights file or a training checkpoint.
+
+    Accepted are what ``torch.save`` writes (any age of the format) and pickles of numpy arrays
+    (detectron2's model zoo, Caffe2), decided by the content, not by the name of the file. Inside
+    may be ``{"model": ...}``, ``{"state_dict": ...}``, ``{"blobs": ...}`` or a bare mapping of
+    names to arrays; a prefix ``module.`` of all names is dropped.
+
+    Args:
+        path: a file, or an address that detectron2's ``PathManager`` knows (``detectron2://``,
+            ``https://``), which is downloaded once and kept.
+
+    Returns:
+        The content, with at least ``"model"``: parameter name -> CPU tensor or numpy array.
+        ``"matching_heuristics": True`` is added for Caffe2's names, which detectron2 converts.
+        Tensors may be mapped from the file: change copies of them only.
+
+    Raises:
+        UserError: the file is missing, damaged, holds no weights, or is a pickle that would run
+            code. Nothing from the file is executed in any case.
+    """
+    checkpoint = read_file(local_file(path), mmap=True)
+    checkpoint["model"] = without_prefix(checkpoint["model"])
+    return checkpoint
+
+
+def local_file(path: str) -> str:
+    """The path on this machine of a weights file, after a download where ``path`` is an address.
+
+    Raises:
+        UserError: there is no such file, or it cannot be fetched.
+    """
+    try:
+        local = PathManager.get_local_path(path)
+    except (OSError, RuntimeError, KeyError) as error:
+        raise UserError(f"The weights file {path} cannot be fetched: {_one_line(error)}") from None
+    if os.path.isfile(local):
+        return local
+    where = os.path.abspath(local)
+    folder = where if os.path.isdir(where) else os.path.dirname(where)
+    kind = "is a folder, not a file" if folder == where else f"does not exist (looked for {where})"
+    raise UserError(f"The weights file {path} {kind}{_nearby(folder)}; check MODEL.WEIGHTS.")
+
+
+def read_file(path: str, mmap: bool = False) -> dict[str, Any]:
+    """:func:`read_checkpoint` for a file on this machine; a prefix ``module.`` stays.
+
+    Args:
+        path: the file.
+        mmap: leave the tensors in the file until they are used, where its form allows it. Worth it
+            when only a part is needed, such as the weights without the optimizer's state.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(_OLD_TORCH))
+            file.seek(0)
+            if start.startswith(_ZIP):
+                _check_zip(path)
+                content = _torch_load(path, mmap)
+            elif start.startswith(_OLD_TORCH):
+                content = _torch_load(path, mmap=False)
+            else:
+                content = _Unpickler(file, path).load()
+    except OSError as error:
+        raise UserError(f"The weights file {path} cannot be read: {error.strerror}.") from None
+    except UserError:
+        raise
+    except Exception as error:  # damaged files raise nearly every type that there is
+        raise UserError(_damaged(path, _one_line(error))) from None
+    return _as_checkpoint(content, path)
+
+
+def _check_zip(path: str) -> None:
+    if not zipfile.is_zipfile(path):  # the table of contents is at the end
+        raise UserError(_damaged(path, "its end is missing"))
+    with zipfile.ZipFile(path) as archive:
+        names = {name.rsplit("/", 1)[-1] for name in archive.namelist()}
+    if "data.pkl" not in names:
+        raise UserError(f"{path} is a zip archive, but not a checkpoint written by torch.save.")
+    if "constants.pkl" in names:
+        raise UserError(f"{path} is a TorchScript program, not a weights file.")
+
+
+# Numpy's own helpers for pickling, taken from a pickle's recipe. Files name the module that numpy 1
+# or the one that numpy 2 has them in.
+_NUMPY_FUNCTIONS = {
+    "_reconstruct": np.empty(1).__reduce__()[0],
+    "_frombuffer": np.empty(1).__reduce_ex__(5)[0],
+    "scalar": np.float32(0).__reduce__()[0],
+}
+_NUMPY_NAMES = {
+    f"{package}.{'numeric' if name == '_frombuffer' else 'multiarray'}.{name}": function
+    for package in ("numpy.core", "numpy._core")
+    for name, function in _NUMPY_FUNCTIONS.items()
+}
+
+
+def _torch_load(path: str, mmap: bool) -> Any:
+    # Numpy scalars (a learning rate, a metric) are common in training checkpoints and harmless.
+    allowed = [np.ndarray, np.dtype, *((f, name) for name, f in _NUMPY_NAMES.items())]
+    allowed += {type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"}
+    try:
+        with torch.serialization.safe_globals(allowed):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        forbidden = re.search(r"GLOBAL (\S+)", str(error))
+        if forbidden is None:
+            raise
+        raise UserError(_would_run(path, forbidden.group(1))) from None
+
+
+def _bytes_of_python2(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"bytes encoded as {encoding}")
+    return text.encode("latin1")
+
+
+def _allowed_names() -> dict[tuple[str, str], Any]:
+    allowed: dict[tuple[str, str], Any] = {
+        ("collections", "OrderedDict"): OrderedDict,
+        ("_codecs", "encode"): _bytes_of_python2,
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+    }
+    for module in ("builtins", "__builtin__"):  # Python 3 and 2
+        for kind in (bytes, bytearray, complex, dict, frozenset, list, set, tuple):
+            allowed[module, kind.__name__] = kind
+    for name, function in _NUMPY_NAMES.items():
+        module, _, attribute = name.rpartition(".")
+        allowed[module, attribute] = function
+    return allowed
+
+
+_ALLOWED = _allowed_names()
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds numpy arrays and plain containers; anything else in the file is refused."""
+
+    def __init__(self, file: BinaryIO, path: str) -> None:
+        super().__init__(file, encoding="latin1")  # arrays pickled by Python 2
+        self._path = path
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise UserError(_would_run(self._path, f"{module}.{name}")) from None
+
+
+def _as_checkpoint(content: Any, path: str) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__}, not a mapping of weights.")
+    if isinstance(content.get("model"), dict):
+        checkpoint = dict(content)
+    elif isinstance(content.get("state_dict"), dict):
+        checkpoint = {k: v for k, v in content.items() if k != "state_dict"}
+        checkpoint["model"] = content["state_dict"]
+    else:
+        weights = content["blobs"] if isinstance(content.get("blobs"), dict) else content
+        checkpoint = {"model": weights}
+        # Caffe2's names (res2_0_branch1_w) have no dots, those of torch modules do.
+        if weights and not any("." in str(name) for name in weights):
+            checkpoint["model"] = {
+                k: v for k, v in weights.items() if not str(k).endswith("_momentum")
+            }
+            checkpoint.update(__author__="Caffe2", matching_heuristics=True)
+    _check_weights(checkpoint["model"], path)
+    return checkpoint
+
+
+def without_prefix(weights: dict[str, Any], prefix: str = "module.") -> dict[str, Any]:
+    """``weights`` without the prefix that DistributedDataParallel leaves on all names."""
+    if weights and all(str(name).startswith(prefix) for name in weights):
+        return {name[len(prefix) :]: value for name, value in weights.items()}
+    return weights
+
+
+def _check_weights(weights: dict, path: str) -> None:
+    if not weights:
+        raise UserError(f"{path} holds no weights: its mapping is empty.")
+    for name, value in weights.items():
+        if not isinstance(name, str) or not isinstance(value, (torch.Tensor, np.ndarray)):
+            raise UserError(
+                f"{path} holds no weights: its entry {name!r} is a {type(value).__name__}, "
+                "not a tensor."
+            )
+        if isinstance(value, np.ndarray) and value.dtype.kind not in "biuf":
+            raise UserError(f"{path}: the entry {name!r} is an array of {value.dtype}.")
+
+
+def _damaged(path: str, reason: str) -> str:
+    size = os.path.getsize(path)
+    return (
+        f"The weights file {path} ({size:,} bytes) is truncated, damaged or no weights file at "
+        f"all ({reason}); copy or download it again."
+    )
+
+
+def _would_run(path: str, name: str) -> str:
+    return (
+        f"{path} is refused, and nothing in it was run: it asks for {name} to be called, but a "
+        "weights file is data, not a program; save the model's state_dict() alone and use that."
+    )
+
+
+def _nearby(folder: str, most: int = 5) -> str:
+    """``; <folder> has a.pth, b.pth`` for a message, or nothing."""
+    if not os.path.isdir(folder):
+        return f"; there is no folder {folder} either"
+    found = sorted(name for name in os.listdir(folder) if name.endswith((".pth", ".pkl")))
+    if not found:
+        return ""
+    more = ", ..." if len(found) > most else ""
+    return f"; the folder {folder} has {', '.join(found[:most])}{more}"
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:200] + "..."

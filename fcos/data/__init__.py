@@ -1,0 +1,23 @@
+"""Data sets: registration from the config, checks, and the streams that load them.
+
+The demo data set is written by ``python -m fcos.data.digits``.
+"""
+
+from .checks import DatasetReport, check_dataset, check_datasets
+from .mapper import CheckedMapper
+from .register import get_class_names, register_custom_datasets, require_dataset
+from .stream import TestStream, TrainStream, build_test_stream, build_train_stream
+
+__all__ = [
+    "CheckedMapper",
+    "DatasetReport",
+    "TestStream",
+    "TrainStream",
+    "build_test_stream",
+    "build_train_stream",
+    "check_dataset",
+    "check_datasets",
+    "get_class_names",
+    "register_custom_datasets",
+    "require_dataset",
+]

@@ -1,0 +1,302 @@
+"""Batches of samples: for training, with an exact place to resume at, and for evaluation."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from detectron2.config import CfgNode
+from detectron2.data import (
+    DatasetFromList,
+    DatasetMapper,
+    build_detection_test_loader,
+    get_detection_dataset_dicts,
+)
+from detectron2.data.samplers import RepeatFactorTrainingSampler
+from detectron2.utils import comm
+from fcos.utils.errors import UserError
+
+from .mapper import CheckedMapper, usable_annotations
+from .order import group_into_batches, share_of_rank, shuffled_indices
+from .register import require_dataset
+
+__all__ = ["TestStream", "TrainStream", "build_test_stream", "build_train_stream"]
+
+Entry = dict[str, Any]  # one image and its annotations, in detectron2's form
+Mapper = Callable[[Entry], Any]
+
+
+class TrainStream:
+    """Training batches without end, the same ones on any number of processes and workers.
+
+    All processes together go through one sequence of batches, which the seed decides; each of
+    them loads its share of every batch. The chance in a sample's augmentation depends on the seed
+    and on the sample's place in the sequence. So the stream may be left after any batch and taken
+    up again there, and it is the same on 1 process or 8, with 0 workers or 4.
+
+    Iterating gives lists of this process's ``batch_size / world_size`` samples. Every iteration
+    begins at ``start_batch``. Workers start when the first batch is asked for.
+
+    Attributes:
+        seed: of the order and of the augmentation.
+        start_batch: how many batches the next iteration leaves out; nothing of them is loaded.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        mapper: Mapper,
+        *,
+        batch_size: int,
+        seed: int,
+        repeat_factors: Tensor | None = None,
+        group_by_shape: bool = True,
+        num_workers: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """
+        Args:
+            entries: the data set; not changed.
+            mapper: makes a sample of a copy of an entry.
+            batch_size: images in a batch of all processes together.
+            repeat_factors: (len(entries),) how often each comes in one pass, on average; else once.
+            group_by_shape: put wide images (width > height) and others into separate batches.
+            num_workers: processes that load for this one; 0 loads in this one.
+
+        Raises:
+            UserError: ``batch_size`` cannot be divided among the processes, or an entry lacks the
+                width and height needed for grouping.
+        """
+        if batch_size < 1 or batch_size % world_size:
+            raise UserError(
+                f"SOLVER.IMS_PER_BATCH is {batch_size}, which {world_size} processes cannot share "
+                f"equally: set it to a multiple of {world_size}."
+            )
+        self.seed = seed
+        self.start_batch = 0
+        self._entries = DatasetFromList(list(entries))
+        self._mapper = mapper
+        self._groups = [_is_wide(entry) if group_by_shape else None for entry in entries]
+        self._repeat_factors = repeat_factors
+        self._batch_size = batch_size
+        self._num_workers = num_workers
+        self._rank, self._world_size = rank, world_size
+
+    def start(self, batch: int, seed: int) -> None:
+        """Makes the next iteration begin at this batch (0 is the first) of this seed's sequence."""
+        self.start_batch, self.seed = batch, seed
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        loader = DataLoader(
+            _Samples(self._entries, self._mapper, self.seed),
+            batch_sampler=_Batches(self._positions),
+            num_workers=self._num_workers,
+            collate_fn=list,
+            # Of its own, or making a loader would advance the random numbers of the training.
+            generator=torch.Generator(),
+        )
+        with _signals_left_to_parent():
+            batches = iter(loader)
+        yield from map(_raise_problems, batches)
+
+    def _positions(self) -> Iterator[list[tuple[int, int]]]:
+        """This process's share of each batch: place in the sequence, and index of the entry."""
+        indices = shuffled_indices(len(self._entries), self.seed, self._repeat_factors)
+        batches = group_into_batches(indices, self._groups, self._batch_size)
+        return share_of_rank(batches, self._rank, self._world_size, self.start_batch)
+
+
+class TestStream:
+    """Every sample of an evaluation loader once; ``len`` is its number of batches.
+
+    Differs from the loader in one thing: a ``UserError`` of the mapper arrives as it was raised,
+    not wrapped in the traceback of a worker process.
+    """
+
+    __test__ = False  # not a class of tests, pytest
+
+    def __init__(self, entries: Sequence[Entry], mapper: Mapper, num_workers: int = 0) -> None:
+        self._loader = build_detection_test_loader(
+            list(entries), mapper=_ProblemsAsSamples(mapper), num_workers=num_workers
+        )
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        yield from map(_raise_problems, self._loader)
+
+
+def build_train_stream(cfg: CfgNode, mapper: Mapper | None = None) -> TrainStream:
+    """The training stream of ``cfg`` for this process.
+
+    Reads DATASETS.TRAIN, SOLVER.IMS_PER_BATCH, SEED (negative: a random one, equal on all
+    processes), DATALOADER.* and, for the default mapper, INPUT.* and MODEL.MASK_ON.
+
+    Degenerate boxes are left out. Images without objects are too, if
+    DATALOADER.FILTER_EMPTY_ANNOTATIONS is on; otherwise they come with empty ``Instances``.
+
+    Args:
+        mapper: instead of detectron2's ``DatasetMapper``.
+
+    Raises:
+        UserError: a data set is missing, nothing is left to train on, the batch cannot be divided
+            among the processes, or the sampler is unknown.
+    """
+    entries = _training_entries(cfg)
+    return TrainStream(
+        entries,
+        CheckedMapper(mapper or DatasetMapper(cfg, is_train=True)),
+        batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
+        repeat_factors=_repeat_factors(cfg, entries),
+        group_by_shape=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        rank=comm.get_rank(),
+        world_size=comm.get_world_size(),
+    )
+
+
+def build_test_stream(cfg: CfgNode, dataset_name: str, mapper: Mapper | None = None) -> TestStream:
+    """This process's part of a data set for evaluation, an image at a time.
+
+    Args:
+        mapper: instead of detectron2's ``DatasetMapper``.
+
+    Raises:
+        UserError: the data set is missing.
+    """
+    require_dataset(dataset_name)
+    entries = get_detection_dataset_dicts([dataset_name], filter_empty=False)
+    mapper = CheckedMapper(mapper or DatasetMapper(cfg, is_train=False))
+    return TestStream(entries, mapper, cfg.DATALOADER.NUM_WORKERS)
+
+
+def _training_entries(cfg: CfgNode) -> list[Entry]:
+    names = list(cfg.DATASETS.TRAIN)
+    if not names:
+        raise UserError("DATASETS.TRAIN is empty: set it to the data sets to train on.")
+    for name in names:
+        require_dataset(name)
+    entries = get_detection_dataset_dicts(names, filter_empty=False)
+    entries = [{**entry, "annotations": usable_annotations(entry)} for entry in entries]
+    if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
+        entries = [
+            entry
+            for entry in entries
+            if any(not annotation.get("iscrowd", 0) for annotation in entry["annotations"])
+        ]
+    if not entries:
+        raise UserError(f"Nothing to train on: no image of {', '.join(names)} has an object.")
+    return entries
+
+
+def _repeat_factors(cfg: CfgNode, entries: list[Entry]) -> Tensor | None:
+    name = cfg.DATALOADER.SAMPLER_TRAIN
+    if name == "TrainingSampler":
+        return None
+    if name == "RepeatFactorTrainingSampler":
+        return RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+            entries, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT
+        )
+    raise UserError(
+        f"DATALOADER.SAMPLER_TRAIN is {name!r}: expected TrainingSampler or "
+        "RepeatFactorTrainingSampler."
+    )
+
+
+def _is_wide(entry: Entry) -> bool:
+    if "width" not in entry or "height" not in entry:
+        raise UserError(
+            f"The data set does not give the width and height of {entry.get('file_name')}, which "
+            "grouping needs: add them, or set DATALOADER.ASPECT_RATIO_GROUPING False."
+        )
+    return bool(entry["width"] > entry["height"])
+
+
+class _Batches(Sampler[list[tuple[int, int]]]):
+    def __init__(self, make: Callable[[], Iterator[list[tuple[int, int]]]]) -> None:
+        self._make = make
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return self._make()
+
+
+class _Samples(Dataset[Any]):
+    """Samples by position in the stream and index in the data set."""
+
+    def __init__(self, entries: Dataset[Entry], mapper: Mapper, seed: int) -> None:
+        self._entries = entries
+        self._make_sample = _ProblemsAsSamples(mapper)
+        self._seed = seed
+
+    def __getitem__(self, position_and_index: tuple[int, int]) -> Any:
+        position, index = position_and_index
+        with _random_state(self._seed, position):
+            return self._make_sample(self._entries[index])
+
+
+class _ProblemsAsSamples:
+    """Hands a ``UserError`` on as if it were a sample.
+
+    An exception that leaves a worker process loses its message: PyTorch puts the text of a
+    traceback in its place. A value arrives unchanged.
+    """
+
+    def __init__(self, mapper: Mapper) -> None:
+        self._mapper = mapper
+
+    def __call__(self, entry: Entry) -> Any:
+        try:
+            return self._mapper(entry)
+        except UserError as problem:
+            return problem
+
+
+def _raise_problems(batch: list[Any]) -> list[Any]:
+    for sample in batch:
+        if isinstance(sample, UserError):
+            raise sample
+    return batch
+
+
+@contextlib.contextmanager
+def _random_state(seed: int, position: int) -> Iterator[None]:
+    """Random numbers, of all three generators on the CPU, that depend on the arguments alone.
+
+    Afterwards the generators go on as if nothing had been drawn.
+    """
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    words = np.random.SeedSequence([seed, position]).generate_state(3).tolist()
+    random.seed(words[0])
+    np.random.seed(words[1])
+    torch.default_generator.manual_seed(words[2])  # torch.manual_seed would reseed GPUs as well
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
+
+
+@contextlib.contextmanager
+def _signals_left_to_parent() -> Iterator[None]:
+    """Processes started inside never see SIGINT and SIGTERM; this one sees them afterwards.
+
+    A terminal or a job scheduler sends them to the workers too. The parent answers them, perhaps
+    by saving a checkpoint after the current iteration, and without workers it would fail before.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

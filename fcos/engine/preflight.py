@@ -1,0 +1,129 @@
+"""What is looked at before the first iteration, so that a mistake costs seconds and not hours."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+
+from detectron2.engine import DefaultTrainer
+from detectron2.utils import comm
+from fcos.checkpoint import read_checkpoint
+from fcos.config import CfgNode
+from fcos.data import DatasetReport, check_datasets
+from fcos.engine.schedule import schedule_table
+from fcos.utils.agree import raise_together
+from fcos.utils.errors import UserError
+
+__all__ = ["check_evaluation", "check_training"]
+
+logger = logging.getLogger(__name__)
+
+
+def check_training(cfg: CfgNode, resume: bool, check_all_images: bool) -> None:
+    """Check data sets, weights and batch, then log what is in the data and what the schedule is.
+
+    Every process calls this; the main one looks.
+
+    Args:
+        cfg: the config.
+        resume: go on from OUTPUT_DIR where it has a checkpoint; then MODEL.WEIGHTS is not read.
+        check_all_images: read every image, not only look for some of the files.
+
+    Raises:
+        UserError: something would make the training fail.
+    """
+
+    processes = comm.get_world_size()
+    _in_main_process(lambda: _check_reference(cfg))
+    cfg = DefaultTrainer.auto_scale_workers(cfg, processes)
+
+    def look() -> None:
+        _check_batch(cfg, processes)
+        if not (resume and _has_checkpoint(cfg)):
+            _check_start(cfg)
+        reports = check_datasets(cfg, training=True, all_images=check_all_images)
+        for report in dict.fromkeys(map(str, reports)):
+            logger.info(report)
+        images = _trained_images(cfg, reports[: len(cfg.DATASETS.TRAIN)])
+        logger.info(f"Schedule\n{schedule_table(cfg, images, processes)}")
+
+    _in_main_process(look)
+
+
+def check_evaluation(cfg: CfgNode, resume: bool) -> None:
+    """Check data sets and weights of an evaluation; every process calls this.
+
+    Args:
+        cfg: the config.
+        resume: evaluate the last checkpoint in OUTPUT_DIR where there is one.
+
+    Raises:
+        UserError: something would make the evaluation fail.
+    """
+
+    def look() -> None:
+        if not cfg.DATASETS.TEST:
+            raise UserError("DATASETS.TEST is empty: there is nothing to evaluate on.")
+        if not cfg.MODEL.WEIGHTS and not (resume and _has_checkpoint(cfg)):
+            raise UserError(
+                "MODEL.WEIGHTS is empty, and a detector with random weights is not worth an "
+                "evaluation; add MODEL.WEIGHTS model.pth, or --resume for the last checkpoint in "
+                "OUTPUT_DIR."
+            )
+        for report in check_datasets(cfg, training=False):
+            logger.info(report)
+
+    _in_main_process(look)
+
+
+def _in_main_process(look: Callable[[], None]) -> None:
+    error = None
+    if comm.is_main_process():
+        try:
+            look()
+        except UserError as problem:
+            error = problem
+    raise_together(error)
+
+
+def _check_reference(cfg: CfgNode) -> None:
+    batch, reference = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.REFERENCE_WORLD_SIZE
+    if reference and batch % reference:
+        raise UserError(
+            f"SOLVER.REFERENCE_WORLD_SIZE is {reference}, by which SOLVER.IMS_PER_BATCH {batch} "
+            "cannot be divided; set it to the number of processes that the config was written "
+            "for, or to 0."
+        )
+
+
+def _check_batch(cfg: CfgNode, processes: int) -> None:
+    if cfg.SOLVER.IMS_PER_BATCH < 1 or cfg.SOLVER.IMS_PER_BATCH % processes:
+        raise UserError(
+            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}, which {processes} processes "
+            f"cannot share equally; set it to a multiple of {processes}, and scale SOLVER.BASE_LR "
+            "with it."
+        )
+
+
+def _check_start(cfg: CfgNode) -> None:
+    """The weights that the training starts from, unless it starts from random ones."""
+    if cfg.MODEL.WEIGHTS:
+        read_checkpoint(cfg.MODEL.WEIGHTS)
+    elif cfg.MODEL.BACKBONE.FREEZE_AT > 0:
+        logger.warning(
+            f"MODEL.WEIGHTS is empty, but MODEL.BACKBONE.FREEZE_AT is "
+            f"{cfg.MODEL.BACKBONE.FREEZE_AT}: those first stages stay at random for the whole "
+            "training; set it to 0, or give weights."
+        )
+
+
+def _trained_images(cfg: CfgNode, reports: list[DatasetReport]) -> int:
+    images = sum(report.num_images for report in reports)
+    if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
+        images -= sum(report.num_empty_images for report in reports)
+    return images
+
+
+def _has_checkpoint(cfg: CfgNode) -> bool:
+    return os.path.isfile(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint"))

@@ -1,0 +1,114 @@
+"""From command-line arguments to a config that is known to be usable, and a log to write to."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+
+import torch
+
+from detectron2.engine import default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+from fcos.config import CfgNode, get_cfg
+from fcos.data import register_custom_datasets
+from fcos.utils.agree import raise_together
+from fcos.utils.errors import UserError
+
+__all__ = ["check_device", "check_output_dir", "load_cfg", "setup"]
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """Build the config, register its data sets, make OUTPUT_DIR and start the log there.
+
+    Every process calls this.
+
+    Args:
+        args: from :func:`fcos.engine.argument_parser`.
+
+    Returns:
+        The config, frozen.
+
+    Raises:
+        UserError: the config, the device or OUTPUT_DIR cannot be used.
+    """
+    cfg = load_cfg(args)
+    check_device(cfg)
+    register_custom_datasets(cfg)
+    error = None
+    if comm.is_main_process():
+        try:
+            check_output_dir(cfg.OUTPUT_DIR, may_have_checkpoints=args.resume or args.eval_only)
+        except UserError as problem:
+            error = problem
+    raise_together(error)
+    default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="fcos", abbrev_name="fcos")
+    return cfg
+
+
+def load_cfg(args: argparse.Namespace) -> CfgNode:
+    """The frozen config of ``--config-file`` and the KEY VALUE pairs behind the options.
+
+    Raises:
+        UserError: there is no such file, or something in it or on the command line is wrong.
+    """
+    if not args.config_file:
+        raise UserError("Which detector? Give --config-file, such as configs/R_50_1x.yaml.")
+    cfg = get_cfg()
+    cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    cfg.freeze()
+    return cfg
+
+
+def check_device(cfg: CfgNode) -> None:
+    """Refuse a device that this machine lacks.
+
+    Raises:
+        UserError: MODEL.DEVICE is no device, or a GPU and there is none; or AMP without a GPU.
+    """
+    try:
+        kind = torch.device(cfg.MODEL.DEVICE).type
+    except RuntimeError:
+        raise UserError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}: expected cuda or cpu.") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "MODEL.DEVICE is cuda, but torch finds no GPU here; add MODEL.DEVICE cpu to the "
+            "command to run on the CPU, which is slow."
+        )
+    if cfg.SOLVER.AMP.ENABLED and kind != "cuda":
+        raise UserError(
+            f"SOLVER.AMP.ENABLED is True, but MODEL.DEVICE is {cfg.MODEL.DEVICE}: mixed precision "
+            "needs a GPU; set SOLVER.AMP.ENABLED False."
+        )
+
+
+def check_output_dir(path: str, may_have_checkpoints: bool) -> None:
+    """Make OUTPUT_DIR where it does not exist, and see that something can be written there.
+
+    Args:
+        path: the folder.
+        may_have_checkpoints: whether checkpoints of an earlier training are expected. If they are
+            not, a folder that has some is refused rather than written over.
+
+    Raises:
+        UserError: it cannot be written to, or holds another training.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path) as file:
+            file.write(b"\0" * 2**16)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(
+            f"OUTPUT_DIR {path} cannot be written to: {error.strerror}; set OUTPUT_DIR to a folder "
+            "that can, with room for checkpoints."
+        ) from None
+    if not may_have_checkpoints and os.path.exists(os.path.join(path, "last_checkpoint")):
+        raise UserError(
+            f"OUTPUT_DIR {path} has the checkpoints of an earlier training, which a new one would "
+            "write over; add --resume to go on with it, or set OUTPUT_DIR to another folder."
+        )

@@ -1,0 +1,260 @@
+"""The training of a detector from a config: detectron2's DefaultTrainer, made to resume exactly."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from detectron2.data import MetadataCatalog
+from detectron2.engine import (
+    AMPTrainer,
+    DefaultTrainer,
+    SimpleTrainer,
+    TrainerBase,
+    create_ddp_model,
+    hooks,
+)
+from detectron2.utils import comm
+from fcos.checkpoint import AdetCheckpointer
+from fcos.config import CfgNode
+from fcos.data.stream import TestStream, TrainStream, build_test_stream, build_train_stream
+from fcos.engine.hooks import (
+    BestCheckpoint,
+    Checkpoints,
+    IterationSeed,
+    LossGuard,
+    StopOnSignal,
+    TrainingStopped,
+)
+from fcos.utils.errors import UserError
+
+__all__ = ["Trainer"]
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer(DefaultTrainer):
+    """Trains what a config describes; detectron2's trainer in everything not said here.
+
+    - A resumed training ends with the same weights, bit for bit, as one that was not interrupted.
+    - SIGTERM and Ctrl-C end it with a checkpoint; a loss that is not finite ends it before the
+      weights change.
+    - ``model_best.pth`` is kept beside the last checkpoint when ``TEST.EVAL_PERIOD`` is not 0.
+    - It runs on the CPU in several processes too.
+
+    With ``SOLVER.AMP.ENABLED`` the precision is float16 with a gradient scaler, as in detectron2,
+    and needs a GPU.
+
+    Args:
+        cfg: from :func:`fcos.config.get_cfg`. ``SOLVER.REFERENCE_WORLD_SIZE`` is applied to it.
+
+    Attributes:
+        loop: the SimpleTrainer or AMPTrainer that runs one iteration.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        # DefaultTrainer.__init__ gives the wrapper for several processes a GPU in any case, which
+        # fails on the CPU, so only the class above it is initialised.
+        TrainerBase.__init__(self)
+        self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        on_cpu = {"device_ids": None} if cfg.MODEL.DEVICE == "cpu" else {}
+        model = create_ddp_model(model, broadcast_buffers=False, **on_cpu)
+        loop_type = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self.loop = loop_type(model, self.build_train_loader(cfg), optimizer)
+
+        self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
+        self.checkpointer = AdetCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer.class_names = class_names(cfg)
+        self.loop.register_hooks([LossGuard(model, self.checkpointer)])
+        self.register_hooks(self.build_hooks())
+
+    # ---- what it works on --------------------------------------------------------------------
+
+    @property
+    def model(self) -> nn.Module:
+        """The detector, inside DistributedDataParallel when there are several processes."""
+        return self.loop.model
+
+    @model.setter
+    def model(self, model: nn.Module) -> None:
+        self.loop.model = model
+
+    @property
+    def data_loader(self) -> TrainStream:
+        """The endless stream of this process's batches."""
+        return self.loop.data_loader
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        return self.loop.optimizer
+
+    @property
+    def seed(self) -> int:
+        """Decides the order of images and all augmentation; a checkpoint keeps it."""
+        return self.data_loader.seed
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> TrainStream:
+        """The stream of training batches, which can start at any iteration."""
+        return build_train_stream(cfg)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> TestStream:
+        """This process's part of a data set, an image at a time."""
+        return build_test_stream(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> Any:
+        """COCO's average precision, over all classes and for each; files go to ``inference/``.
+
+        With ``MODEL.FCOS.NMS_POST_TOPK`` above COCO's usual 100 detections per image, all of them
+        count.
+        """
+        from detectron2.evaluation import COCOEvaluator
+
+        most = cfg.MODEL.FCOS.NMS_POST_TOPK
+        return COCOEvaluator(
+            dataset_name,
+            output_dir=os.path.join(cfg.OUTPUT_DIR, "inference"),
+            max_dets_per_image=most if most > 100 else None,
+        )
+
+    def build_hooks(self) -> list[hooks.HookBase | None]:
+        """detectron2's hooks with this trainer's own ways to checkpoint and to leave."""
+        cfg, period = self.cfg, self.cfg.TEST.EVAL_PERIOD
+        built = [h for h in super().build_hooks() if not isinstance(h, hooks.PeriodicCheckpointer)]
+        at = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
+        if period > 0:
+            metric = cfg.TEST.BEST_METRIC
+            if len(cfg.DATASETS.TEST) > 1:  # then results are named after their data set
+                metric = f"{cfg.DATASETS.TEST[0]}/{metric}"
+            built.insert(at + 1, BestCheckpoint(self.checkpointer, period, metric))
+        # Before the evaluation, so that neither a failure there nor its length costs a checkpoint.
+        built.insert(at, Checkpoints(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD))
+        built.insert(at + 1, StopOnSignal(self.checkpointer))
+        return [IterationSeed(), *built]
+
+    # ---- training ----------------------------------------------------------------------------
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Go on from the last checkpoint in OUTPUT_DIR, or start from MODEL.WEIGHTS.
+
+        Args:
+            resume: go on where there is a checkpoint; otherwise start.
+
+        Raises:
+            UserError: the file cannot be used, or it does not fit the model.
+        """
+        if resume and self.checkpointer.has_checkpoint():
+            self._resume()
+        else:
+            if resume:
+                logger.info(f"No checkpoint in {self.cfg.OUTPUT_DIR} yet: this is a new start.")
+            logger.info(self._start())
+            self.data_loader.start(0, self.seed)
+
+    def _resume(self) -> None:
+        self._resumed = {}
+        self.checkpointer.resume_or_load("", resume=True)
+        self.checkpointer.coverage.require_all("Resuming")
+        if not self._resumed:
+            raise UserError(
+                f"{self.checkpointer.coverage.path} has weights, but not the state of a training "
+                "by this program; start a new one from it: MODEL.WEIGHTS and another OUTPUT_DIR, "
+                "without --resume."
+            )
+        self.start_iter = self.iter + 1
+        self.data_loader.start(self.start_iter, self._resumed["seed"])
+        logger.info(f"Resumed after iteration {self.iter}; {self.max_iter} are to be done in all.")
+        for key, value in self._place().items():
+            if value != self._resumed[key]:
+                logger.warning(
+                    f"{key} is {value}, but was {self._resumed[key]} before: the training goes on, "
+                    "but not as it would have without the interruption."
+                )
+
+    def _start(self) -> str:
+        """Load MODEL.WEIGHTS; returns sentences on what starts from it and what at random."""
+        model = self.checkpointer.model
+        if not self.cfg.MODEL.WEIGHTS:
+            number = sum(p.numel() for p in model.parameters())
+            return f"MODEL.WEIGHTS is empty: all {number:,} parameters start at random."
+        self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
+        coverage = self.checkpointer.coverage
+        return coverage.require_start(model, self.cfg.MODEL.FCOS.REINIT_CLS_LOGITS)
+
+    def train(self) -> Any:
+        """Train up to ``SOLVER.MAX_ITER``.
+
+        Returns:
+            The results of the last evaluation where ``TEST.EXPECTED_RESULTS`` is set, else None.
+
+        Raises:
+            UserError: the loss is not finite, or a checkpoint cannot be written.
+            TrainingStopped: a signal came, and a checkpoint was written.
+        """
+        if self.start_iter >= self.max_iter:
+            logger.info(f"All {self.max_iter} iterations are done; only the evaluation is run.")
+        with _traceback_for_bugs_only():
+            return super().train()
+
+    def run_step(self) -> None:
+        self.loop.iter = self.iter
+        self.loop.run_step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of hooks, schedule, optimizer and scaler, and what decides the data."""
+        return {
+            **TrainerBase.state_dict(self),
+            "loop": self.loop.state_dict(),
+            "seed": self.seed,
+            "place": self._place(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the state that :meth:`state_dict` gave; other forms are left alone."""
+        if not {"loop", "seed", "place"} <= state_dict.keys():
+            return
+        self._resumed = {"seed": state_dict["seed"], **state_dict["place"]}
+        TrainerBase.load_state_dict(self, state_dict)
+        self.loop.load_state_dict(state_dict["loop"])
+
+    def _place(self) -> dict[str, Any]:
+        return {
+            "SOLVER.IMS_PER_BATCH": self.cfg.SOLVER.IMS_PER_BATCH,
+            "The number of processes": comm.get_world_size(),
+            "DATASETS.TRAIN": list(self.cfg.DATASETS.TRAIN),
+        }
+
+
+def class_names(cfg: CfgNode) -> list[str]:
+    """Names of the classes of the training data, in the order of the model's outputs."""
+    if not cfg.DATASETS.TRAIN:
+        return []
+    return list(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes", []))
+
+
+@contextmanager
+def _traceback_for_bugs_only() -> Iterator[None]:
+    """detectron2 logs a traceback for whatever ends a training; a clear sentence needs none."""
+
+    def is_bug(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, (UserError, TrainingStopped))
+
+    log = logging.getLogger(TrainerBase.train.__module__)
+    log.addFilter(is_bug)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_bug)

@@ -1,0 +1,112 @@
+"""Detections and ground truth drawn on pictures, through detectron2's Visualizer."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from detectron2.structures import Boxes, BoxMode, Instances
+
+__all__ = ["class_colors", "draw_instances", "ground_truth_instances", "side_by_side"]
+
+# A label is about 13 pixels high whatever the picture, so it would cover the objects of a small
+# one: a picture is enlarged by the whole factor that makes its longer side at least this.
+_MIN_LONGER_SIDE = 640
+_TITLE_HEIGHT = 28
+_GAP = 8
+
+
+def class_colors(num_classes: int) -> list[list[int]]:
+    """One bright colour per class, the same in every run.
+
+    Returns:
+        ``num_classes`` lists of red, green, blue in [0, 255]. Neighbours in the list are far apart
+        on the colour circle, because each step turns it by the golden ratio.
+    """
+    turns = [(0.08 + i * 0.618034) % 1.0 for i in range(num_classes)]
+    return [[round(255 * c) for c in colorsys.hsv_to_rgb(turn, 0.85, 1.0)] for turn in turns]
+
+
+def draw_instances(image: np.ndarray, instances: Instances, names: Sequence[str]) -> np.ndarray:
+    """Boxes (and masks, if there are any) with class names and scores on a copy of an image.
+
+    Args:
+        image: (H, W, 3) uint8, blue, green, red.
+        instances: on the same H and W; ``pred_boxes`` in pixels of ``image``, ``pred_classes`` in
+            [0, C), optionally ``scores`` and ``pred_masks``.
+        names: C class names.
+
+    Returns:
+        (k * H, k * W, 3) uint8, blue, green, red; k is the smallest whole number that makes the
+        longer side 640 pixels or more.
+    """
+    from detectron2.data import Metadata
+    from detectron2.utils.visualizer import ColorMode, Visualizer
+
+    metadata = Metadata(thing_classes=list(names), thing_colors=class_colors(len(names)))
+    scale = math.ceil(_MIN_LONGER_SIDE / max(image.shape[:2]))
+    # SEGMENTATION is the mode that takes a colour per class; the default draws them at random.
+    canvas = Visualizer(
+        np.ascontiguousarray(image[:, :, ::-1]),
+        metadata,
+        scale=scale,
+        instance_mode=ColorMode.SEGMENTATION,
+    )
+    drawn = canvas.draw_instance_predictions(instances.to("cpu"), jittering=False)
+    return np.ascontiguousarray(drawn.get_image()[:, :, ::-1])
+
+
+def ground_truth_instances(annotations: list[dict[str, Any]], height: int, width: int) -> Instances:
+    """Annotations in detectron2's format as instances that :func:`draw_instances` accepts.
+
+    Args:
+        annotations: the ``"annotations"`` of one image; regions marked ``iscrowd`` are left out,
+            because they are no single objects.
+        height, width: size of the image in pixels.
+
+    Returns:
+        ``pred_boxes`` (G boxes, x1, y1, x2, y2 in pixels of that image) and ``pred_classes`` (G,)
+        int64; no scores.
+    """
+    objects = [a for a in annotations if not a.get("iscrowd", 0)]
+    boxes = [BoxMode.convert(list(a["bbox"]), a["bbox_mode"], BoxMode.XYXY_ABS) for a in objects]
+    classes = [a["category_id"] for a in objects]
+    return Instances(
+        (height, width),
+        pred_boxes=Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)),
+        pred_classes=torch.tensor(classes, dtype=torch.int64),
+    )
+
+
+def side_by_side(
+    left: np.ndarray, right: np.ndarray, left_title: str, right_title: str
+) -> np.ndarray:
+    """Two pictures of one size next to each other, each under its title.
+
+    Args:
+        left, right: (H, W, 3) uint8.
+        left_title, right_title: ASCII text.
+
+    Returns:
+        (H + 28, 2 * W + 8, 3) uint8.
+
+    Raises:
+        ValueError: the pictures differ in shape.
+    """
+    if left.shape != right.shape:
+        raise ValueError(f"left and right: shapes differ, {left.shape} and {right.shape}")
+    gap = np.full((len(left) + _TITLE_HEIGHT, _GAP, 3), 255, dtype=np.uint8)
+    return np.concatenate([_titled(left, left_title), gap, _titled(right, right_title)], axis=1)
+
+
+def _titled(picture: np.ndarray, title: str) -> np.ndarray:
+    import cv2
+
+    band = np.full((_TITLE_HEIGHT, picture.shape[1], 3), 255, dtype=np.uint8)
+    cv2.putText(band, title, (6, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.concatenate([band, picture], axis=0)

@@ -1,0 +1,132 @@
+"""What a user names as input: files, folders and patterns become a list of images to read."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fcos.utils.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["IMAGE_SUFFIXES", "dataset_records", "evenly_spaced", "find_images", "read_bgr"]
+
+# Formats that can be read as well as written, so that a drawn picture can keep its input's name.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+_VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+
+T = TypeVar("T")
+
+
+def find_images(inputs: Sequence[str]) -> list[str]:
+    """The image files that the given files, folders and glob patterns stand for.
+
+    Args:
+        inputs: each a file, taken whatever its suffix; a folder, whose visible image files are
+            taken, not those of its subfolders; or a pattern (``"shots/**/*.jpg"``), whose matching
+            image files are taken.
+
+    Returns:
+        Paths in the order of ``inputs``, sorted within a folder or pattern, each file once.
+
+    Raises:
+        UserError: an input does not exist, or holds or matches no image.
+    """
+    found: dict[str, str] = {}
+    for name in inputs:
+        for path in _expand(os.path.expanduser(name)):
+            found.setdefault(os.path.realpath(path), path)
+    return list(found.values())
+
+
+def _expand(name: str) -> list[str]:
+    if os.path.isfile(name):
+        if name.lower().endswith(_VIDEO_SUFFIXES):
+            raise UserError(f"{name} is a video: give it to --video-input instead of --input.")
+        return [name]
+    if os.path.isdir(name):
+        images = _only_images(os.path.join(name, entry) for entry in os.listdir(name))
+        if not images:
+            raise UserError(
+                f"The folder {name} holds no image ({', '.join(IMAGE_SUFFIXES)}); "
+                "its subfolders are not searched."
+            )
+        return images
+    if not glob.has_magic(name):
+        raise UserError(f"The input {name} does not exist.")
+    images = _only_images(glob.glob(name, recursive=True))
+    if not images:
+        raise UserError(f"No image file ({', '.join(IMAGE_SUFFIXES)}) matches {name}.")
+    return images
+
+
+def _only_images(paths: Any) -> list[str]:
+    return sorted(
+        path
+        for path in paths
+        if path.lower().endswith(IMAGE_SUFFIXES)
+        and not os.path.basename(path).startswith(".")
+        and os.path.isfile(path)
+    )
+
+
+def read_bgr(path: str) -> np.ndarray:
+    """Read an image, turned upright by its EXIF orientation.
+
+    Returns:
+        (H, W, 3) uint8, blue, green, red.
+
+    Raises:
+        UserError: the file is missing, truncated, or not an image.
+    """
+    from detectron2.data.detection_utils import read_image
+    from fcos.data.mapper import image_problem
+
+    try:
+        return read_image(path, format="BGR")
+    except Exception as error:  # Pillow's decoders raise a dozen kinds on damaged files
+        problem = image_problem({"file_name": path})
+        if problem is None:
+            raise
+        raise UserError(problem) from error
+
+
+def dataset_records(name: str) -> list[dict[str, Any]]:
+    """The images of a registered data set with their annotations, in detectron2's format.
+
+    Raises:
+        UserError: no data set has that name, its files are missing or damaged, or it is empty.
+    """
+    from detectron2.data import DatasetCatalog
+    from fcos.data import require_dataset
+
+    require_dataset(name)
+    try:
+        records = DatasetCatalog.get(name)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"The data set {name} cannot be read: {error!r}.") from error
+    if not records:
+        raise UserError(f"The data set {name} holds no image.")
+    return records
+
+
+def evenly_spaced(items: Sequence[T], count: int) -> list[T]:
+    """``count`` of the items at equal distances, the first and the last among them.
+
+    The same items always come for the same arguments; all of them when there are no more than
+    ``count``, and the middle one when ``count`` is 1.
+
+    Raises:
+        ValueError: ``count`` is below 1.
+    """
+    if count < 1:
+        raise ValueError(f"count: expected at least 1, got {count}")
+    if count >= len(items):
+        return list(items)
+    if count == 1:
+        return [items[len(items) // 2]]
+    step = (len(items) - 1) / (count - 1)
+    return [items[round(i * step)] for i in range(count)]

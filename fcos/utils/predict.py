@@ -1,0 +1,73 @@
+"""One image in, its detections out."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from detectron2.config import CfgNode
+from detectron2.data.transforms import ResizeShortestEdge
+from detectron2.modeling import build_model
+from detectron2.structures import Instances
+from fcos.checkpoint import AdetCheckpointer
+from fcos.utils.device import check_device
+from fcos.utils.errors import UserError
+
+__all__ = ["Predictor"]
+
+
+class Predictor:
+    """The model of a config with its weights, ready to be called on images.
+
+    Attributes:
+        model: on ``MODEL.DEVICE``, in evaluation mode.
+        class_names: as stored with the weights; ``None`` when they were stored without.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """Build the model and load ``MODEL.WEIGHTS``.
+
+        Raises:
+            UserError: there are no weights, they do not cover the model, or the device is missing.
+        """
+        if cfg.INPUT.FORMAT not in ("BGR", "RGB"):
+            raise UserError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT}, but only BGR and RGB are known.")
+        self._is_rgb = cfg.INPUT.FORMAT == "RGB"
+        self._resize = ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
+        if not cfg.MODEL.WEIGHTS:
+            raise UserError(
+                "MODEL.WEIGHTS is empty, so there is no trained model to detect with: "
+                "append MODEL.WEIGHTS <file> to --opts."
+            )
+        check_device(cfg.MODEL.DEVICE)
+        self.model = build_model(cfg).eval()
+        checkpointer = AdetCheckpointer(self.model)
+        extra = checkpointer.load(cfg.MODEL.WEIGHTS)
+        assert checkpointer.coverage is not None  # weights were named
+        checkpointer.coverage.require_all("Detection")
+        self.class_names: list[str] | None = extra.get("class_names")
+
+    def __call__(self, image: np.ndarray) -> Instances:
+        """Detect objects.
+
+        Args:
+            image: (H, W, 3) uint8, blue, green, red, of any size.
+
+        Returns:
+            On the CPU, highest score first, in pixels of ``image``: ``pred_boxes`` (K boxes, x1,
+            y1, x2, y2), ``scores`` (K,) in [0, 1] and ``pred_classes`` (K,) in [0, C).
+
+        Raises:
+            ValueError: ``image`` has another shape or type, or no pixels.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype != np.uint8:
+            raise ValueError(
+                f"image: expected (H, W, 3) uint8, got {tuple(image.shape)} {image.dtype}"
+            )
+        height, width = image.shape[:2]
+        pixels = image[:, :, ::-1] if self._is_rgb else image
+        pixels = self._resize.get_transform(pixels).apply_image(np.ascontiguousarray(pixels))
+        tensor = torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        with torch.no_grad():
+            output = self.model([{"image": tensor, "height": height, "width": width}])[0]
+        return output["instances"].to("cpu")

@@ -1,0 +1,213 @@
+import pytest
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+from fcos.config import get_cfg
+from fcos.data import check_dataset, check_datasets
+from fcos.utils.errors import UserError
+
+
+def refused(coco, message, num_classes=2, **kwargs):
+    with pytest.raises(UserError, match=message):
+        check_dataset(coco.register(), num_classes, **kwargs)
+
+
+def test_sound(coco):
+    report = check_dataset(coco.register(), 2)
+    assert (report.num_images, report.num_objects, report.num_empty_images) == (6, 6, 0)
+    assert report.class_names == ("three", "seven")
+    assert report.degenerate == ()
+    assert str(report) == (
+        "Data set 'small': 6 images, 6 objects, 2 classes (three, seven).\n"
+        "6 of 6 images were looked for."
+    )
+
+
+def test_another_number_of_classes(coco):
+    refused(
+        coco,
+        r"'small' has 2 classes \(three, seven\), but MODEL\.FCOS\.NUM_CLASSES is 80: "
+        r"set MODEL\.FCOS\.NUM_CLASSES 2\.",
+        num_classes=80,
+    )
+
+
+def test_many_class_names_are_cut_short(coco):
+    coco.categories += [{"id": 10 + i, "name": f"c{i}"} for i in range(4)]
+    refused(coco, r"6 classes \(three, seven, c0, c1, c2, \.\.\. \(6 in all\)\)")
+
+
+def test_category_out_of_range(coco):
+    number = coco.add_box(1, [1, 1, 5, 5], category=4)
+    refused(coco, rf"annotation {number} has category_id 4, .* not among its categories: 3, 7\.")
+
+
+@pytest.mark.parametrize("bbox", [[1, 2, 3], [1, 2, float("nan"), 4], [1, 2, 3, float("inf")], "x"])
+def test_boxes_that_are_none(coco, bbox):
+    number = coco.add_box(1, bbox)
+    refused(coco, rf"annotation {number} has the bbox .*; expected 4 finite numbers, in pixels")
+
+
+def test_annotation_without_box(coco):
+    del coco.annotations[2]["bbox"]
+    refused(coco, r"annotation 102 has the bbox None; expected 4 finite numbers")
+
+
+def test_annotation_of_no_image(coco):
+    number = coco.add_box(77, [1, 1, 5, 5])
+    refused(coco, rf"annotation {number} is on image 77, which is not among its images")
+
+
+def test_image_without_size(coco):
+    del coco.images[0]["width"]
+    refused(coco, r"image \{'id': 0, .* has no width\.")
+
+
+def test_degenerate_boxes_are_counted_and_named(coco):
+    numbers = [coco.add_box(2, [5, 5, 0, 9]), coco.add_box(3, [500, 5, 9, 9])]
+    report = check_dataset(coco.register(), 2)
+    assert report.degenerate == (
+        f"annotation {numbers[0]} (2.png)",
+        f"annotation {numbers[1]} (3.png)",
+    )
+    assert report.num_objects == 6
+    assert (
+        "2 boxes have no width or height inside the image, left out of training: "
+        f"annotation {numbers[0]} (2.png), annotation {numbers[1]} (3.png)."
+    ) in str(report)
+
+
+def test_only_the_first_degenerate_boxes_are_named(coco):
+    numbers = [coco.add_box(2, [5, 5, 0, 0]) for _ in range(7)]
+    text = str(check_dataset(coco.register(), 2))
+    assert f"annotation {numbers[4]} (2.png), ... (7 in all)." in text
+    assert f"annotation {numbers[5]}" not in text
+
+
+def test_degenerate_boxes_in_evaluation(coco):
+    coco.add_box(2, [5, 5, 0, 9])
+    text = str(check_dataset(coco.register(), 2, for_training=False))
+    assert "1 box has no width or height inside the image, counted in the evaluation" in text
+
+
+@pytest.mark.parametrize(
+    ("filter_empty", "fate"), [(True, "left out"), (False, "trained on as background")]
+)
+def test_images_without_objects_are_counted(coco, filter_empty, fate):
+    coco.annotations = coco.annotations[2:]
+    coco.add_box(0, [1, 1, 0, 0])  # degenerate
+    coco.add_box(1, [1, 1, 5, 5], iscrowd=1)
+    report = check_dataset(coco.register(), 2, filter_empty=filter_empty)
+    assert (report.num_objects, report.num_empty_images) == (4, 2)
+    want = f"2 images have no object, {fate} (DATALOADER.FILTER_EMPTY_ANNOTATIONS {filter_empty})."
+    assert want in str(report)
+
+
+def test_nothing_left_to_train_on(coco):
+    coco.annotations = []
+    coco.add_box(0, [1, 1, 0, 0])
+    refused(coco, "leaves nothing to train on: 6 images, 0 objects")
+    assert check_dataset("small", 2, for_training=False).num_objects == 0
+
+
+def test_nothing_to_evaluate_on(coco):
+    coco.annotations, coco.images = [], []
+    refused(coco, "leaves nothing to evaluate on: 0 images", for_training=False)
+
+
+def test_missing_images(coco):
+    coco.path(1).unlink()
+    coco.path(4).unlink()
+    refused(coco, rf"2 of 6 images looked for do not exist: {coco.path(1)}, {coco.path(4)}\.")
+
+
+def test_a_sample_of_the_images_is_looked_for(coco):
+    last = coco.images[-1]
+    coco.images += [{**last, "id": 10 + i} for i in range(244)]  # 250 in all
+    assert check_dataset(coco.register(), 2).num_files_checked == 100
+    coco.images[1]["file_name"] = "gone.png"  # numbers 0, 2, 5, 7, 10 ... are in the sample
+    coco.write()
+    assert check_dataset("small", 2).num_files_checked == 100
+    with pytest.raises(
+        UserError, match=r"1 of 250 images cannot be used.*gone\.png does not exist"
+    ):
+        check_dataset("small", 2, all_images=True)
+
+
+def test_all_images_are_decoded(coco):
+    name = coco.register()
+    assert "6 of 6 images were decoded." in str(check_dataset(name, 2, all_images=True))
+    coco.path(3).write_bytes(coco.path(3).read_bytes()[:300])
+    check_dataset(name, 2)
+    with pytest.raises(
+        UserError, match=rf"1 of 6 images.*{coco.path(3)} is broken or not an image"
+    ):
+        check_dataset(name, 2, all_images=True)
+
+
+def test_size_that_differs_from_the_image(coco):
+    coco.images[0]["width"] = 99
+    refused(coco, r"is 48x32 pixels, but the annotations say 99x32", all_images=True)
+
+
+def test_only_the_first_bad_images_are_named(coco):
+    for i in range(6):
+        coco.path(i).write_text("hello")
+    with pytest.raises(UserError, match=r"6 of 6 images.*5?\.\.\. and 1 more") as caught:
+        check_dataset(coco.register(), 2, all_images=True)
+    assert str(caught.value).count("broken") == 5
+
+
+def test_missing_data_set():
+    with pytest.raises(UserError, match="instances_val2017.json does not exist"):
+        check_dataset("coco_2017_val", 80)
+
+
+def other_format(coco, **fields):
+    annotation = {"bbox": [1, 1, 9, 9], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0, **fields}
+    entry = {"file_name": str(coco.path(0)), "width": 48, "height": 32}
+    entries = [{**entry, "annotations": [annotation]}]
+    DatasetCatalog.register("other", lambda: entries)
+    MetadataCatalog.get("other").set(thing_classes=["a", "b"])
+
+
+def test_data_set_in_another_format(coco):
+    other_format(coco)
+    report = check_dataset("other", 2, all_images=True)
+    assert (report.num_images, report.num_objects, report.class_names) == (1, 1, ("a", "b"))
+
+
+def test_data_set_in_another_format_out_of_range(coco):
+    other_format(coco, category_id=2)
+    with pytest.raises(
+        UserError, match=r"annotation 0 of .*0\.png has category_id 2, expected 0 to 1"
+    ):
+        check_dataset("other", 2)
+
+
+def test_data_set_in_another_format_degenerate(coco):
+    other_format(coco, bbox=[9, 1, 9, 9])
+    assert check_dataset("other", 2, for_training=False).degenerate == ("annotation 0 (0.png)",)
+
+
+def config(coco):
+    cfg = get_cfg()
+    cfg.DATASETS.TRAIN = (coco.register("for_train"),)
+    cfg.DATASETS.TEST = (coco.register("for_test"),)
+    cfg.MODEL.FCOS.NUM_CLASSES = 2
+    return cfg
+
+
+def test_all_data_sets_of_a_config(coco):
+    cfg = config(coco)
+    assert [r.name for r in check_datasets(cfg)] == ["for_train", "for_test"]
+    assert [r.name for r in check_datasets(cfg, training=False)] == ["for_test"]
+
+
+def test_classes_have_to_agree(coco, tmp_path):
+    cfg = config(coco)
+    coco.categories[0]["name"] = "VII"
+    coco.json_file = tmp_path / "other.json"
+    cfg.DATASETS.TEST = (coco.register("different"),)
+    with pytest.raises(UserError, match=r"'for_train' and 'different' have .*seven.*VII"):
+        check_datasets(cfg)

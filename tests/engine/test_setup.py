@@ -1,0 +1,87 @@
+"""From arguments to a config: what is refused, and how it is said."""
+
+import errno
+
+import pytest
+import torch
+
+from fcos.engine import argument_parser
+from fcos.engine.setup import check_device, check_output_dir, load_cfg
+from fcos.utils.errors import UserError
+from tests.tiny import write_project
+
+
+def arguments(*words):
+    return argument_parser().parse_args(words)
+
+
+def test_arguments_of_detectron2_and_two_more():
+    args = arguments("--config-file", "a.yaml", "--num-gpus", "2", "SEED", "3")
+    assert (args.config_file, args.num_gpus, args.opts) == ("a.yaml", 2, ["SEED", "3"])
+    assert not (args.resume or args.eval_only or args.check_all_images or args.debug)
+    assert (args.num_machines, args.machine_rank, args.dist_url) == (1, 0, "auto")
+
+
+def test_the_config_is_the_file_and_then_the_options(tmp_path):
+    config = str(write_project(tmp_path))
+    cfg = load_cfg(arguments("--config-file", config, "SOLVER.BASE_LR", "0.5"))
+    assert cfg.SOLVER.BASE_LR == 0.5
+    assert cfg.SOLVER.MAX_ITER == 8
+    assert cfg.is_frozen()
+
+
+def test_no_config():
+    with pytest.raises(UserError, match="Give --config-file, such as configs/R_50_1x.yaml"):
+        load_cfg(arguments())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_gpu_that_is_not_there(tmp_path):
+    cfg = load_cfg(arguments("--config-file", str(write_project(tmp_path)), "MODEL.DEVICE", "cuda"))
+    with pytest.raises(UserError, match="finds no GPU here; add MODEL.DEVICE cpu to the command"):
+        check_device(cfg)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["MODEL.DEVICE", "gpu"], "MODEL.DEVICE is 'gpu': expected cuda or cpu"),
+        (["SOLVER.AMP.ENABLED", "True"], "mixed precision needs a GPU; set SOLVER.AMP.ENABLED"),
+    ],
+)
+def test_devices_that_do_not_work(tmp_path, options, message):
+    cfg = load_cfg(arguments("--config-file", str(write_project(tmp_path)), *options))
+    with pytest.raises(UserError, match=message):
+        check_device(cfg)
+
+
+def test_an_output_folder_is_made_and_left_empty(tmp_path):
+    check_output_dir(str(tmp_path / "a" / "b"), may_have_checkpoints=False)
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_an_output_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match=f"OUTPUT_DIR {path} cannot be written to: "):
+            check_output_dir(str(path), may_have_checkpoints=True)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [(errno.EACCES, "Permission denied"), (errno.ENOSPC, "No space left on device")],
+)
+def test_an_output_folder_that_refuses(tmp_path, monkeypatch, number, reason):
+    def refuse(**_):
+        raise OSError(number, reason)
+
+    monkeypatch.setattr("fcos.engine.setup.tempfile.TemporaryFile", refuse)
+    with pytest.raises(UserError, match=f"cannot be written to: {reason}; set OUTPUT_DIR to a"):
+        check_output_dir(str(tmp_path), may_have_checkpoints=True)
+
+
+def test_checkpoints_of_an_earlier_training_are_not_written_over(tmp_path):
+    (tmp_path / "last_checkpoint").write_text("model_final.pth")
+    with pytest.raises(UserError, match="has the checkpoints of an earlier training.*--resume"):
+        check_output_dir(str(tmp_path), may_have_checkpoints=False)
+    check_output_dir(str(tmp_path), may_have_checkpoints=True)

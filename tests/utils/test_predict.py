@@ -1,0 +1,82 @@
+"""The predictor, beside detectron2's own."""
+
+import numpy as np
+import pytest
+import torch
+
+from detectron2.engine import DefaultPredictor
+from detectron2.modeling import build_model
+from fcos.checkpoint import AdetCheckpointer
+from fcos.utils.errors import UserError
+from fcos.utils.predict import Predictor
+from tests.helpers import tiny_cfg
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A model of random weights that detects something, and its backbone alone."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    model = build_model(tiny_cfg())
+    torch.nn.init.constant_(model.proposal_generator.fcos_head.cls_logits.bias, 1.0)
+    checkpointer = AdetCheckpointer(model, str(folder))
+    checkpointer.class_names = ["cat", "dog", "bird"]
+    checkpointer.save("whole")
+    backbone = {k: v for k, v in model.state_dict().items() if k.startswith("backbone.bottom_up")}
+    torch.save({"model": backbone}, folder / "backbone.pth")
+    return folder
+
+
+@pytest.fixture
+def cfg(weights):
+    cfg = tiny_cfg()
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 96, 200
+    cfg.MODEL.WEIGHTS = str(weights / "whole.pth")
+    return cfg
+
+
+@pytest.mark.parametrize("pixel_format", ["BGR", "RGB"])
+def test_equals_detectron2s_predictor(cfg, pixel_format):
+    cfg.INPUT.FORMAT = pixel_format
+    found = Predictor(cfg)(IMAGE)
+    want = DefaultPredictor(cfg)(IMAGE)["instances"]
+    assert len(found) == len(want) > 0 and found.image_size == want.image_size == (60, 90)
+    assert torch.equal(found.pred_boxes.tensor, want.pred_boxes.tensor)
+    assert torch.equal(found.scores, want.scores)
+    assert torch.equal(found.pred_classes, want.pred_classes)
+
+
+def test_class_names_come_with_the_weights(cfg):
+    assert Predictor(cfg).class_names == ["cat", "dog", "bird"]
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("MODEL.WEIGHTS", "", r"MODEL\.WEIGHTS is empty, so there is no trained model"),
+        ("MODEL.FCOS.NUM_CLASSES", 5, r"is a detector of 3 classes, but .*NUM_CLASSES is 5"),
+        ("INPUT.FORMAT", "L", r"INPUT\.FORMAT is L, but only BGR and RGB are known\."),
+    ],
+)
+def test_configs_that_cannot_predict(cfg, key, value, message):
+    cfg.merge_from_list([key, value])
+    with pytest.raises(UserError, match=message):
+        Predictor(cfg)
+
+
+def test_a_backbone_alone_is_no_model(cfg, weights):
+    cfg.MODEL.WEIGHTS = str(weights / "backbone.pth")
+    with pytest.raises(UserError, match=r"Detection needs weights for the whole model"):
+        Predictor(cfg)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [IMAGE[:, :, 0], IMAGE[:0], IMAGE.astype(np.float32), np.zeros((4, 4, 4), np.uint8)],
+    ids=["gray", "empty", "float", "four channels"],
+)
+def test_images_of_another_kind(cfg, image):
+    with pytest.raises(ValueError, match=r"image: expected \(H, W, 3\) uint8, got \("):
+        Predictor(cfg)(image)
