@@ -199,7 +199,7 @@ def test_several_images_have_a_progress_bar(run, caplog):
 def test_damaged_images_are_left_out_and_reported_at_the_end(run):
     result = run("--input images/a.png damaged.png images/b.png --output out --json found.json")
     assert result.code == 1 and sorted(os.listdir("out")) == ["a.png", "b.png"]
-    assert "Left out: Image damaged.png is broken or not an image (image" in result.err
+    assert "Left out: Image damaged.png is broken or not an image (" in result.err
     assert "Error: 1 of 3 images could not be read and were left out: damaged.png." in result.err
     assert {d["image_id"]: d["file_name"] for d in detections("found.json")} == {
         0: "images/a.png",
@@ -210,7 +210,7 @@ def test_damaged_images_are_left_out_and_reported_at_the_end(run):
 @pytest.mark.parametrize(
     "line, message",
     [
-        ("--input damaged.png --output o", "Image damaged.png is broken or not an image (image"),
+        ("--input damaged.png --output o", "Image damaged.png is broken or not an image ("),
         ("--input gone.png --output o", "The input gone.png does not exist."),
         ("--input clip.avi --output o", "clip.avi is a video: give it to --video-input"),
         ("--input images/a.png --output images", "--output would overwrite the input images/a.png"),
@@ -255,9 +255,10 @@ def test_the_threshold_is_the_lowest_score_written(run):
 
 
 def test_a_low_threshold_lowers_the_one_of_the_config(run):
-    opts = "MODEL.FCOS.SCORE_THRESH_TEST 0.99"
-    run("--input images/a.png --json f.json --confidence-threshold 0.3", opts)
-    assert detections("f.json")
+    for file, opts in (("f.json", ""), ("g.json", "MODEL.FCOS.SCORE_THRESH_TEST 0.99")):
+        run(f"--input images/a.png --json {file} --confidence-threshold 0.5", opts)
+    scores = [[d["score"] for d in detections(file)] for file in ("f.json", "g.json")]
+    assert len(scores[0]) > 0 and scores[1] == pytest.approx(scores[0])
 
 
 def test_without_a_data_set_category_ids_are_class_numbers(run):
@@ -356,22 +357,25 @@ def test_neither_display_nor_output(run, monkeypatch):
 
 @pytest.fixture
 def screen(monkeypatch):
+    """What OpenCV shows: pictures, and "closed" at the end."""
     shown = []
     monkeypatch.setattr(outputs, "_has_display", lambda: True)
     monkeypatch.setattr(cv2, "imshow", lambda title, picture: shown.append(picture))
     monkeypatch.setattr(cv2, "getWindowProperty", lambda title, which: 1.0)
-    monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
+    monkeypatch.setattr(cv2, "destroyAllWindows", lambda: shown.append("closed"))
     return shown
 
 
 def test_a_window_shows_every_image(run, screen, monkeypatch):
     monkeypatch.setattr(cv2, "waitKey", lambda milliseconds: ord(" "))
-    assert run("--input images").code == 0 and len(screen) == 2
+    assert run("--input images").code == 0
+    assert len(screen) == 3 and screen[-1] == "closed"
 
 
 def test_leaving_the_window_ends_the_demo(run, screen, monkeypatch):
     monkeypatch.setattr(cv2, "waitKey", lambda milliseconds: ord("q"))
-    assert run("--video-input clip.avi").code == 0 and len(screen) == 1
+    assert run("--video-input clip.avi").code == 0
+    assert len(screen) == 2 and screen[-1] == "closed"
 
 
 def test_json_alone_opens_no_window(run, monkeypatch):

@@ -92,15 +92,16 @@ def write_project(root: Path, **dataset) -> Path:
     return config
 
 
-def start(root: Path, *arguments: str, program: Path = ROOT / "train_net.py") -> subprocess.Popen:
+def start(root: Path, *arguments: str, **options) -> subprocess.Popen:
     """Start ``train_net.py --config-file tiny.yaml <arguments>`` in ``root``."""
     return subprocess.Popen(
-        [sys.executable, str(program), "--config-file", "tiny.yaml", *arguments],
+        [sys.executable, str(ROOT / "train_net.py"), "--config-file", "tiny.yaml", *arguments],
         cwd=root,
         env={**os.environ, "OMP_NUM_THREADS": "1", "DETECTRON2_DATASETS": "datasets"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        **options,
     )
 
 

@@ -83,7 +83,6 @@ def test_the_files_of_a_training(tmp_path):
     for text in ("iter: 19 ", "iter: 39 ", "iter: 44 ", "eta: ", "total_loss: ", "lr: "):
         assert text in log
     assert "TinyRegressor(" in log
-    assert "\033[38" not in log
 
     lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
     by_iteration = {line.pop("iteration"): line for line in lines}

@@ -243,6 +243,7 @@ class FakeScaler:
         self.loaded = state_dict
 
 
+@pytest.mark.filterwarnings("ignore:torch.cuda.amp.GradScaler is enabled")
 def test_amp_needs_cuda():
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")

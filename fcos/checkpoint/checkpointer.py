@@ -78,18 +78,16 @@ class AdetCheckpointer(DetectionCheckpointer):
             except UserError as problem:
                 error = problem
         raise_together(error)
-        incompatible: list[tuple[list[str], list[str]]] = []
 
-        def note(_: nn.Module, keys: Any) -> None:
-            incompatible.append((keys.missing_keys, keys.unexpected_keys))
+        def note(_: nn.Module, keys: Any) -> None:  # before any checkpointable is loaded
+            self.coverage = self._coverage(name, keys.missing_keys, keys.unexpected_keys)
 
         handle = self.model.register_load_state_dict_post_hook(note)
         try:
             extra = super().load(local, *args, **kwargs)
         finally:
             handle.remove()
-        coverage = self._coverage(name, *incompatible[-1]) if incompatible else None
-        self.coverage = comm.all_gather(coverage)[0]
+        self.coverage = comm.all_gather(self.coverage)[0]
         return extra
 
     def _load_file(self, filename: str) -> dict[str, Any]:

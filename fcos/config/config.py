@@ -46,7 +46,7 @@ class CfgNode(detectron2.config.CfgNode):
             ) from None
         except yaml.YAMLError as error:
             raise UserError(f"{cfg_filename} is not valid YAML: {_one_line(error)}") from None
-        except (AssertionError, AttributeError, FileNotFoundError, NotImplementedError) as error:
+        except (AssertionError, AttributeError, NotImplementedError, OSError, ValueError) as error:
             raise UserError(f"{cfg_filename} is not a usable config: {_one_line(error)}") from None
 
     def merge_from_other_cfg(self, cfg_other: detectron2.config.CfgNode) -> None:

@@ -55,7 +55,7 @@ def image_problem(entry: dict[str, Any]) -> str | None:
             f"{entry['width']}x{entry['height']}."
         )
     except Exception as error:  # which one depends on the decoder and on where the file is broken
-        reason = str(error).partition("<")[0].strip(" :")  # not the file object's repr
+        reason = str(error.__cause__ or error).partition("<")[0].strip()  # without a repr
         return f"Image {name} is broken or not an image ({reason})."
     return None
 

@@ -1,6 +1,6 @@
 from fcos.engine.hooks import TrainingStopped
 from fcos.engine.launching import argument_parser, run
-from fcos.engine.setup import setup
+from fcos.engine.startup import setup
 from fcos.engine.trainer import Trainer
 
 __all__ = ["Trainer", "TrainingStopped", "argument_parser", "run", "setup"]

@@ -22,7 +22,7 @@ from fcos.checkpoint import AdetCheckpointer
 from fcos.config import CfgNode
 from fcos.engine.hooks import TrainingStopped
 from fcos.engine.preflight import check_evaluation, check_training
-from fcos.engine.setup import check_device, load_cfg, setup
+from fcos.engine.startup import check_device, load_cfg, setup
 from fcos.engine.trainer import Trainer
 from fcos.utils.errors import UserError
 

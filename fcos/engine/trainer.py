@@ -155,8 +155,14 @@ class Trainer(DefaultTrainer):
         Raises:
             UserError: the file cannot be used, or it does not fit the model.
         """
-        if resume and self.checkpointer.has_checkpoint():
+        is_there = comm.all_gather(resume and self.checkpointer.has_checkpoint())
+        if all(is_there):
             self._resume()
+        elif any(is_there):
+            raise UserError(
+                f"Some processes see a checkpoint in OUTPUT_DIR {self.cfg.OUTPUT_DIR} and others "
+                "do not; put it on a disk that all machines share."
+            )
         else:
             if resume:
                 logger.info(f"No checkpoint in {self.cfg.OUTPUT_DIR} yet: this is a new start.")
@@ -166,7 +172,6 @@ class Trainer(DefaultTrainer):
     def _resume(self) -> None:
         self._resumed = {}
         self.checkpointer.resume_or_load("", resume=True)
-        self.checkpointer.coverage.require_all("Resuming")
         if not self._resumed:
             raise UserError(
                 f"{self.checkpointer.coverage.path} has weights, but not the state of a training "
@@ -225,6 +230,7 @@ class Trainer(DefaultTrainer):
         """Take up the state that :meth:`state_dict` gave; other forms are left alone."""
         if not {"loop", "seed", "place"} <= state_dict.keys():
             return
+        self.checkpointer.coverage.require_all("Resuming")  # or the optimizer's does not fit either
         self._resumed = {"seed": state_dict["seed"], **state_dict["place"]}
         TrainerBase.load_state_dict(self, state_dict)
         self.loop.load_state_dict(state_dict["loop"])

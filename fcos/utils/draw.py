@@ -48,16 +48,19 @@ def draw_instances(image: np.ndarray, instances: Instances, names: Sequence[str]
     from detectron2.data import Metadata
     from detectron2.utils.visualizer import ColorMode, Visualizer
 
-    metadata = Metadata(thing_classes=list(names), thing_colors=class_colors(len(names)))
-    scale = math.ceil(_MIN_LONGER_SIDE / max(image.shape[:2]))
+    instances = instances.to("cpu")
+    colors = class_colors(len(names))
     # SEGMENTATION is the mode that takes a colour per class; the default draws them at random.
     canvas = Visualizer(
         np.ascontiguousarray(image[:, :, ::-1]),
-        metadata,
-        scale=scale,
+        Metadata(thing_classes=list(names), thing_colors=colors),
+        scale=math.ceil(_MIN_LONGER_SIDE / max(image.shape[:2])),
         instance_mode=ColorMode.SEGMENTATION,
     )
-    drawn = canvas.draw_instance_predictions(instances.to("cpu"), jittering=False)
+    # The Visualizer's own boxes are half transparent, too faint on a busy photograph.
+    for box, index in zip(instances.pred_boxes, instances.pred_classes.tolist(), strict=True):
+        canvas.draw_box(box, alpha=1.0, edge_color=[c / 255 for c in colors[index]])
+    drawn = canvas.draw_instance_predictions(instances, jittering=False)
     return np.ascontiguousarray(drawn.get_image()[:, :, ::-1])
 
 

@@ -198,8 +198,8 @@ def check_writable(folder: str) -> None:
 
 def _is_folder(output: str, suffixes: Sequence[str]) -> bool:
     """Whether ``output`` means a folder: it is one, or has no suffix. Else it must fit."""
-    suffix = os.path.splitext(output)[1].lower()
-    if os.path.isdir(output) or output.endswith(os.sep) or not suffix:
+    suffix = os.path.splitext(output)[1].lower()  # "" for "v1.0/"
+    if os.path.isdir(output) or not suffix:
         return True
     if suffix not in suffixes:
         raise UserError(

@@ -136,7 +136,7 @@ def test_yaml_that_would_construct_python_objects_is_refused(tmp_path, tag, in_b
     path = write(tmp_path, f"OUTPUT_DIR: {tag.replace('PATH', str(trace))}\n")
     if in_base:
         path = write(tmp_path, "_BASE_: config.yaml\n", "child.yaml")
-    with pytest.raises(UserError, match="would construct a Python object"):
+    with pytest.raises(UserError, match=r"refused.* constructs? an? (Python )?object"):
         get_cfg().merge_from_file(path)
     assert not trace.exists()
     with pytest.raises(UserError, match="must not construct Python objects"):

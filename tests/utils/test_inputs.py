@@ -87,22 +87,14 @@ def test_every_kind_of_pixels_has_three_channels(tmp_path, mode):
 
 
 @pytest.mark.parametrize(
-    "suffix, bytes_kept, reason",
-    [
-        (".jpg", 0.5, "image file is truncated"),
-        (".png", 0.5, "image file is truncated"),
-        (".webp", 0.5, "could not create decoder object"),
-        (".jpg", 0, "cannot identify image file"),
-    ],
+    "suffix, kept", [(".jpg", 0.5), (".png", 0.5), (".webp", 0.5), (".jpg", 0)]
 )
-def test_damaged_images_are_named(tmp_path, suffix, bytes_kept, reason):
+def test_damaged_images_are_named(tmp_path, suffix, kept):
     file = tmp_path / f"damaged{suffix}"
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(file)
-    file.write_bytes(file.read_bytes()[: int(file.stat().st_size * bytes_kept)])
-    with pytest.raises(
-        UserError, match=rf"Image {file} is broken or not an image \({reason}.*\)\.$"
-    ):
+    file.write_bytes(file.read_bytes()[: int(file.stat().st_size * kept)])
+    with pytest.raises(UserError, match=rf"Image {file} is broken or not an image \(.+\)\.$"):
         read_bgr(str(file))
 
 

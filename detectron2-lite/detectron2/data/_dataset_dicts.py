@@ -118,10 +118,10 @@ def get_detection_dataset_dicts(
     if filter_empty and has_instances:
         dataset_dicts = filter_images_with_only_crowd_annotations(dataset_dicts)
     if check_consistency and has_instances:
-        check_metadata_consistency("thing_classes", names)
-        classes = MetadataCatalog.get(names[0]).get("thing_classes")
-        if classes is not None:
-            print_instances_class_histogram(dataset_dicts, classes)
+        classes = [MetadataCatalog.get(name).get("thing_classes") for name in names]
+        if all(classes):  # a dataset need not name them
+            check_metadata_consistency("thing_classes", names)
+            print_instances_class_histogram(dataset_dicts, classes[0])
     if not dataset_dicts:
         raise AssertionError(f"No valid data found in {', '.join(names)}.")
     return dataset_dicts

@@ -281,14 +281,13 @@ def check_metadata_consistency(key: str, dataset_names: Sequence[str]) -> None:
     """See that datasets which are used together agree in one entry of their metadata.
 
     Raises:
-        ValueError: they do not.
+        AttributeError: one of them has no such entry.
+        ValueError: they differ.
     """
-    if not dataset_names:
-        return
     first, *others = dataset_names
-    expected = MetadataCatalog.get(first).get(key)
+    expected = getattr(MetadataCatalog.get(first), key)
     for name in others:
-        found = MetadataCatalog.get(name).get(key)
+        found = getattr(MetadataCatalog.get(name), key)
         if found != expected:
             raise ValueError(
                 f"Datasets that are used together must have the same '{key}', "

@@ -43,27 +43,30 @@ def create_ddp_model(
     return ddp
 
 
+_EXAMPLES = """
+Examples:
+
+On one machine:
+    $ {program} --num-gpus 8 --config-file cfg.yaml
+
+With other values for some config keys:
+    $ {program} --config-file cfg.yaml MODEL.WEIGHTS weights.pth SOLVER.BASE_LR 0.001
+
+On two machines:
+    (machine 0)$ {program} --machine-rank 0 --num-machines 2 --dist-url <URL> [more flags]
+    (machine 1)$ {program} --machine-rank 1 --num-machines 2 --dist-url <URL> [more flags]
+"""
+
+
 def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
     """A parser of the arguments that training scripts share.
 
     Args:
         epilog: the end of the help text; examples by default.
     """
-    examples = f"""
-Examples:
-
-On one machine:
-    $ {sys.argv[0]} --num-gpus 8 --config-file cfg.yaml
-
-With other values for some config keys:
-    $ {sys.argv[0]} --config-file cfg.yaml MODEL.WEIGHTS weights.pth SOLVER.BASE_LR 0.001
-
-On two machines:
-    (machine 0)$ {sys.argv[0]} --machine-rank 0 --num-machines 2 --dist-url <URL> [more flags]
-    (machine 1)$ {sys.argv[0]} --machine-rank 1 --num-machines 2 --dist-url <URL> [more flags]
-"""
     parser = argparse.ArgumentParser(
-        epilog=epilog or examples, formatter_class=argparse.RawDescriptionHelpFormatter
+        epilog=epilog or _EXAMPLES.format(program=sys.argv[0]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--config-file", default="", metavar="FILE", help="path to the config, a YAML file")

@@ -197,7 +197,7 @@ class DefaultTrainer(TrainerBase):
         """Where metrics are written to: ``default_writers``."""
         return default_writers(self.cfg.OUTPUT_DIR, self.max_iter)
 
-    def train(self) -> dict[str, Any] | None:
+    def train(self) -> dict[str, Any] | None:  # type: ignore[override]  # as in detectron2
         """Train from ``start_iter`` to ``max_iter``.
 
         Returns:

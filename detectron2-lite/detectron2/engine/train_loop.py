@@ -276,7 +276,7 @@ class SimpleTrainer(TrainerBase):
         """
         storage = get_event_storage()
         storage.put_scalar("rank_data_time", data_time, cur_iter=cur_iter)
-        mine = {name: float(loss) for name, loss in loss_dict.items()}
+        mine = {name: torch.as_tensor(loss).item() for name, loss in loss_dict.items()}
         gathered = comm.gather((data_time, mine))
         if not comm.is_main_process():
             return

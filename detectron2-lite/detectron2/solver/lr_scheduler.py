@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from typing import Any
+from typing import Any, Literal
 
-import torch
-from fvcore.common.param_scheduler import (
-    CompositeParamScheduler,
-    ConstantParamScheduler,
-    LinearParamScheduler,
-    ParamScheduler,
-)
+from fvcore.common import param_scheduler as schedules
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 __all__ = ["LRMultiplier", "WarmupCosineLR", "WarmupMultiStepLR", "WarmupParamScheduler"]
 
+Method = Literal["linear", "constant"]
 
-class WarmupParamScheduler(CompositeParamScheduler):
+
+class WarmupParamScheduler(schedules.CompositeParamScheduler):
     """Puts a warm-up in front of another scheduler.
 
     Args:
@@ -37,10 +34,10 @@ class WarmupParamScheduler(CompositeParamScheduler):
 
     def __init__(
         self,
-        scheduler: ParamScheduler,
+        scheduler: schedules.ParamScheduler,
         warmup_factor: float,
         warmup_length: float,
-        warmup_method: str = "linear",
+        warmup_method: Method = "linear",
         rescale_interval: bool = False,
     ):
         if not 0 <= warmup_length <= 1:
@@ -48,9 +45,9 @@ class WarmupParamScheduler(CompositeParamScheduler):
         start = warmup_factor * scheduler(0.0)
         if warmup_method == "linear":
             end = scheduler(0.0 if rescale_interval else warmup_length)
-            warmup: ParamScheduler = LinearParamScheduler(start, end)
+            warmup: schedules.ParamScheduler = schedules.LinearParamScheduler(start, end)
         elif warmup_method == "constant":
-            warmup = ConstantParamScheduler(start)
+            warmup = schedules.ConstantParamScheduler(start)
         else:
             raise ValueError(
                 "warmup_method (SOLVER.WARMUP_METHOD): expected 'linear' or 'constant', "
@@ -78,12 +75,12 @@ class LRMultiplier(LRScheduler):
 
     def __init__(
         self,
-        optimizer: torch.optim.Optimizer,
-        multiplier: ParamScheduler,
+        optimizer: Optimizer,
+        multiplier: schedules.ParamScheduler,
         max_iter: int,
         last_iter: int = -1,
     ):
-        if not isinstance(multiplier, ParamScheduler):
+        if not isinstance(multiplier, schedules.ParamScheduler):
             raise ValueError(f"multiplier: expected a ParamScheduler of fvcore, got {multiplier!r}")
         self._multiplier = multiplier
         self._max_iter = max_iter
@@ -104,10 +101,10 @@ class _WarmupLR(LRScheduler):
 
     def __init__(
         self,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizer,
         warmup_factor: float,
         warmup_iters: int,
-        warmup_method: str,
+        warmup_method: Method,
         last_epoch: int,
     ):
         self.warmup_factor = warmup_factor
@@ -156,12 +153,12 @@ class WarmupMultiStepLR(_WarmupLR):
 
     def __init__(
         self,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizer,
         milestones: list[int],
         gamma: float = 0.1,
         warmup_factor: float = 0.001,
         warmup_iters: int = 1000,
-        warmup_method: str = "linear",
+        warmup_method: Method = "linear",
         last_epoch: int = -1,
     ):
         if list(milestones) != sorted(milestones):
@@ -193,11 +190,11 @@ class WarmupCosineLR(_WarmupLR):
 
     def __init__(
         self,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizer,
         max_iters: int,
         warmup_factor: float = 0.001,
         warmup_iters: int = 1000,
-        warmup_method: str = "linear",
+        warmup_method: Method = "linear",
         last_epoch: int = -1,
     ):
         self.max_iters = max_iters

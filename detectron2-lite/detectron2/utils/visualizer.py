@@ -164,7 +164,7 @@ class Visualizer(Drawing):
         labels: Sequence[str] | None = None,
         masks: Any = None,
         keypoints: Any = None,
-        assigned_colors: Sequence[ColorType] | None = None,
+        assigned_colors: Sequence[Any] | None = None,
         alpha: float = 0.5,
     ) -> VisImage:
         """Draw N instances, the largest first.
@@ -183,38 +183,30 @@ class Visualizer(Drawing):
         """
         if keypoints is not None:
             raise missing("Visualizer.overlay_instances(keypoints=)")
-        given = {
-            "boxes": _convert_boxes(boxes),
-            "masks": self._convert_masks(masks),
-            "labels": labels,
-            "assigned_colors": assigned_colors,
-        }
-        lengths = {name: len(value) for name, value in given.items() if value is not None}
-        if len(set(lengths.values())) > 1:
-            raise ValueError(f"overlay_instances: not equally many of each: {lengths}")
-        corners, shapes = given["boxes"], given["masks"]
-        if corners is None:
-            if shapes is None:
-                return self.output
-            corners = np.array([shape.bbox() for shape in shapes]).reshape(-1, 4)
-
-        areas = (corners[:, 2:] - corners[:, :2]).prod(axis=1)
-        if given["boxes"] is None:
+        corners = _convert_boxes(boxes)
+        shapes = self._convert_masks(masks)
+        _check_lengths(boxes=corners, masks=shapes, labels=labels, assigned_colors=assigned_colors)
+        if corners is not None:
+            areas = (corners[:, 2:] - corners[:, :2]).prod(axis=1)
+        elif shapes is not None:
             areas = np.array([shape.area() for shape in shapes])
-        colors = assigned_colors
-        if colors is None:
+        else:
+            return self.output
+        if assigned_colors is None:
             # In the order of the palette: random ones may be hard to tell apart.
             palette = colormap(rgb=True, maximum=1)
-            colors = [palette[i % len(palette)] for i in range(len(corners))]
+            assigned_colors = [palette[i % len(palette)] for i in range(len(areas))]
+
         for i in np.argsort(-areas, kind="stable"):
-            if given["boxes"] is not None:
-                self.draw_box(corners[i], edge_color=colors[i])
+            color = assigned_colors[i]
+            if corners is not None:
+                self.draw_box(corners[i], edge_color=color)
             if shapes is not None:
-                self._draw_mask(shapes[i], colors[i], alpha=alpha)
-            if labels is not None and given["boxes"] is not None:
-                self._draw_label(labels[i], corners[i], colors[i])
+                self._draw_mask(shapes[i], color, alpha=alpha)
+            if labels is not None and corners is not None:
+                self._draw_label(labels[i], corners[i], color)
             elif labels is not None and areas[i] > 0:
-                self._draw_label(labels[i], corners[i], colors[i], middle(shapes[i].mask))
+                self._draw_label(labels[i], shapes[i].bbox(), color, middle(shapes[i].mask))
         return self.output
 
     def _draw_label(
@@ -297,26 +289,30 @@ def _create_text_labels(
     is_crowd: Sequence[bool] | None = None,
 ) -> list[str] | None:
     """Texts like ``person 93%`` or ``person|crowd``, of what is known; ``None`` if nothing is."""
-    if classes is None and scores is None:
+    columns = []
+    if classes is not None:
+        names = class_names or ()
+        columns.append([names[k] if k < len(names) else str(k) for k in classes])
+    if scores is not None:
+        columns.append([f"{score * 100:.0f}%" for score in scores])
+    if not columns:
         return None
-    count = len(classes if classes is not None else scores)
-    texts = []
-    for i in range(count):
-        words = []
-        if classes is not None:
-            known = class_names is not None and classes[i] < len(class_names)
-            words.append(class_names[classes[i]] if known else str(classes[i]))
-        if scores is not None:
-            words.append(f"{scores[i] * 100:.0f}%")
-        crowd = "|crowd" if is_crowd is not None and is_crowd[i] else ""
-        texts.append(" ".join(words) + crowd)
-    return texts
+    texts = [" ".join(words) for words in zip(*columns, strict=True)]
+    if is_crowd is None:
+        return texts
+    return [f"{text}|crowd" if crowd else text for text, crowd in zip(texts, is_crowd, strict=True)]
 
 
 def _as_list(values: torch.Tensor | Sequence | None) -> list | None:
     if values is None:
         return None
     return values.tolist() if hasattr(values, "tolist") else list(values)
+
+
+def _check_lengths(**given: Any) -> None:
+    lengths = {name: len(value) for name, value in given.items() if value is not None}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"overlay_instances: not equally many of each: {lengths}")
 
 
 def _as_array(values: Any) -> Any:

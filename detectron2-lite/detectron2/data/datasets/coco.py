@@ -251,13 +251,14 @@ def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:
     themselves if there is no such map.  Boxes are rounded to 3 decimals, areas are those of the
     segmentation or else of the box.
     """
+    records = DatasetCatalog.get(dataset_name)  # first: loading may fill in the metadata
     metadata = MetadataCatalog.get(dataset_name)
     id_map = metadata.get("thing_dataset_id_to_contiguous_id")
     if id_map is None:
         id_map = {class_: class_ for class_ in range(len(metadata.thing_classes))}
     category_ids = {class_: category for category, class_ in id_map.items()}
     images, annotations = [], []
-    for index, record in enumerate(DatasetCatalog.get(dataset_name)):
+    for index, record in enumerate(records):
         image_id = record.get("image_id", index)
         images.append(
             {

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from fvcore.transforms.transform import (
     BlendTransform,
     CropTransform,
@@ -127,6 +128,8 @@ class ResizeShortestEdge(Augmentation):
     less.
     """
 
+    # TorchScript compiles the class that get_output_shape is called on, except what is "unused".
+    @torch.jit.unused
     def __init__(
         self,
         short_edge_length: int | Sequence[int],
@@ -162,7 +165,8 @@ class ResizeShortestEdge(Augmentation):
         self.sample_style = sample_style
         self.interp = interp
 
-    def get_transform(self, image: np.ndarray) -> Transform:
+    @torch.jit.unused
+    def get_transform(self, image: Any) -> Any:
         """Draw a length and make the resizing of this image to it."""
         if self.sample_style == "range":
             low, high = self.short_edge_length
@@ -188,7 +192,7 @@ class ResizeShortestEdge(Augmentation):
         Returns:
             Rows and columns, rounded to the nearest (a half goes up).
         """
-        # TorchScript has to understand this function: floats and ifs, no tuples to unpack.
+        # Scripted models call this, so it is written in what TorchScript understands.
         scale = short_edge_length * 1.0 / min(oldh, oldw)
         newh = scale * oldh
         neww = scale * oldw
@@ -251,10 +255,12 @@ class RandomCrop(Augmentation):
             crop_h = np.random.randint(min(height, least), min(height, most) + 1)
             crop_w = np.random.randint(min(width, least), min(width, most) + 1)
             return crop_h, crop_w
-        part = np.asarray(self.crop_size, dtype=np.float32)
+        part_h, part_w = self.crop_size
         if self.crop_type == "relative_range":
-            part = part + np.random.rand(2) * (1 - part)
-        return int(height * part[0] + 0.5), int(width * part[1] + 0.5)
+            # In float32, as in detectron2: a half pixel may be rounded the other way otherwise.
+            least = np.asarray(self.crop_size, dtype=np.float32)
+            part_h, part_w = least + np.random.rand(2) * (1 - least)
+        return int(height * part_h + 0.5), int(width * part_w + 0.5)
 
 
 class _RandomBlend(Augmentation):

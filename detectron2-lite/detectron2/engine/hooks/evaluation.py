@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
@@ -83,7 +83,7 @@ class PreciseBN(HookBase):
         self._model = model
         self._data_loader = data_loader
         self._num_iter = num_iter
-        self._data_iter = None
+        self._data_iter: Iterator | None = None
         self._disabled = not get_bn_modules(model)
         if self._disabled:
             logger.info("PreciseBN is off: the model has no BatchNorm layers in training mode.")
@@ -108,7 +108,7 @@ class PreciseBN(HookBase):
         with EventStorage():
             update_bn_stats(self._model, self._batches(), self._num_iter)
 
-    def _batches(self) -> Iterable:
+    def _batches(self) -> Iterator:
         for count, batch in enumerate(self._data_iter, start=1):
             if count % 100 == 0:
                 logger.info("Running precise-BN ... %d/%d iterations.", count, self._num_iter)

@@ -43,7 +43,7 @@ class TorchProfiler(HookBase):
         self._output_dir = output_dir
         self._activities = activities
         self._save_tensorboard = save_tensorboard
-        self._profiler = None
+        self._profiler: torch.profiler.profile | None = None
 
     def before_step(self) -> None:
         if not self._enable_predicate(self.trainer):
@@ -63,6 +63,7 @@ class TorchProfiler(HookBase):
             profile_memory=True,
             with_stack=True,
             with_flops=True,
+            acc_events=True,  # silences a warning about cycles; there is but one
         )
         self._profiler.__enter__()
 

@@ -68,8 +68,10 @@ class _ResidualBlock(CNNBlockBase):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, out_channels, H / stride, W / stride), rounded up."""
-        identity = x if self.shortcut is None else self.shortcut(x)
-        return F.relu_(self.residual(x) + identity)
+        # In this order, as it is also the one in which gradients are added up: a training with
+        # detectron2 and one with lite then go on to be equal to the last bit.
+        residual = self.residual(x)
+        return F.relu_(residual.add_(x if self.shortcut is None else self.shortcut(x)))
 
 
 class BasicBlock(_ResidualBlock):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fcos.engine import argument_parser
-from fcos.engine.setup import check_device, check_output_dir, load_cfg
+from fcos.engine.startup import check_device, check_output_dir, load_cfg
 from fcos.utils.errors import UserError
 from tests.tiny import write_project
 
@@ -75,7 +75,7 @@ def test_an_output_folder_that_refuses(tmp_path, monkeypatch, number, reason):
     def refuse(**_):
         raise OSError(number, reason)
 
-    monkeypatch.setattr("fcos.engine.setup.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("fcos.engine.startup.tempfile.TemporaryFile", refuse)
     with pytest.raises(UserError, match=f"cannot be written to: {reason}; set OUTPUT_DIR to a"):
         check_output_dir(str(tmp_path), may_have_checkpoints=True)
 

@@ -1,0 +1,180 @@
+"""Several processes train as one does, and end together."""
+
+import os
+import sys
+
+import pytest
+import torch
+from torch.multiprocessing import ProcessExitedException
+
+from detectron2.engine import HookBase, launch
+from detectron2.utils import comm
+from fcos.config import get_cfg
+from fcos.data import register_custom_datasets
+from fcos.engine import Trainer
+from fcos.utils.agree import raise_together
+from fcos.utils.errors import UserError
+from tests.tiny import write_project
+
+ITERATIONS = 20
+# With batch normalisation nothing could be equal: its statistics are of one process's share.
+OPTIONS = [
+    *("MODEL.RESNETS.NORM", "GN"),
+    *("MODEL.RESNETS.DEPTH", "18"),
+    *("MODEL.RESNETS.STEM_OUT_CHANNELS", "64"),
+    *("MODEL.RESNETS.RES2_OUT_CHANNELS", "64"),
+    *("SOLVER.CHECKPOINT_PERIOD", "100"),
+    *("SOLVER.IMS_PER_BATCH", "8"),
+    *("SOLVER.MAX_ITER", str(ITERATIONS)),
+    *("SOLVER.BASE_LR", "0.001"),
+    *("DATASETS.TEST", "()"),
+]
+
+
+class Record(HookBase):
+    def __init__(self):
+        self.losses = []
+
+    def after_step(self):
+        latest = self.trainer.storage.latest()
+        self.losses.append({k: v for k, (v, _) in latest.items() if "loss" in k})
+
+
+class HalfEmpty:
+    """A stream in which every second image, all that the second of two processes gets, is empty."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.seed = stream.seed
+        self.start = stream.start
+
+    def __iter__(self):
+        for batch in self.stream:
+            if comm.get_world_size() == 1:
+                emptied = batch[1::2]
+            else:
+                emptied = batch if comm.get_rank() == 1 else []
+            for sample in emptied:
+                sample["instances"] = sample["instances"][:0]
+            yield batch
+
+
+class HalfEmptyTrainer(Trainer):
+    @classmethod
+    def build_train_loader(cls, cfg):
+        return HalfEmpty(super().build_train_loader(cfg))
+
+
+def train(trainer_type, output):
+    cfg = get_cfg()
+    cfg.merge_from_file("tiny.yaml")
+    cfg.merge_from_list([*OPTIONS, "OUTPUT_DIR", output])
+    os.makedirs(output, exist_ok=True)
+    register_custom_datasets(cfg)
+    torch.manual_seed(0)
+    trainer, record = trainer_type(cfg), Record()
+    trainer.register_hooks([record])
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    if comm.is_main_process():
+        torch.save({"losses": record.losses}, os.path.join(output, "losses.pth"))
+
+
+def result(output):
+    losses = torch.load(f"{output}/losses.pth", weights_only=True)["losses"]
+    weights = torch.load(f"{output}/model_final.pth", weights_only=True)["model"]
+    return losses, weights
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
+    write_project(tmp_path, number=16)
+    return tmp_path
+
+
+@pytest.mark.parametrize("trainer_type", [Trainer, HalfEmptyTrainer], ids=["full", "one-empty"])
+def test_two_processes_train_as_one(project, trainer_type):
+    launch(train, 2, dist_url="auto", args=(trainer_type, "two"))
+    train(trainer_type, "one")
+    losses_two, weights_two = result("two")
+    losses_one, weights_one = result("one")
+    assert len(losses_one) == len(losses_two) == ITERATIONS
+    for one, two in zip(losses_one, losses_two, strict=True):
+        assert one.keys() == two.keys() >= {"loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr"}
+        for name in one:
+            assert two[name] == pytest.approx(one[name], rel=1e-4), name
+    start = Trainer(_cfg("one")).model.state_dict()
+    moved = 0
+    for name, value in weights_one.items():
+        torch.testing.assert_close(weights_two[name], value, rtol=1e-4, atol=1e-6)
+        moved += (value.float() - start[name].float()).abs().max().item() > 1e-3
+    assert moved > 20  # the training changed what is compared
+
+
+def _cfg(output):
+    torch.manual_seed(0)
+    cfg = get_cfg()
+    cfg.merge_from_file("tiny.yaml")
+    cfg.merge_from_list([*OPTIONS, "OUTPUT_DIR", output])
+    return cfg
+
+
+# ---- ending together -------------------------------------------------------------------------
+
+
+class Breaks(Trainer):
+    """The second process's losses are not finite in iteration 2."""
+
+    @classmethod
+    def build_model(cls, cfg):
+        model = super().build_model(cfg)
+        calls = []
+
+        def spoil(module, inputs, losses):
+            calls.append(1)
+            if len(calls) == 3 and comm.get_rank() == 1:
+                losses["loss_fcos_loc"] = losses["loss_fcos_loc"] * float("nan")
+            return losses
+
+        model.register_forward_hook(spoil)
+        return model
+
+
+def report(action, *args):
+    """Write down in a file what each process raised; end with its number."""
+    try:
+        action(*args)
+    except UserError as error:
+        with open(f"error{comm.get_rank()}.txt", "w") as file:
+            file.write(f"{error.in_all_processes} {error}")
+        comm.synchronize()
+        sys.exit(7)
+
+
+def test_all_processes_stop_when_one_has_a_bad_loss(project):
+    with pytest.raises(ProcessExitedException) as ended:
+        launch(report, 2, dist_url="auto", args=(train, Breaks, "out"))
+    assert ended.value.exit_code == 7
+    first, second = (project / f"error{rank}.txt" for rank in (0, 1))
+    assert first.read_text() == second.read_text()
+    said = first.read_text()
+    assert said.startswith("True The loss is not finite at iteration 2: loss_fcos_loc is nan, for")
+    assert said.count(".png") == 4  # its own share of the 8
+    assert "there is no checkpoint yet" in said
+
+
+def fail_in_second():
+    raise_together(UserError("disk full") if comm.get_rank() == 1 else None)
+
+
+def test_an_error_of_one_is_an_error_of_all(project):
+    with pytest.raises(ProcessExitedException):
+        launch(report, 2, dist_url="auto", args=(fail_in_second,))
+    for rank in (0, 1):
+        assert (project / f"error{rank}.txt").read_text() == "True disk full"
+
+
+def test_without_an_error_nothing_is_raised():
+    raise_together(None)

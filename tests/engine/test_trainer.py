@@ -1,0 +1,239 @@
+"""The trainer on a detector of a few thousand weights, in this process."""
+
+import json
+import logging
+
+import pytest
+import torch
+
+from detectron2.data import MetadataCatalog
+from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer
+from fcos.checkpoint import AdetCheckpointer, read_checkpoint
+from fcos.config import get_cfg
+from fcos.data import register_custom_datasets
+from fcos.engine import Trainer, TrainingStopped
+from fcos.utils.errors import UserError
+from tests.tiny import write_project
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
+    write_project(tmp_path)
+    (tmp_path / "output").mkdir()
+    return tmp_path
+
+
+def cfg_of(project, *options):
+    cfg = get_cfg()
+    cfg.merge_from_file(str(project / "tiny.yaml"))
+    cfg.merge_from_list(list(options))
+    register_custom_datasets(cfg)
+    return cfg
+
+
+class Record(HookBase):
+    """The image files of each iteration."""
+
+    def __init__(self, trainer):
+        self.batches = []
+        trainer.model.register_forward_hook(self.note)
+
+    def note(self, model, inputs, _):
+        if model.training:
+            self.batches.append([image["file_name"] for image in inputs[0]])
+
+
+def test_it_is_a_default_trainer(project):
+    trainer = Trainer(cfg_of(project))
+    assert isinstance(trainer, DefaultTrainer)
+    assert trainer.model is trainer.loop.model
+    assert trainer.optimizer is trainer.loop.optimizer
+    assert trainer.data_loader is trainer.loop.data_loader
+    assert (trainer.start_iter, trainer.max_iter, trainer.seed) == (0, 8, 5)
+    other = torch.nn.Linear(1, 1)
+    trainer.model = other
+    assert trainer.model is trainer.loop.model is other
+
+
+@pytest.mark.parametrize("is_on", [False, True])
+def test_mixed_precision_is_detectron2s(project, is_on):
+    trainer = Trainer(cfg_of(project, "SOLVER.AMP.ENABLED", str(is_on)))
+    assert type(trainer.loop) is (AMPTrainer if is_on else SimpleTrainer)
+    assert ("grad_scaler" in trainer.state_dict()["loop"]) == is_on
+
+
+def test_hooks_come_in_an_order_that_loses_nothing(project):
+    trainer = Trainer(cfg_of(project, "TEST.EVAL_PERIOD", "4"))
+    names = [type(hook).__name__ for hook in trainer.build_hooks() if hook is not None]
+    assert names == [
+        "IterationSeed",
+        "IterationTimer",
+        "LRScheduler",
+        "Checkpoints",
+        "StopOnSignal",
+        "EvalHook",
+        "BestCheckpoint",
+        "PeriodicWriter",
+    ]
+
+
+def test_a_whole_training(project):
+    trainer = Trainer(cfg_of(project, "TEST.EVAL_PERIOD", "4"))
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    output = project / "output"
+    for name in ("model_0000003", "model_0000007", "model_final", "model_best"):
+        checkpoint = read_checkpoint(str(output / f"{name}.pth"))
+        assert checkpoint["class_names"] == ["dark", "bright"]
+        assert checkpoint["model"].keys() == trainer.model.state_dict().keys()
+    assert (output / "last_checkpoint").read_text() == "model_final.pth"
+    assert (output / "inference" / "coco_instances_results.json").exists()
+    metrics = [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
+    assert {"loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr", "bbox/AP"} <= set().union(*metrics)
+
+
+def test_results_say_the_precision_of_each_class(project):
+    trainer = Trainer(cfg_of(project))
+    results = Trainer.test(trainer.cfg, trainer.model)
+    assert {"AP", "AP50", "AP-dark", "AP-bright"} <= results["bbox"].keys()
+
+
+@pytest.mark.parametrize(("most", "limit"), [(100, None), (40, None), (300, 300)])
+def test_one_key_limits_detections_and_what_counts(project, monkeypatch, most, limit):
+    taken = {}
+    monkeypatch.setattr(
+        "detectron2.evaluation.COCOEvaluator", lambda name, **options: taken.update(options)
+    )
+    cfg = cfg_of(project, "MODEL.FCOS.NMS_POST_TOPK", str(most))
+    Trainer.build_evaluator(cfg, "tiny_val")
+    assert taken == {"output_dir": "output/inference", "max_dets_per_image": limit}
+
+
+# ---- starting --------------------------------------------------------------------------------
+
+
+def said_at_start(project, caplog, *options):
+    trainer = Trainer(cfg_of(project, *options))
+    with caplog.at_level(logging.INFO, logger="fcos"):
+        trainer.resume_or_load(resume=False)
+    return trainer, caplog.text
+
+
+def test_random_weights_are_said(project, caplog):
+    trainer, said = said_at_start(project, caplog)
+    number = sum(p.numel() for p in trainer.model.parameters())
+    assert f"MODEL.WEIGHTS is empty: all {number:,} parameters start at random." in said
+
+
+def test_a_start_from_a_backbone(project, caplog):
+    weights = Trainer(cfg_of(project)).model.backbone.bottom_up.state_dict()
+    torch.save({f"backbone.bottom_up.{k}": v + 1 for k, v in weights.items()}, "backbone.pth")
+    trainer, said = said_at_start(project, caplog, "MODEL.WEIGHTS", "backbone.pth")
+    assert "Backbone from backbone.pth; " in said
+    for name, value in trainer.model.backbone.bottom_up.state_dict().items():
+        assert value.equal(weights[name] + 1)
+    assert trainer.start_iter == 0
+
+
+def test_a_start_from_another_number_of_classes(project, caplog):
+    source = Trainer(cfg_of(project, "MODEL.FCOS.NUM_CLASSES", "80"))
+    AdetCheckpointer(source.model, ".").save("other")
+    with pytest.raises(UserError, match="set MODEL.FCOS.REINIT_CLS_LOGITS True"):
+        said_at_start(project, caplog, "MODEL.WEIGHTS", "other.pth")
+    options = ["MODEL.WEIGHTS", "other.pth", "MODEL.FCOS.REINIT_CLS_LOGITS", "True"]
+    _, said = said_at_start(project, caplog, *options)
+    assert "re-initialised, from 80 classes in the file to 2." in said
+
+
+# ---- resuming --------------------------------------------------------------------------------
+
+
+def train(project, *options, resume=False):
+    trainer = Trainer(cfg_of(project, "DATASETS.TEST", "()", *options))
+    record = Record(trainer)
+    trainer.resume_or_load(resume=resume)
+    trainer.train()
+    return trainer, record.batches
+
+
+def test_a_random_seed_is_kept_by_the_checkpoint(project):
+    options = ["SEED", "-1", "SOLVER.MAX_ITER", "6", "SOLVER.CHECKPOINT_PERIOD", "3"]
+    first, whole = train(project, *options)
+    (project / "output" / "last_checkpoint").write_text("model_0000002.pth")
+    second, rest = train(project, *options, resume=True)
+    assert (second.start_iter, second.seed) == (3, first.seed)
+    assert rest == whole[3:]
+    for name, value in first.model.state_dict().items():
+        assert value.equal(second.model.state_dict()[name]), name
+
+
+def test_resume_without_a_checkpoint_is_a_new_start(project, caplog):
+    with caplog.at_level(logging.INFO, logger="fcos"):
+        _, batches = train(project, resume=True)
+    assert "No checkpoint in output yet: this is a new start." in caplog.text
+    assert len(batches) == 8
+
+
+def test_a_finished_training_is_not_gone_on_with(project, caplog):
+    train(project)
+    with caplog.at_level(logging.INFO, logger="fcos"):
+        _, batches = train(project, resume=True)
+    assert "All 8 iterations are done" in caplog.text
+    assert batches == []
+
+
+def test_a_changed_batch_is_said(project, caplog):
+    train(project, "SOLVER.MAX_ITER", "2")
+    with caplog.at_level(logging.WARNING, logger="fcos"):
+        train(project, "SOLVER.MAX_ITER", "3", "SOLVER.IMS_PER_BATCH", "2", resume=True)
+    assert "SOLVER.IMS_PER_BATCH is 2, but was 4 before" in caplog.text
+    assert "processes" not in caplog.text
+
+
+def test_a_checkpoint_without_a_training_cannot_be_resumed(project):
+    trainer = Trainer(cfg_of(project))
+    AdetCheckpointer(trainer.model, "output").save("model_final")
+    with pytest.raises(UserError, match="has weights, but not the state of a training by this"):
+        trainer.resume_or_load(resume=True)
+
+
+def test_a_checkpoint_of_another_model_cannot_be_resumed(project):
+    train(project, "SOLVER.MAX_ITER", "1")
+    other = Trainer(cfg_of(project, "MODEL.FCOS.NUM_STACKED_CONVS", "2"))
+    with pytest.raises(
+        UserError, match=r"Resuming needs weights for the whole model.*cls_tower\.2"
+    ):
+        other.resume_or_load(resume=True)
+
+
+def test_a_damaged_checkpoint_is_named(project):
+    train(project, "SOLVER.MAX_ITER", "1")
+    path = project / "output" / "model_final.pth"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"output/model_final\.pth .*truncated"):
+        train(project, resume=True)
+
+
+# ---- ending ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [UserError("of the user"), TrainingStopped("by a signal", 143)])
+def test_what_the_user_can_understand_needs_no_traceback(project, caplog, error):
+    class Fail(HookBase):
+        def after_step(self):
+            raise error
+
+    trainer = Trainer(cfg_of(project))
+    trainer.register_hooks([Fail()])
+    with pytest.raises(type(error)):
+        trainer.train()
+    assert "Traceback" not in caplog.text
+    assert "Exception" not in caplog.text
+
+
+def test_class_names_are_those_of_the_training_data(project):
+    trainer = Trainer(cfg_of(project))
+    assert trainer.checkpointer.class_names == ["dark", "bright"]
+    assert MetadataCatalog.get("tiny_train").thing_classes == ["dark", "bright"]
