@@ -12,7 +12,7 @@ EPILOG = """examples:
   demo.py --config-file configs/R_50_1x.yaml --input a.jpg b.jpg --output out/ \\
       --opts MODEL.WEIGHTS model.pth
   demo.py --config-file configs/digits.yaml --dataset digits_val --output out/ \\
-      --opts MODEL.WEIGHTS output/digits/model_best.pth MODEL.DEVICE cpu
+      --opts MODEL.WEIGHTS output/digits/model_final.pth
 """
 
 
@@ -36,6 +36,25 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML of the model")
+    _add_inputs(parser)
+    _add_outputs(parser)
+    parser.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="changes to the config; comes last",
+    )
+    args = parser.parse_args(argv)
+    if args.num_images is not None and args.dataset is None:
+        parser.error("--num-images belongs to --dataset")
+    misplaced = [word for word in args.opts if word.startswith("--")]
+    if misplaced:
+        parser.error(f"--opts takes all that follows it: put {misplaced[0]} before it")
+    return args
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--input",
@@ -58,6 +77,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="how many images of --dataset, at equal distances (default: 10)",
     )
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         metavar="PATH",
@@ -77,22 +99,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=_score,
         default=0.5,
         metavar="SCORE",
-        help="draw and write detections with at least this score (default: %(default)s)",
+        help="draw and write detections with at least this score (default: %(default)s); lowers "
+        "MODEL.FCOS.SCORE_THRESH_TEST where that would hide some of them",
     )
-    parser.add_argument(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        metavar="KEY VALUE",
-        help="changes to the config; comes last",
-    )
-    args = parser.parse_args(argv)
-    if args.num_images is not None and args.dataset is None:
-        parser.error("--num-images belongs to --dataset")
-    misplaced = [word for word in args.opts if word.startswith("--")]
-    if misplaced:
-        parser.error(f"--opts takes all that follows it: put {misplaced[0]} before it")
-    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,8 +4,6 @@ import json
 import logging
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,8 +18,6 @@ from detectron2.modeling import build_model
 from fcos.checkpoint import AdetCheckpointer
 from fcos.utils import outputs
 from tests.helpers import tiny_cfg
-
-ROOT = os.path.dirname(demo.__file__)
 
 
 @pytest.fixture(scope="module")
@@ -111,64 +107,6 @@ def name_classes_as_the_model_does():
 
 def detections(file):
     return json.loads(Path(file).read_text())
-
-
-# ---- arguments ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "line, message",
-    [
-        ("--input a", "the following arguments are required: --config-file"),
-        ("--config-file c", "one of the arguments --input --video-input --webcam --dataset"),
-        ("--config-file c --input a --dataset d", "--dataset: not allowed with argument --input"),
-        ("--config-file c --input a --confidence-threshold 1.5", "'1.5' is not a score between"),
-        ("--config-file c --input a --confidence-threshold nan", "'nan' is not a score between"),
-        ("--config-file c --input a --confidence-threshold x", "'x' is not a score between 0 and"),
-        ("--config-file c --input a --num-images 3", "--num-images belongs to --dataset"),
-        ("--config-file c --dataset d --num-images 0", "'0' is not a whole number of at least 1"),
-        ("--config-file c --input a --opts A b --output o", "put --output before it"),
-    ],
-)
-def test_mistakes_in_the_arguments(line, message, capsys):
-    with pytest.raises(SystemExit) as error:
-        demo.parse_args(line.split())
-    assert error.value.code == 2
-    assert message in capsys.readouterr().err
-
-
-def test_webcam_numbers():
-    assert demo.parse_args(["--config-file", "c", "--webcam"]).webcam == 0
-    assert demo.parse_args(["--config-file", "c", "--webcam", "2"]).webcam == 2
-
-
-def run_python(code):
-    code = f"import sys\n{code}"
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-
-
-@pytest.mark.parametrize(
-    "code, not_needed",
-    [
-        (
-            "import demo; demo.parse_args(['--config-file', 'c', '--input', 'a'])",
-            {"torch", "numpy", "cv2", "fcos", "detectron2"},
-        ),
-        ("import fcos.utils.demo", {"tensorboard", "sklearn", "skimage", "scipy", "pandas"}),
-    ],
-)
-def test_what_is_not_needed_is_not_imported(code, not_needed):
-    done = run_python(f"{code}\nassert not {not_needed} & set(sys.modules)")
-    assert done.returncode == 0, done.stderr
-
-
-def test_no_detectron2():
-    done = run_python(
-        "sys.modules['detectron2'] = None  # as if it were not installed\n"
-        "import demo; sys.exit(demo.main(['--config-file', 'c', '--input', 'a']))"
-    )
-    assert done.returncode == 1 and done.stderr.startswith("Error: fcos needs detectron2")
-    assert done.stderr.count("\n") == 1
 
 
 # ---- images -------------------------------------------------------------------------------------

@@ -278,8 +278,8 @@ PUBLIC_NAMES = {
         "mask_rcnn_inference mask_rcnn_loss"
     ),
     "detectron2.modeling.roi_heads.roi_heads": (
-        "ROIHeads ROI_HEADS_REGISTRY Res5ROIHeads StandardROIHeads build_roi_heads "
-        "select_foreground_proposals select_proposals_with_visible_keypoints"
+        "ROIHeads ROI_HEADS_REGISTRY Res5ROIHeads StandardROIHeads add_ground_truth_to_proposals "
+        "build_roi_heads select_foreground_proposals select_proposals_with_visible_keypoints"
     ),
     "detectron2.modeling.sampling": "subsample_labels",
     "detectron2.solver": (

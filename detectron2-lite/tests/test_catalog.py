@@ -50,7 +50,8 @@ def test_an_unknown_name_lists_the_known_ones():
 
 @lite_only
 @pytest.mark.parametrize(
-    "name", ["keypoints_coco_2017_val", "coco_2017_val_panoptic", "lvis_v1_val", "ade20k_sem_seg_val"]
+    "name",
+    ["keypoints_coco_2017_val", "coco_2017_val_panoptic", "lvis_v1_val", "ade20k_sem_seg_val"],
 )
 def test_a_builtin_dataset_that_is_left_out_says_so(name):
     with pytest.raises(NotImplementedError, match=f"'{name}' is not part of detectron2-lite"):

@@ -291,9 +291,11 @@ def test_golden_list_of_annotations(photo):
 def test_golden_mapper(photo):
     golden = golden_npz("host_transforms.npz")
     keys = golden_json("host_transforms.json")
+    photo["extra"] = [1]
     given = copy.deepcopy(photo)
     np.random.seed(11)
     mapped = DatasetMapper(mapper_config(), is_train=True)(photo)
+    mapped.pop("extra").append(2)
     assert photo == given, "the item must not be changed"
     assert sorted(mapped) == keys["mapper_train/keys"]
     assert list(mapped["image"].shape) == golden["mapper_train/image_shape"].tolist()
@@ -301,9 +303,12 @@ def test_golden_mapper(photo):
     corner = mapped["image"][:, :40, :40].int() - torch.tensor(golden["mapper_train/image_slice"])
     assert corner.abs().max() <= 1 and (corner != 0).float().mean() < 0.01
     instances = mapped["instances"]
-    np.testing.assert_allclose(instances.gt_boxes.tensor, golden["mapper_train/gt_boxes"], rtol=1e-5)
+    np.testing.assert_allclose(
+        instances.gt_boxes.tensor, golden["mapper_train/gt_boxes"], rtol=1e-5
+    )
     assert instances.gt_classes.tolist() == golden["mapper_train/gt_classes"].tolist()
 
+    photo.pop("extra")
     mapped = DatasetMapper(mapper_config(), is_train=False)(photo)
     assert sorted(mapped) == keys["mapper_test/keys"]
     assert list(mapped["image"].shape) == golden["mapper_test/image_shape"].tolist()

@@ -229,6 +229,15 @@ def test_lr_of_a_param_scheduler():
     assert trainer.state_dict()["hooks"]["LRScheduler"]["last_epoch"] == 4
 
 
+def test_lr_of_a_param_scheduler_that_does_not_start_at_0():
+    trainer = simple_trainer(lr=0.4)
+    trainer.optimizer.param_groups[0]["initial_lr"] = 0.4  # as loaded from a checkpoint
+    trainer.register_hooks([hooks.LRScheduler(scheduler=LinearParamScheduler(1, 0))])
+    trainer.train(2, 4)
+    rates = [rate for rate, _ in trainer.storage.history("lr").values()]
+    assert rates == pytest.approx([0.2, 0.1])
+
+
 def test_a_resumed_scheduler_goes_on():
     first = simple_trainer(lr=1.0)
     scheduler = torch.optim.lr_scheduler.StepLR(first.optimizer, 3)

@@ -163,8 +163,16 @@ def test_a_loss_that_is_not_finite_ends_the_training_before_the_update():
     assert trainer.model.w.item() == 1.0
 
 
-def test_metrics_written_by_a_thread():
+def test_metrics_read_back_by_a_thread():
+    class Reader(HookBase):
+        """Goes through the storage after every step, as writers do."""
+
+        def after_step(self):
+            for storage_name in self.trainer.storage.histories():
+                self.trainer.storage.history(storage_name).latest()
+
     trainer = simple_trainer(async_write_metrics=True)
+    trainer.register_hooks([Reader()])
     trainer.train(0, 20)
     assert list(history(trainer, "total_loss")) == list(range(20))
     assert history(trainer, "total_loss")[1] == pytest.approx(1.19)

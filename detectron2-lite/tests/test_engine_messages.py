@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from engine_toys import Parabola, simple_trainer, tiny_cfg
 from fvcore.common.checkpoint import Checkpointer
 from test_engine_default_trainer import EvaluatingTrainer, TinyTrainer, Weight
@@ -81,6 +82,24 @@ def test_no_output_folder():
 def test_an_unknown_precision(tmp_path):
     with pytest.raises(ValueError, match="FLOAT32_PRECISION is 'tf32'"):
         default_setup(tiny_cfg(tmp_path, "FLOAT32_PRECISION", "tf32"), {})
+
+
+@pytest.mark.parametrize("precision, tf32", [("highest", False), ("high", True), ("medium", True)])
+def test_precision_of_float32_on_a_gpu(precision, tf32, monkeypatch):
+    from detectron2.engine import _setup
+
+    chosen = []
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not tf32)
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", chosen.append)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    _setup._set_float32_precision(precision)
+    assert chosen == []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    _setup._set_float32_precision("")
+    assert chosen == []
+    _setup._set_float32_precision(precision)
+    assert chosen == [precision]
+    assert torch.backends.cudnn.allow_tf32 is tf32
 
 
 def test_no_escape_codes_in_the_log_file(tmp_path):

@@ -85,7 +85,7 @@ def test_name_scope(storage):
 
 
 def read(path):
-    return sorted(map(json.loads, open(path)), key=lambda line: line["iteration"])
+    return [json.loads(line) for line in open(path)]
 
 
 def test_json_has_one_line_per_iteration(storage, tmp_path):
@@ -101,18 +101,14 @@ def test_json_has_one_line_per_iteration(storage, tmp_path):
     writer.write()  # nothing is new
     # The last iteration has number 7, AP was put at 6. The loss is the median of the last two.
     expected = [{"AP": 33.0, "iteration": 6}, {"iteration": 7, "loss": 1.0, "lr": 0.0}]
-    assert read(path) == expected  # before it is closed
+    assert sorted(read(path), key=lambda line: line["iteration"]) == expected  # not closed yet
     storage.put_scalar("lr", float("nan"), smoothing_hint=False)
     writer.write()
     writer.close()
     assert path.read_text().splitlines()[-1] == '{"iteration": 8, "lr": NaN}'
 
-    again = JSONWriter(str(path))
-    storage.step()
-    storage.put_scalar("x", 1)
-    again.write()
-    again.close()
-    assert read(path)[:2] == expected  # continued
+    JSONWriter(str(path)).close()
+    assert len(read(path)) == 3  # a file that is there is continued
 
 
 def test_tensorboard(storage, tmp_path):

@@ -138,6 +138,16 @@ def test_settings_that_do_not_go_together(kwargs):
         params(**kwargs)
 
 
+def test_a_shared_parameter_has_the_settings_of_the_first_module_that_has_it():
+    net = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+    net[1].bias = net[0].bias
+    groups = get_default_optimizer_params(net, weight_decay=0.01, weight_decay_norm=0.0)
+    assert named(net, groups) == [
+        ({"weight_decay": 0.01}, ["0.weight", "0.bias"]),
+        ({"weight_decay": 0.0}, ["1.weight"]),
+    ]
+
+
 def test_reduce_merges_groups_of_equal_settings():
     groups = [
         {"params": ["a", "b"], "lr": 1.0, "weight_decay": 3.0},

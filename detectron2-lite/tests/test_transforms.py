@@ -103,7 +103,10 @@ def test_golden_list(golden, photo):
     augmentations = T.AugmentationList([T.ResizeShortestEdge(120), T.RandomFlip(prob=1.0)])
     aug_input = T.AugInput(photo, boxes=golden["box"])
     transforms = augmentations(aug_input)
-    assert [type(t).__name__ for t in transforms.transforms] == ["ResizeTransform", "HFlipTransform"]
+    assert [type(t).__name__ for t in transforms.transforms] == [
+        "ResizeTransform",
+        "HFlipTransform",
+    ]
     assert_same_pixels(np.ascontiguousarray(aug_input.image), golden["list/uint8"])
     np.testing.assert_allclose(aug_input.boxes, golden["list/box"], rtol=1e-12)
 
@@ -168,6 +171,9 @@ def test_short_edge_0_and_max_size(photo):
     # 154 x 218 to 300 x 425 (424.7); with at most 400: 283 (282.6) x 400.
     assert T.ResizeShortestEdge.get_output_shape(154, 218, 300, 1000) == (300, 425)
     assert T.ResizeShortestEdge.get_output_shape(154, 218, 300, 400) == (283, 400)
+    # 100 x 150 fits 150 but not 149: 99.3 x 149.
+    assert T.ResizeShortestEdge.get_output_shape(10, 15, 100, 150) == (100, 150)
+    assert T.ResizeShortestEdge.get_output_shape(10, 15, 100, 149) == (99, 149)
 
 
 def test_output_shape_can_be_scripted():
@@ -284,7 +290,9 @@ def test_repr_shows_the_arguments_given():
         "ResizeShortestEdge(short_edge_length=[640, 800], max_size=1333, sample_style='choice')"
     )
     crop = T.RandomCrop("absolute", (3, 4))
-    assert str(T.AugmentationList([crop, T.RandomFlip()])) == f"AugmentationList[{crop}, RandomFlip()]"
+    assert (
+        str(T.AugmentationList([crop, T.RandomFlip()])) == f"AugmentationList[{crop}, RandomFlip()]"
+    )
 
 
 def test_init_keeps_arguments_of_a_subclass():
@@ -307,7 +315,10 @@ def test_init_keeps_arguments_of_a_subclass():
         (lambda: T.ResizeShortestEdge(8, sample_style="best"), AssertionError),
         (lambda: T.ResizeShortestEdge((8,), sample_style="range"), AssertionError),
         (lambda: T.RandomSaturation(1, 2).get_transform(np.zeros((2, 2))), AssertionError),
-        (lambda: T.AugmentationList([T.RandomFlip()]).get_transform(LANDSCAPE), NotImplementedError),
+        (
+            lambda: T.AugmentationList([T.RandomFlip()]).get_transform(LANDSCAPE),
+            NotImplementedError,
+        ),
     ],
 )
 def test_errors(call, error):

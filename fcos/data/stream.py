@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -27,6 +26,7 @@ from fcos.utils.errors import UserError
 from .mapper import CheckedMapper, usable_annotations
 from .order import group_into_batches, share_of_rank, shuffled_indices
 from .register import require_dataset
+from .workers import start_iterating
 
 __all__ = ["TestStream", "TrainStream", "build_test_stream", "build_train_stream"]
 
@@ -104,9 +104,7 @@ class TrainStream:
             # Of its own, or making a loader would advance the random numbers of the training.
             generator=torch.Generator(),
         )
-        with _signals_left_to_parent():
-            batches = iter(loader)
-        yield from map(_raise_problems, batches)
+        yield from map(_raise_problems, start_iterating(loader))
 
     def _positions(self) -> Iterator[list[tuple[int, int]]]:
         """This process's share of each batch: place in the sequence, and index of the entry."""
@@ -133,7 +131,7 @@ class TestStream:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[list[Any]]:
-        yield from map(_raise_problems, self._loader)
+        yield from map(_raise_problems, start_iterating(self._loader))
 
 
 def build_train_stream(cfg: CfgNode, mapper: Mapper | None = None) -> TrainStream:
@@ -286,17 +284,3 @@ def _random_state(seed: int, position: int) -> Iterator[None]:
         random.setstate(before[0])
         np.random.set_state(before[1])
         torch.set_rng_state(before[2])
-
-
-@contextlib.contextmanager
-def _signals_left_to_parent() -> Iterator[None]:
-    """Processes started inside never see SIGINT and SIGTERM; this one sees them afterwards.
-
-    A terminal or a job scheduler sends them to the workers too. The parent answers them, perhaps
-    by saving a checkpoint after the current iteration, and without workers it would fail before.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

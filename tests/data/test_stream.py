@@ -1,6 +1,5 @@
 import os
 import random
-import signal
 from itertools import islice
 from multiprocessing import active_children
 
@@ -118,18 +117,6 @@ def test_workers_start_with_the_first_batch():
     assert set(active_children()) == children
     next(batches)
     assert len(set(active_children()) - children) == 2
-    batches.close()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_workers_outlive_a_signal_to_the_whole_group(number):
-    children = set(active_children())
-    batches = iter(stream(num_workers=2))
-    got = [next(batches)]
-    for worker in set(active_children()) - children:
-        os.kill(worker.pid, number)
-    got += first(batches, 11)
-    assert got == first(stream())
     batches.close()
 
 

@@ -51,10 +51,10 @@ class CfgNode(_FvcoreCfgNode):
         except yaml.constructor.ConstructorError as error:
             if "constructor for the tag" not in str(error.problem):
                 raise
+            line = error.problem_mark.line + 1 if error.problem_mark else "?"
             raise ValueError(
-                f"Config file '{filename}', line {error.problem_mark.line + 1}, was refused and "
-                "nothing in it was run: a tag such as !!python/... constructs an object, write "
-                "the plain value instead"
+                f"Config file '{filename}', line {line}, was refused and nothing in it was run: a "
+                "tag such as !!python/... constructs an object, write the plain value instead"
             ) from None
         except RecursionError:
             raise ValueError(f"Config file '{filename}' includes itself through _BASE_") from None

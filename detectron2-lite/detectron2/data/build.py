@@ -93,11 +93,10 @@ def build_batch_data_loader(
             fit the dataset.
     """
     batch_size = _batch_size_per_process(total_batch_size, single_gpu_batch_size)
-    if isinstance(dataset, IterableDataset):
-        if sampler is not None:
-            raise AssertionError("sampler must be None if dataset is IterableDataset")
-    else:
-        dataset = ToIterableDataset(dataset, sampler, shard_chunk_size=batch_size)
+    if not isinstance(dataset, IterableDataset):
+        dataset = ToIterableDataset(dataset, sampler, shard_chunk_size=batch_size)  # type: ignore[arg-type]
+    elif sampler is not None:
+        raise AssertionError("sampler must be None if dataset is IterableDataset")
     if seed is not None:
         kwargs["generator"] = torch.Generator().manual_seed(seed)
     kwargs.update(
@@ -122,10 +121,10 @@ def build_batch_data_loader(
 
 
 def _batch_size_per_process(total: int | None, single: int | None) -> int:
-    if (total is None) == (single is None):
-        raise ValueError("Give either total_batch_size or single_gpu_batch_size")
-    if single is not None:
+    if total is None and single is not None:
         return single
+    if total is None or single is not None:
+        raise ValueError("Give either total_batch_size or single_gpu_batch_size")
     n_processes = get_world_size()
     if total <= 0 or total % n_processes:
         raise AssertionError(

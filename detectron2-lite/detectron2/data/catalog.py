@@ -43,7 +43,7 @@ class _DatasetCatalog(UserDict):
             raise AssertionError(f"Dataset '{name}' is already registered!")
         self[name] = func
 
-    def get(self, name: str) -> Any:
+    def get(self, name: str) -> Any:  # type: ignore[override]  # no default
         """Call the function of a dataset.
 
         Returns:
@@ -137,7 +137,7 @@ class Metadata(SimpleNamespace):
 class _MetadataCatalog(UserDict):
     """Names of datasets, each with its ``Metadata``."""
 
-    def get(self, name: str) -> Metadata:
+    def get(self, name: str) -> Metadata:  # type: ignore[override]  # no default
         """The metadata of a dataset: the same object each time, empty the first time.
 
         Raises:

@@ -36,7 +36,7 @@ class MapDataset(Dataset):
     gives another one, picked at random, and an iterable one goes on to the next.
     """
 
-    def __new__(cls, dataset: Dataset, map_func: Callable[[Any], Any]) -> Dataset:
+    def __new__(cls, dataset: Dataset, map_func: Callable[[Any], Any]) -> Any:
         if isinstance(dataset, IterableDataset):
             return _MapIterableDataset(dataset, map_func)
         return super().__new__(cls)
@@ -50,14 +50,14 @@ class MapDataset(Dataset):
         self._dataset = dataset
         self._map_func = map_func
         self._random = random.Random(42)
-        self._candidates = set(range(len(dataset)))  # what has not given None
+        self._candidates = set(range(len(self)))  # what has not given None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Workers that are not forked get the dataset pickled, and map_func is often a lambda.
         return _unpickle_mapped, (self._dataset, cloudpickle.dumps(self._map_func))
 
     def __len__(self) -> int:
-        return len(self._dataset)
+        return len(self._dataset)  # type: ignore[arg-type]  # torch gives datasets no length
 
     def __getitem__(self, idx: int) -> Any:
         index, n_failed = int(idx), 0
@@ -119,7 +119,7 @@ class _PickledList:
     def __getitem__(self, idx: int) -> Any:
         index = range(len(self))[idx]
         start = self._ends[index - 1] if index else 0
-        return pickle.loads(memoryview(self._bytes[start : self._ends[index]]))
+        return pickle.loads(self._bytes[start : self._ends[index]].data)
 
 
 _default_serialize: Callable[[Sequence[Any]], Any] = _PickledList

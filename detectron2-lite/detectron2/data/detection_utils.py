@@ -110,8 +110,7 @@ def _turned_upright(picture: Image.Image, file_name: str) -> Image.Image:
     except Exception:
         logger.warning("Ignored the EXIF data of '%s', which cannot be read", file_name)
         return picture
-    method = _UPRIGHT.get(orientation)
-    return picture if method is None else picture.transpose(method)
+    return picture.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else picture
 
 
 def convert_image_to_rgb(image: np.ndarray | torch.Tensor, format: str) -> np.ndarray:
@@ -243,7 +242,7 @@ def annotations_to_instances(
     boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annos]
     instances = Instances(image_size)
     # An array first: from a list of arrays torch would copy number by number.
-    instances.gt_boxes = Boxes(np.array(boxes) if boxes else torch.zeros(0, 4))
+    instances.gt_boxes = Boxes(torch.as_tensor(np.array(boxes)))
     instances.gt_classes = torch.tensor([a["category_id"] for a in annos], dtype=torch.int64)
     return instances
 
@@ -306,6 +305,7 @@ def build_augmentation(cfg: Any, is_train: bool) -> list[T.Augmentation]:
         size, longest = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
         return [T.ResizeShortestEdge(size, longest, "choice")]
     size, longest = cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN
+    augmentations: list[T.Augmentation]
     augmentations = [T.ResizeShortestEdge(size, longest, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING)]
     flip = cfg.INPUT.RANDOM_FLIP
     if flip != "none":

@@ -187,8 +187,8 @@ class SimpleTrainer(TrainerBase):
         self.zero_grad_before_forward = zero_grad_before_forward
         self.async_write_metrics = async_write_metrics
         self._data_loader_iter_obj: Iterator | None = None
-        self._writer: concurrent.futures.Executor | None = None
-        self._last_write: concurrent.futures.Future | None = None
+        self._reader: concurrent.futures.Executor | None = None
+        self._last_metrics: tuple[concurrent.futures.Future, float, int, str] | None = None
 
     def run_step(self) -> None:
         """One iteration: batch, losses, gradients, metrics, update.
@@ -244,19 +244,20 @@ class SimpleTrainer(TrainerBase):
         if not self.async_write_metrics:
             self.write_metrics(loss_dict, data_time, self.iter, prefix)
             return
-        self._await_last_write()
-        if self._writer is None:
-            self._writer = concurrent.futures.ThreadPoolExecutor(max_workers=1)
+        self._store_last_metrics()
+        if self._reader is None:
+            self._reader = concurrent.futures.ThreadPoolExecutor(max_workers=1)
         # Detached, or the graph of this iteration would be in memory beside that of the next one.
         losses = {name: torch.as_tensor(loss).detach() for name, loss in loss_dict.items()}
-        self._last_write = self._writer.submit(
-            self.write_metrics, losses, data_time, self.iter, prefix
-        )
+        reading = self._reader.submit(_gather_metrics, losses, data_time)
+        self._last_metrics = (reading, data_time, self.iter, prefix)
 
-    def _await_last_write(self) -> None:
-        last_write, self._last_write = self._last_write, None
-        if last_write is not None:
-            last_write.result()
+    def _store_last_metrics(self) -> None:
+        # Storing is left to this thread: writers read the storage at any time.
+        last, self._last_metrics = self._last_metrics, None
+        if last is not None:
+            reading, data_time, iteration, prefix = last
+            _store_metrics(reading.result(), data_time, iteration, prefix)
 
     @staticmethod
     def write_metrics(
@@ -274,32 +275,17 @@ class SimpleTrainer(TrainerBase):
         Raises:
             FloatingPointError: their sum is NaN or infinite.
         """
-        storage = get_event_storage()
-        storage.put_scalar("rank_data_time", data_time, cur_iter=cur_iter)
-        mine = {name: torch.as_tensor(loss).item() for name, loss in loss_dict.items()}
-        gathered = comm.gather((data_time, mine))
-        if not comm.is_main_process():
-            return
-        times, per_rank = zip(*gathered, strict=True)
-        # The slowest process sets the pace.
-        storage.put_scalar("data_time", max(times), cur_iter=cur_iter)
-        means = {name: float(np.mean([losses[name] for losses in per_rank])) for name in mine}
-        total = sum(means.values())
-        if not np.isfinite(total):
-            raise FloatingPointError(
-                f"Loss became infinite or NaN at iteration={cur_iter}!\nloss_dict = {means}"
-            )
-        storage.put_scalar(f"{prefix}total_loss", total, cur_iter=cur_iter)
-        if len(means) > 1:
-            storage.put_scalars(cur_iter=cur_iter, **means)
+        _store_metrics(_gather_metrics(loss_dict, data_time), data_time, cur_iter, prefix)
 
     def after_train(self) -> None:
-        """Call the hooks; before that, wait for metrics that are still being written."""
-        if self._writer is not None:
-            self._writer.shutdown(wait=True)
-            self._writer = None
-        super().after_train()
-        self._await_last_write()
+        """Store what is still being read back, then call the hooks."""
+        try:
+            self._store_last_metrics()
+        finally:
+            if self._reader is not None:
+                self._reader.shutdown()
+                self._reader = None
+            super().after_train()
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "optimizer": self.optimizer.state_dict()}
@@ -307,6 +293,35 @@ class SimpleTrainer(TrainerBase):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         super().load_state_dict(state_dict)
         self.optimizer.load_state_dict(state_dict["optimizer"])
+
+
+def _gather_metrics(
+    loss_dict: Mapping[str, Tensor], data_time: float
+) -> list[tuple[float, dict[str, float]]]:
+    """(data time, losses) of every process; empty but in the main one.  Waits for the GPU."""
+    losses = {name: torch.as_tensor(loss).item() for name, loss in loss_dict.items()}
+    return comm.gather((data_time, losses))
+
+
+def _store_metrics(
+    gathered: list[tuple[float, dict[str, float]]], data_time: float, cur_iter: int, prefix: str
+) -> None:
+    storage = get_event_storage()
+    storage.put_scalar("rank_data_time", data_time, cur_iter=cur_iter)
+    if not comm.is_main_process():
+        return
+    times, per_rank = zip(*gathered, strict=True)
+    # The slowest process sets the pace.
+    storage.put_scalar("data_time", max(times), cur_iter=cur_iter)
+    means = {name: float(np.mean([losses[name] for losses in per_rank])) for name in per_rank[0]}
+    total = sum(means.values())
+    if not np.isfinite(total):
+        raise FloatingPointError(
+            f"Loss became infinite or NaN at iteration={cur_iter}!\nloss_dict = {means}"
+        )
+    storage.put_scalar(f"{prefix}total_loss", total, cur_iter=cur_iter)
+    if len(means) > 1:
+        storage.put_scalars(cur_iter=cur_iter, **means)
 
 
 class AMPTrainer(SimpleTrainer):

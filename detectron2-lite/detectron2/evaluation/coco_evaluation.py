@@ -159,7 +159,7 @@ class COCOEvaluator(DatasetEvaluator):
             return {}
         results = self._in_coco_format(predictions)
         if self._output_dir:
-            self._write(predictions, results)
+            self._write(self._output_dir, predictions, results)
         if not self._has_annotations:
             logger.info("The dataset has no annotations, so nothing is evaluated.")
             return OrderedDict()
@@ -188,12 +188,13 @@ class COCOEvaluator(DatasetEvaluator):
             result["category_id"] = category_ids[class_]
         return results
 
-    def _write(self, predictions: list[Any], results: list[Any]) -> None:
-        PathManager.mkdirs(self._output_dir)
-        path = os.path.join(self._output_dir, "instances_predictions.pth")
+    @staticmethod
+    def _write(folder: str, predictions: list[Any], results: list[Any]) -> None:
+        PathManager.mkdirs(folder)
+        path = os.path.join(folder, "instances_predictions.pth")
         with PathManager.open(path, "wb") as file:
             torch.save(predictions, file)
-        path = os.path.join(self._output_dir, "coco_instances_results.json")
+        path = os.path.join(folder, "coco_instances_results.json")
         logger.info("Saving results to %s", path)
         with PathManager.open(path, "w") as file:
             json.dump(results, file)
@@ -241,9 +242,8 @@ def instances_to_coco_json(instances: Instances, img_id: Any) -> list[dict[str, 
         raise missing("instances_to_coco_json with pred_keypoints")
     if len(instances) == 0:
         return []
-    boxes = BoxMode.convert(
-        instances.pred_boxes.tensor.numpy(), BoxMode.XYXY_ABS, BoxMode.XYWH_ABS
-    ).tolist()
+    corners = instances.pred_boxes.tensor
+    boxes = torch.as_tensor(BoxMode.convert(corners, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)).tolist()
     classes, scores = instances.pred_classes.tolist(), instances.scores.tolist()
     results = [
         {"image_id": img_id, "category_id": class_, "bbox": box, "score": score}

@@ -27,6 +27,11 @@ class FrozenBatchNorm2d(nn.Module):
     # Of the state dict: below 2, files may lack the running statistics.
     _version = 3
 
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, num_features: int, eps: float = 1e-5):
         super().__init__()
         self.num_features = num_features
@@ -90,22 +95,26 @@ def _replace(
     module: nn.Module, old: tuple[type[nn.Module], ...], new: Callable[..., nn.Module]
 ) -> nn.Module:
     """``module`` with its batch norm layers of a type in ``old`` rebuilt by ``new``."""
-    if not isinstance(module, old):
-        for name, child in module.named_children():
-            replacement = _replace(child, old, new)
-            if replacement is not child:
-                setattr(module, name, replacement)
-        return module
-    layer = new(module.num_features, eps=module.eps).train(module.training)
+    if isinstance(module, old):
+        return _rebuild(module, new)
+    for name, child in module.named_children():
+        replacement = _replace(child, old, new)
+        if replacement is not child:
+            setattr(module, name, replacement)
+    return module
+
+
+def _rebuild(source: Any, new: Callable[..., nn.Module]) -> nn.Module:
+    layer = new(source.num_features, eps=source.eps).train(source.training)
     with torch.no_grad():
         for name in ("weight", "bias", "running_mean", "running_var"):
-            value = getattr(module, name)
+            value = getattr(source, name)
             if value is not None:  # a BatchNorm2d without affine terms
                 getattr(layer, name).copy_(value)
     # Not used by a frozen layer, but part of its state dict, as in detectron2's checkpoints.
-    if getattr(module, "num_batches_tracked", None) is not None:
-        layer.register_buffer("num_batches_tracked", module.num_batches_tracked)
-    return layer.to(module.running_mean.device)
+    if getattr(source, "num_batches_tracked", None) is not None:
+        layer.register_buffer("num_batches_tracked", source.num_batches_tracked)
+    return layer.to(source.running_mean.device)
 
 
 class _LayerNorm2d(nn.LayerNorm):

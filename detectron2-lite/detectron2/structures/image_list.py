@@ -97,11 +97,13 @@ def _padded_side(sides: list[int], square: int, multiple: int) -> int:
 
 def _longest(sides: list[int]) -> int:
     if not torch.jit.is_scripting() and torch.jit.is_tracing():
-        return torch.stack([torch.as_tensor(side) for side in sides]).max()
+        # As a tensor, the number stays a function of the input.
+        return torch.stack([torch.as_tensor(side) for side in sides]).max()  # type: ignore
     return max(sides)
 
 
 def _image_sizes(tensors: list[Tensor]) -> list[tuple[int, int]]:
     if not torch.jit.is_scripting() and torch.jit.is_tracing():
-        return [torch.stack([torch.as_tensor(n) for n in x.shape[-2:]]) for x in tensors]
+        sizes = [[torch.as_tensor(side) for side in image.shape[-2:]] for image in tensors]
+        return [torch.stack(size) for size in sizes]  # type: ignore
     return [(image.shape[-2], image.shape[-1]) for image in tensors]

@@ -61,7 +61,8 @@ class VisImage:
     def get_image(self) -> np.ndarray:
         """The picture, (H * scale, W * scale, 3) uint8, RGB."""
         self.canvas.draw()
-        return np.asarray(self.canvas.buffer_rgba())[:, :, :3]
+        # A copy: the buffer is drawn on again.
+        return np.asarray(self.canvas.buffer_rgba())[:, :, :3].copy()
 
 
 class Drawing:
@@ -106,19 +107,17 @@ class Drawing:
 
         rgb = np.maximum(to_rgb(color), 0.2)
         rgb[rgb.argmax()] = max(0.8, rgb.max())
-        x, y = position
         self.output.ax.text(
-            x,
-            y,
+            *position,
             text,
-            size=(font_size or self._default_font_size) * self.output.scale,
-            family="sans-serif",
-            bbox={"facecolor": "black", "alpha": 0.8, "pad": 0.7, "edgecolor": "none"},
-            verticalalignment="top",
-            horizontalalignment=horizontal_alignment,
             color=rgb,
-            zorder=10,
+            size=(font_size or self._default_font_size) * self.output.scale,
             rotation=rotation,
+            horizontalalignment=horizontal_alignment,
+            verticalalignment="top",
+            family="sans-serif",
+            zorder=10,  # above all shapes
+            bbox={"facecolor": "black", "edgecolor": "none", "alpha": 0.8, "pad": 0.7},
         )
         return self.output
 

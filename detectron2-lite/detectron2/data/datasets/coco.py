@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from iopath.common.file_io import file_lock
 
 from detectron2._missing import missing_names
@@ -257,7 +258,8 @@ def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:
     if id_map is None:
         id_map = {class_: class_ for class_ in range(len(metadata.thing_classes))}
     category_ids = {class_: category for category, class_ in id_map.items()}
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for index, record in enumerate(records):
         image_id = record.get("image_id", index)
         images.append(
@@ -288,9 +290,9 @@ def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:
 
 
 def _coco_annotation(obj: dict[str, Any], category_ids: dict[int, int]) -> dict[str, Any]:
-    box, mode = [float(number) for number in obj["bbox"]], obj["bbox_mode"]
-    if mode != BoxMode.XYWHA_ABS:
-        box = BoxMode.convert(box, mode, BoxMode.XYWH_ABS)
+    box: Any = [float(number) for number in obj["bbox"]]
+    if obj["bbox_mode"] != BoxMode.XYWHA_ABS:
+        box = BoxMode.convert(box, obj["bbox_mode"], BoxMode.XYWH_ABS)
     segmentation = obj.get("segmentation")
     annotation = {
         "bbox": [round(number, 3) for number in box],
@@ -309,11 +311,12 @@ def _coco_annotation(obj: dict[str, Any], category_ids: dict[int, int]) -> dict[
     return annotation
 
 
-def _box_area(box: Sequence[float]) -> float:
+def _box_area(box: list[float]) -> float:
     """Square pixels of a box x, y, width, height, in float32 as everywhere in ``Boxes``."""
     if len(box) != 4:
         return float(box[2] * box[3])
-    return Boxes([BoxMode.convert(box, BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)]).area().item()
+    corners = BoxMode.convert(box, BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
+    return Boxes(torch.as_tensor(corners)[None]).area().item()
 
 
 def _mask_area(segmentation: dict | Sequence[Sequence[float]]) -> float:

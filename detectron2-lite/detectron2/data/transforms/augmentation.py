@@ -78,8 +78,9 @@ class Augmentation:
         self, low: float = 1.0, high: float | None = None, size: Any = None
     ) -> float | np.ndarray:
         """Uniform in [low, high), or in [0, low) if only one number is given."""
-        bounds = (0, low) if high is None else (low, high)
-        return np.random.uniform(*bounds, size)
+        if high is None:
+            low, high = 0.0, low
+        return np.random.uniform(low, high, size)
 
     def __repr__(self) -> str:
         """``Name(argument=value, ...)`` with the arguments that were given."""

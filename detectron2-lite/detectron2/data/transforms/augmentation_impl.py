@@ -118,7 +118,9 @@ class Resize(Augmentation):
 
     def get_transform(self, image: np.ndarray) -> Transform:
         """The resizing of this image."""
-        return ResizeTransform(*image.shape[:2], *self.shape, self.interp)
+        height, width = image.shape[:2]
+        new_height, new_width = self.shape
+        return ResizeTransform(height, width, new_height, new_width, self.interp)
 
 
 class ResizeShortestEdge(Augmentation):
@@ -247,20 +249,20 @@ class RandomCrop(Augmentation):
         """Rows and columns of a crop out of an image of ``image_size`` (rows, columns)."""
         height, width = image_size
         if self.crop_type == "absolute":
-            return min(self.crop_size[0], height), min(self.crop_size[1], width)
+            return min(int(self.crop_size[0]), height), min(int(self.crop_size[1]), width)
         if self.crop_type == "absolute_range":
-            least, most = self.crop_size
+            least, most = (int(pixels) for pixels in self.crop_size)
             if least > most:
                 raise AssertionError(f"crop_size: {self} has its least size first")
             crop_h = np.random.randint(min(height, least), min(height, most) + 1)
             crop_w = np.random.randint(min(width, least), min(width, most) + 1)
             return crop_h, crop_w
-        part_h, part_w = self.crop_size
+        parts: Any = self.crop_size
         if self.crop_type == "relative_range":
             # In float32, as in detectron2: a half pixel may be rounded the other way otherwise.
-            least = np.asarray(self.crop_size, dtype=np.float32)
-            part_h, part_w = least + np.random.rand(2) * (1 - least)
-        return int(height * part_h + 0.5), int(width * part_w + 0.5)
+            parts = np.asarray(parts, dtype=np.float32)
+            parts = parts + np.random.rand(2) * (1 - parts)
+        return int(height * parts[0] + 0.5), int(width * parts[1] + 0.5)
 
 
 class _RandomBlend(Augmentation):

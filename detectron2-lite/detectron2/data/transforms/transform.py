@@ -167,4 +167,4 @@ class PILColorTransform(ColorTransform):
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
         """``op`` of an 8-bit image, (H, W) or (H, W, C)."""
-        return np.asarray(super().apply_image(Image.fromarray(img)))
+        return np.asarray(self.op(Image.fromarray(img)))

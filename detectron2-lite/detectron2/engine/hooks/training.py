@@ -60,10 +60,10 @@ class CallbackHook(HookBase):
 class IterationTimer(HookBase):
     """Stores the seconds of every iteration as ``time``; logs a summary at the end.
 
-    To be registered first: what hooks before it do in ``before_step`` is not timed.
+    To be registered first: what hooks before it do in ``after_step`` would be timed, too.
 
     Args:
-        warmup_iter: the first iterations, up to this one exclusively, are slow and not timed.
+        warmup_iter: the first iteration to be timed, counted from 1; those before are slower.
     """
 
     def __init__(self, warmup_iter: int = 3) -> None:

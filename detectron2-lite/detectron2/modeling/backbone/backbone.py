@@ -22,6 +22,9 @@ class Backbone(nn.Module, metaclass=ABCMeta):
     _out_feature_channels: dict[str, int]
     _out_feature_strides: dict[str, int]
 
+    def __init__(self) -> None:
+        super().__init__()
+
     @abstractmethod
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Feature maps by name, such as "res4", of images (N, C, H, W)."""

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from detectron2.config import CfgNode
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
+from detectron2.modeling.backbone._resnet_blocks import Norm
 from detectron2.modeling.backbone.backbone import Backbone
 from detectron2.modeling.backbone.build import BACKBONE_REGISTRY
-from detectron2.modeling.backbone.resnet import Norm, build_resnet_backbone
+from detectron2.modeling.backbone.resnet import build_resnet_backbone
 
 __all__ = [
     "FPN",
@@ -126,6 +127,9 @@ class LastLevelMaxPool(nn.Module):
 
     num_levels = 1
     in_feature = "p5"
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(N, C, H, W) to one feature (N, C, H / 2, W / 2), rounded up."""

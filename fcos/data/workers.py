@@ -1,0 +1,45 @@
+"""Loader processes that leave it to their parent what happens on SIGINT and SIGTERM."""
+
+from __future__ import annotations
+
+import multiprocessing.util
+import signal
+import weakref
+from collections.abc import Iterable, Iterator
+from multiprocessing.process import BaseProcess
+from typing import TypeVar
+
+__all__ = ["start_iterating"]
+
+T = TypeVar("T")
+
+_workers: weakref.WeakSet[BaseProcess] = weakref.WeakSet()
+
+
+def start_iterating(loader: Iterable[T]) -> Iterator[T]:
+    """``iter(loader)``, but the processes that it starts do not react to SIGINT and SIGTERM.
+
+    A terminal or a job scheduler sends these signals to the workers too. The parent answers them,
+    perhaps by saving a checkpoint after the current iteration. If the workers died of them,
+    PyTorch would raise an exception in the midst of that iteration.
+    """
+    others = set(multiprocessing.active_children())
+    # Blocked signals are inherited: unlike a handler, this holds from a worker's first moment.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+    try:
+        iterator = iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    workers = set(multiprocessing.active_children()) - others
+    if workers:
+        _workers.update(workers)
+        # Python ends the workers left at its exit by SIGTERM, and would wait for them for ever.
+        multiprocessing.util.Finalize(None, _kill_workers, exitpriority=0)
+    return iterator
+
+
+def _kill_workers() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or PyTorch takes their end for a failure
+    for worker in list(_workers):
+        if worker.is_alive():
+            worker.kill()

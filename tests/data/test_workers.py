@@ -1,0 +1,75 @@
+"""Loader processes and the signals that a job scheduler or a terminal sends to all of a job."""
+
+import os
+import signal
+import subprocess
+import sys
+from itertools import count, islice
+from multiprocessing import active_children
+
+import pytest
+from torch.utils.data import DataLoader
+
+from fcos.data.workers import start_iterating
+
+LOADER = {"batch_size": 2, "num_workers": 2}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_workers_outlive_a_signal_to_the_whole_job(number):
+    others = set(active_children())
+    batches = start_iterating(DataLoader(range(20), **LOADER))
+    workers = set(active_children()) - others
+    assert len(workers) == 2
+    for worker in workers:
+        os.kill(worker.pid, number)
+    assert [batch.tolist() for batch in batches] == [[i, i + 1] for i in range(0, 20, 2)]
+    del batches
+    assert not workers & set(active_children())
+
+
+def test_the_parent_still_gets_the_signals():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    list(start_iterating(DataLoader(range(2), **LOADER)))
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+class Endless:
+    def __iter__(self):
+        return ([i] for i in count())
+
+
+class Numbers:
+    def __getitem__(self, index):
+        return index
+
+
+def leave_with_live_workers():
+    """Ends while an iterator, kept alive by the traceback that holds it, still has its workers."""
+    loader = DataLoader(Numbers(), batch_sampler=Endless(), num_workers=2)
+    sys.batches = start_iterating(loader)
+    print(*(batch.item() for batch in islice(sys.batches, 3)), flush=True)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "leave_with_live_workers()",
+        "import torch; torch.multiprocessing.spawn(leave, nprocs=1)",  # as in training on GPUs
+    ],
+)
+def test_python_exits_while_workers_live(call, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from tests.data.test_workers import leave_with_live_workers\n"
+        "def leave(_rank): leave_with_live_workers()\n"
+        f"if __name__ == '__main__': {call}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0 1 2\n", "")

@@ -1,0 +1,293 @@
+"""The program: every mistake of a user ends as one sentence and an exit code."""
+
+import json
+import logging
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import train_net
+from fcos.checkpoint import AdetCheckpointer
+from fcos.config import get_cfg
+from fcos.data import register_custom_datasets
+from fcos.engine import Trainer, argument_parser, run
+from fcos.engine.preflight import check_training
+from fcos.utils.errors import UserError
+from tests.tiny import start, write_project
+from tests.tiny import train_net as run_program
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with the data set and config; logging is left alone there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
+    monkeypatch.setattr("fcos.engine.startup.default_setup", lambda cfg, args: None)
+    monkeypatch.setattr("fcos.engine.startup.setup_logger", lambda *_, **__: None)
+    write_project(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def said(project, capfd):
+    """Run the program with arguments that fail; gives the sentence."""
+
+    def fail(*words, code=1):
+        args = argument_parser().parse_args(["--config-file", "tiny.yaml", *words])
+        capfd.readouterr()
+        assert run(args) == code
+        lines = capfd.readouterr().err.splitlines()
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("Error: ")
+        return lines[0].removeprefix("Error: ")
+
+    return fail
+
+
+def edit_annotations(project, change, name="train"):
+    path = project / "datasets" / "tiny" / f"{name}.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+# ---- config ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["SOLVER.BASELR", "1"], "Unknown config key SOLVER.BASELR. Did you mean SOLVER.BASE_LR?"),
+        (["SOLVER.BASE_LR"], "Options are pairs of KEY and VALUE"),
+        (["SOLVER.BASE_LR", "fast"], "SOLVER.BASE_LR"),
+        (["--config-file", "no.yaml"], "The config file no.yaml does not exist."),
+        (["--config-file", ""], "Which detector? Give --config-file"),
+        (["--num-gpus", "-1"], "--num-gpus must not be negative"),
+        (["--num-machines", "2"], "Several machines need an address to meet at"),
+        (["--machine-rank", "1"], "--machine-rank 1 is not one of 0 to 0."),
+    ],
+)
+def test_arguments(said, words, message):
+    assert message in said(*words)
+
+
+def test_a_config_that_would_run_code(said, project):
+    (project / "bad.yaml").write_text("SEED: !!python/object/apply:os.system ['touch it-ran']\n")
+    assert "bad.yaml: refused" in said("--config-file", "bad.yaml")
+    assert not (project / "it-ran").exists()
+
+
+def test_more_gpus_than_there_are(said, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    message = said("--num-gpus", "4", "MODEL.DEVICE", "cuda")
+    assert message.startswith("--num-gpus 4, but this machine has 2; ask for at most that many")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_no_gpu(said):
+    assert "add MODEL.DEVICE cpu to the command" in said("MODEL.DEVICE", "cuda")
+
+
+# ---- data ------------------------------------------------------------------------------------
+
+
+def test_a_missing_dataset_folder(said, project):
+    (project / "datasets").rename(project / "elsewhere")
+    message = said()
+    assert "datasets/tiny/train.json does not exist" in message
+    assert "DETECTRON2_DATASETS" in message
+
+
+def test_another_number_of_classes(said):
+    message = said("MODEL.FCOS.NUM_CLASSES", "80")
+    assert "has 2 classes (dark, bright), but MODEL.FCOS.NUM_CLASSES is 80" in message
+
+
+def test_an_unknown_dataset(said):
+    assert "'tiny_trian' is not registered. Did you mean 'tiny_train'?" in said(
+        "DATASETS.TRAIN", "('tiny_trian',)"
+    )
+
+
+def test_a_category_that_is_not_there(said, project):
+    edit_annotations(project, lambda c: c["annotations"][3].update(category_id=9))
+    assert "annotation 4 has category_id 9" in said()
+
+
+def test_a_broken_image_is_named_before_the_training_on_request(said, project):
+    path = project / "datasets" / "tiny" / "images" / "7.png"
+    path.write_bytes(path.read_bytes()[:200])
+    assert "datasets/tiny/images/7.png" in said("--check-all-images")
+    assert not (project / "output" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_image_is_named_in_the_training(said, project, workers):
+    path = project / "datasets" / "tiny" / "images" / "7.png"
+    path.write_bytes(path.read_bytes()[:200])
+    message = said("DATALOADER.NUM_WORKERS", str(workers))
+    assert "datasets/tiny/images/7.png" in message
+
+
+def test_a_batch_that_cannot_be_shared(project, monkeypatch):
+    monkeypatch.setattr("fcos.engine.preflight.comm.get_world_size", lambda: 3)
+    cfg = get_cfg()
+    cfg.merge_from_file("tiny.yaml")
+    with pytest.raises(UserError, match="IMS_PER_BATCH is 4, which 3 processes cannot share equa"):
+        check_training(cfg, resume=False, check_all_images=False)
+
+
+def test_a_reference_that_does_not_divide_the_batch(said):
+    message = said("SOLVER.REFERENCE_WORLD_SIZE", "3")
+    assert message.startswith("SOLVER.REFERENCE_WORLD_SIZE is 3, by which SOLVER.IMS_PER_BATCH 4")
+
+
+def test_a_frozen_backbone_of_random_weights_is_warned_of(project, caplog):
+    cfg = get_cfg()
+    cfg.merge_from_file("tiny.yaml")
+    cfg.merge_from_list(["MODEL.BACKBONE.FREEZE_AT", "2"])
+    register_custom_datasets(cfg)
+    with caplog.at_level(logging.INFO, logger="fcos"):
+        check_training(cfg, resume=False, check_all_images=False)
+    assert "MODEL.WEIGHTS is empty, but MODEL.BACKBONE.FREEZE_AT is 2" in caplog.text
+    assert "Data set 'tiny_train': 12 images, 12 objects, 2 classes" in caplog.text
+    assert "iterations             8 (2.67 epochs)" in caplog.text
+
+
+# ---- weights ---------------------------------------------------------------------------------
+
+
+class Payload:
+    def __reduce__(self):
+        return exec, ("open('it-ran', 'w')",)
+
+
+@pytest.mark.parametrize("mode", [[], ["--eval-only"]], ids=["train", "eval"])
+def test_weights_that_cannot_be_read(said, project, mode):
+    assert "no.pth does not exist (looked for" in said(*mode, "MODEL.WEIGHTS", "no.pth")
+    (project / "short.pth").write_bytes(b"PK\x03\x04" + b"\0" * 100)
+    assert "truncated, damaged" in said(*mode, "MODEL.WEIGHTS", "short.pth")
+    (project / "code.pkl").write_bytes(pickle.dumps({"model": Payload()}))
+    assert "asks for builtins.exec to be called" in said(*mode, "MODEL.WEIGHTS", "code.pkl")
+    assert not (project / "it-ran").exists()
+
+
+def save_detector(*options, name="detector"):
+    cfg = get_cfg()
+    cfg.merge_from_file("tiny.yaml")
+    cfg.merge_from_list(list(options))
+    AdetCheckpointer(Trainer.build_model(cfg), ".").save(name)
+
+
+def test_an_evaluation_needs_weights(said):
+    assert "MODEL.WEIGHTS is empty" in said("--eval-only")
+    assert "DATASETS.TEST is empty" in said("--eval-only", "DATASETS.TEST", "()")
+
+
+def test_an_evaluation_with_weights_that_do_not_fit(said, project):
+    save_detector("MODEL.FCOS.NUM_STACKED_CONVS", "2", "MODEL.FPN.OUT_CHANNELS", "64")
+    message = said("--eval-only", "MODEL.WEIGHTS", "detector.pth")
+    assert message.startswith("Evaluation needs weights for the whole model, and detector.pth")
+    assert "of another shape: backbone.fpn_lateral3.weight 64x32x1x1 instead of 32x" in message
+    assert "4 unexpected: proposal_generator.fcos_head.bbox_tower.2.bias" in message
+
+
+def test_weights_of_another_number_of_classes(said, project):
+    save_detector("MODEL.FCOS.NUM_CLASSES", "80")
+    message = said("MODEL.WEIGHTS", "detector.pth")
+    assert "of 80 classes, but MODEL.FCOS.NUM_CLASSES is 2" in message
+    assert "REINIT_CLS_LOGITS True" in message
+    assert "of 80 classes, but" in said("--eval-only", "MODEL.WEIGHTS", "detector.pth")
+
+
+# ---- output ----------------------------------------------------------------------------------
+
+
+def test_an_output_folder_that_cannot_be_written(said, project):
+    (project / "file").touch()
+    assert "OUTPUT_DIR file/out cannot be written to" in said("OUTPUT_DIR", "file/out")
+
+
+def test_an_output_folder_with_a_training(said, project):
+    (project / "output").mkdir()
+    (project / "output" / "last_checkpoint").write_text("model_final.pth")
+    assert "has the checkpoints of an earlier training" in said()
+
+
+def test_a_disk_that_is_full_during_the_training(said, project, monkeypatch):
+    written = []
+
+    def fail_second(path):
+        written.append(path)
+        if len(written) > 2:  # the first checkpoint and its tag pass
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fcos.checkpoint.checkpointer.os.fsync", fail_second)
+    message = said()
+    assert "output/model_0000007.pth cannot be written: No space left on device" in message
+    left = {path.name for path in (project / "output").glob("*") if "events" not in path.name}
+    assert left == {"last_checkpoint", "metrics.json", "model_0000003.pth"}
+    assert (project / "output" / "last_checkpoint").read_text() == "model_0000003.pth"
+
+
+# ---- how it ends -----------------------------------------------------------------------------
+
+
+def test_debug_shows_where_it_came_up(project):
+    args = argument_parser().parse_args(["--debug", "--config-file", "no.yaml"])
+    with pytest.raises(UserError):
+        run(args)
+
+
+def test_an_interrupt_before_the_training(project, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fcos.engine.launching._process", interrupt)
+    args = argument_parser().parse_args(["--config-file", "tiny.yaml"])
+    assert run(args) == 128 + signal.SIGINT
+
+
+def test_without_detectron2(tmp_path):
+    program = Path(train_net.__file__)
+    code = (
+        "import runpy, sys; sys.modules['detectron2'] = None; "
+        f"sys.path.insert(0, {str(program.parent)!r}); "
+        f"runpy.run_path({str(program)!r}, run_name='__main__')"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: fcos needs detectron2, which is on no package index.")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_training_and_evaluation_as_a_user_runs_them(tmp_path):
+    """Two processes on the CPU, then an evaluation of the best checkpoint in one."""
+    write_project(tmp_path)
+    options = ["TEST.EVAL_PERIOD", "4", "SOLVER.MAX_ITER", "6"]
+    trained = run_program(tmp_path, "--num-gpus", "2", *options)
+    assert trained.returncode == 0, trained.stderr
+    assert "images per batch       4 (2 processes x 2)" in trained.stdout
+    files = {path.name for path in (tmp_path / "output").iterdir()}
+    assert {"model_best.pth", "model_final.pth", "model_0000003.pth", "config.yaml"} <= files
+
+    evaluated = run_program(tmp_path, "--eval-only", "MODEL.WEIGHTS", "output/model_best.pth")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "Per-category bbox AP" in evaluated.stdout
+    assert "copypaste: AP,AP50,AP75,APs,APm,APl" in evaluated.stdout
+
+
+def test_an_error_of_several_processes_is_printed_once(tmp_path):
+    write_project(tmp_path)
+    process = start(tmp_path, "--num-gpus", "2", "MODEL.WEIGHTS", "no.pth")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert errors.count("Error: ") == 1
+    assert "no.pth does not exist" in errors
+    assert "Traceback" not in errors
