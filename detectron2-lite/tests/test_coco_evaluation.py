@@ -104,6 +104,29 @@ def test_golden_masks():
     assert list(only_boxes) == ["bbox"]
 
 
+def test_the_size_of_a_mask_is_not_that_of_its_box():
+    # Image 100 has one small "cow". Above it in score comes a frame: few pixels, a large box.
+    frame = torch.zeros(SIZES[100], dtype=torch.bool)
+    frame[100:160, 100:160] = True
+    frame[102:158, 102:158] = False
+    small_ap = {}
+    for with_frame in (False, True):
+        cow = {"boxes_xyxy": [[79.0, 24.0, 94.0, 40.0]], "scores": [0.8], "classes": [2]}
+        if with_frame:
+            cow["boxes_xyxy"].append([100.0, 100.0, 160.0, 160.0])
+            cow["scores"].append(0.9)
+            cow["classes"].append(2)
+        instances = instances_of({"image_id": 100, **cow}, with_masks=True)
+        if with_frame:
+            instances.pred_masks[1] = frame
+        evaluator = COCOEvaluator("golden")
+        evaluator.reset()
+        evaluator.process([{"image_id": 100}], [{"instances": instances}])
+        small_ap[with_frame] = evaluator.evaluate(img_ids=[100])["segm"]["APs"]
+    # As a small object the frame is a false one, which halves the precision.
+    assert small_ap[True] == pytest.approx(small_ap[False] / 2) and small_ap[False] > 10
+
+
 def test_golden_limit_of_detections():
     # The limits 1, 10 and 3 are sorted and the last rules, so that 3 acts as 10.
     actual = run(COCOEvaluator("golden", max_dets_per_image=3))

@@ -15,7 +15,7 @@ from fcos.engine.schedule import schedule_table
 from fcos.utils.agree import raise_together
 from fcos.utils.errors import UserError
 
-__all__ = ["check_evaluation", "check_training"]
+__all__ = ["check_batch", "check_evaluation", "check_training"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def check_training(cfg: CfgNode, resume: bool, check_all_images: bool) -> None:
     cfg = DefaultTrainer.auto_scale_workers(cfg, processes)
 
     def look() -> None:
-        _check_batch(cfg, processes)
+        check_batch(cfg, processes)
         if not (resume and _has_checkpoint(cfg)):
             _check_start(cfg)
         reports = check_datasets(cfg, training=True, all_images=check_all_images)
@@ -97,7 +97,12 @@ def _check_reference(cfg: CfgNode) -> None:
         )
 
 
-def _check_batch(cfg: CfgNode, processes: int) -> None:
+def check_batch(cfg: CfgNode, processes: int) -> None:
+    """Refuse a batch that cannot be shared.
+
+    Raises:
+        UserError: SOLVER.IMS_PER_BATCH is no multiple of the number of processes.
+    """
     if cfg.SOLVER.IMS_PER_BATCH < 1 or cfg.SOLVER.IMS_PER_BATCH % processes:
         raise UserError(
             f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}, which {processes} processes "

@@ -61,7 +61,7 @@ class HalfEmpty:
 
 
 class Double(Trainer):
-    """In double precision, in which nothing but a mistake makes a difference that can be seen."""
+    """Weights in double precision (losses stay in float32): rounding stays far below a mistake."""
 
     @classmethod
     def build_model(cls, cfg):
@@ -122,7 +122,7 @@ def test_two_processes_train_as_one(project, trainer_type):
     for name, value in weights_one.items():
         way = (value - start[name]).abs().max().item()
         assert way > 0, name
-        assert (weights_two[name] - value).abs().max().item() < 1e-3 * way, name
+        assert (weights_two[name] - value).abs().max().item() < 1e-4 * way, name
 
 
 # ---- ending together -------------------------------------------------------------------------
