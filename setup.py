@@ -1,4 +1,4 @@
-"""Install with ``pip install -e .``; detectron2 itself or detectron2-lite comes first (README.md)."""
+"""Install with ``pip install -e .``, and one of the two detectron2s (README.md) beside it."""
 
 from setuptools import find_packages, setup
 
@@ -16,8 +16,8 @@ setup(
         "numpy",
         "opencv-python",
         "pycocotools>=2.0.7",
-        "torch>=2.4",
-        "torchvision>=0.19",
+        "torch>=2.6",
+        "torchvision>=0.21",
         "tqdm",
         "yacs>=0.1.8",
     ],

@@ -127,8 +127,8 @@ STAGE = {"in_channels": 4, "out_channels": 4}
             "SOLVER.LR_SCHEDULER_NAME: expected one of .*WarmupMultiStepLR.*, got 'Cosine'",
         ),
         (
-            lambda: schedule("SOLVER.WARMUP_METHOD", "burnin"),
-            "SOLVER.WARMUP_METHOD.: expected 'linear' or 'constant', got 'burnin'",
+            lambda: schedule("SOLVER.WARMUP_METHOD", "sudden"),
+            "SOLVER.WARMUP_METHOD.: expected 'linear' or 'constant', got 'sudden'",
         ),
         (
             lambda: schedule("SOLVER.STEPS", (80, 60)),

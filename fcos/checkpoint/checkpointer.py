@@ -45,10 +45,20 @@ class AdetCheckpointer(DetectionCheckpointer):
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         #: names of the classes in the order of the model's outputs; saved when not empty
         self.class_names: list[str] = []
-        #: what the last call of :meth:`load` filled
-        self.coverage: Coverage | None = None
+        self._filled: Coverage | None = None
         self._by_heuristics = False
         self._read: dict[str, tuple[int, ...]] = {}
+
+    @property
+    def coverage(self) -> Coverage:
+        """What the last call of :meth:`load` filled.
+
+        Raises:
+            RuntimeError: nothing has been loaded yet.
+        """
+        if self._filled is None:
+            raise RuntimeError("coverage: nothing has been loaded yet")
+        return self._filled
 
     # ---- reading -----------------------------------------------------------------------------
 
@@ -66,7 +76,7 @@ class AdetCheckpointer(DetectionCheckpointer):
         Raises:
             UserError: the file cannot be used (see :func:`fcos.checkpoint.read_checkpoint`).
         """
-        self.coverage = None
+        self._filled = None
         if not path:
             return super().load(path, *args, **kwargs)
         name, _, query = path.partition("?")
@@ -80,14 +90,14 @@ class AdetCheckpointer(DetectionCheckpointer):
         raise_together(error)
 
         def note(_: nn.Module, keys: Any) -> None:  # before any checkpointable is loaded
-            self.coverage = self._coverage(name, keys.missing_keys, keys.unexpected_keys)
+            self._filled = self._compare(name, keys.missing_keys, keys.unexpected_keys)
 
         handle = self.model.register_load_state_dict_post_hook(note)
         try:
             extra = super().load(local, *args, **kwargs)
         finally:
             handle.remove()
-        self.coverage = comm.all_gather(self.coverage)[0]
+        self._filled = comm.all_gather(self._filled)[0]
         return extra
 
     def _load_file(self, filename: str) -> dict[str, Any]:
@@ -99,7 +109,7 @@ class AdetCheckpointer(DetectionCheckpointer):
         self._read = {name: tuple(value.shape) for name, value in weights.items()}
         return checkpoint
 
-    def _coverage(self, path: str, missing: list[str], unexpected: list[str]) -> Coverage:
+    def _compare(self, path: str, missing: list[str], unexpected: list[str]) -> Coverage:
         shapes = {name: tuple(value.shape) for name, value in self.model.state_dict().items()}
         mismatched = tuple(
             (name, shape, shapes[name])

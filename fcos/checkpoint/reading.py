@@ -121,7 +121,7 @@ _NUMPY_NAMES = {
 
 def _torch_load(path: str, mmap: bool) -> Any:
     # Numpy scalars (a learning rate, a metric) are common in training checkpoints and harmless.
-    allowed = [np.ndarray, np.dtype, *((f, name) for name, f in _NUMPY_NAMES.items())]
+    allowed: list[Any] = [np.ndarray, np.dtype, *((f, name) for name, f in _NUMPY_NAMES.items())]
     allowed += {type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"}
     try:
         with torch.serialization.safe_globals(allowed):

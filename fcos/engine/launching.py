@@ -81,8 +81,8 @@ def run(args: argparse.Namespace) -> int:
         if received:
             return 128 + received[0]
         return error.exit_code if error.exit_code > 0 else 128 - error.exit_code
-    except SystemExit as leaving:
-        return leaving.code
+    except SystemExit as leaving:  # from _process, run in this very process
+        return int(leaving.code or 0)
     except KeyboardInterrupt:  # before the training itself, which has its own answer to it
         return 128 + signal.SIGINT
     return 128 + received[0] if received else 0
@@ -96,6 +96,7 @@ def _process(args: argparse.Namespace) -> None:
             _evaluate(cfg, args)
         else:
             _train(cfg, args)
+        _leave_group()
     except UserError as error:
         if args.debug:
             raise
@@ -105,7 +106,14 @@ def _process(args: argparse.Namespace) -> None:
     except TrainingStopped as stopped:
         if comm.is_main_process():
             print(stopped, file=sys.stderr)
+        _leave_group()
         sys.exit(stopped.exit_code)
+
+
+def _leave_group() -> None:
+    # gloo's threads, if they still run when Python exits, sometimes abort the process.
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _train(cfg: CfgNode, args: argparse.Namespace) -> None:

@@ -170,7 +170,7 @@ class Trainer(DefaultTrainer):
             self.data_loader.start(0, self.seed)
 
     def _resume(self) -> None:
-        self._resumed = {}
+        self._resumed: dict[str, Any] = {}
         self.checkpointer.resume_or_load("", resume=True)
         if not self._resumed:
             raise UserError(

@@ -130,7 +130,8 @@ def test_an_imagenet_file_with_the_names_of_caffe2(tmp_path):
 def test_without_a_path_nothing_is_loaded():
     checkpointer = AdetCheckpointer(Model())
     assert checkpointer.load("") == {}
-    assert checkpointer.coverage is None
+    with pytest.raises(RuntimeError, match="nothing has been loaded yet"):
+        _ = checkpointer.coverage
 
 
 def test_a_missing_file_is_one_sentence(tmp_path):

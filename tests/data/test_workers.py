@@ -70,6 +70,6 @@ def test_python_exits_while_workers_live(call, tmp_path):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "0 1 2\n", "")
