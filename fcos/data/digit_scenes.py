@@ -38,7 +38,8 @@ SCENE_SIDES = (256, 320)  # short and long side of every picture
 DIGIT_SIDES = (20, 240)  # height of the scanned square, drawn log-uniformly
 MOST_DIGITS = 9
 STROKE_LEVEL = 0.43  # ink above this is stroke; higher breaks thin strokes, lower fills loops
-LEAST_CONTRAST = 80  # of 255, between a digit's brightness and that of what it covers
+BRIGHT, DARK = (150, 255), (0, 50)  # red, green and blue of a stroke, and of the rim around it
+RIM = 0.02  # width of the rim, in sides of the stroke's box; at least a pixel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,9 +123,8 @@ def make_scene(
         if corner is None:
             continue
         y, x = corner
-        window = (slice(y, y + coverage.shape[0]), slice(x, x + coverage.shape[1]))
-        is_taken[window] |= coverage > 0
-        _paint(rng, canvas[window], coverage)
+        is_taken[y : y + coverage.shape[0], x : x + coverage.shape[1]] |= coverage > 0
+        _paint(rng, canvas, coverage, x, y)
         digits.append(_describe(int(labels[index]), coverage, x, y))
     return canvas.round().astype(np.uint8), digits
 
@@ -190,16 +190,29 @@ def _find_room(
     return None
 
 
-def _paint(rng: np.random.Generator, canvas: np.ndarray, coverage: np.ndarray) -> None:
-    """Blends a colour into ``canvas`` (h, w, 3), in place, that stands out from what it covers."""
-    luma = np.array([0.299, 0.587, 0.114])
-    below = (canvas[coverage > 0.5] @ luma).mean()
-    colors = rng.uniform(0, 255, size=(20, 3))
-    contrast = np.abs(colors @ luma - below)
-    color = colors[np.argmax(contrast >= min(LEAST_CONTRAST, contrast.max()))]
-    weight = 0.93 * coverage[..., None]
-    canvas *= 1 - weight
-    canvas += weight * color
+def _paint(
+    rng: np.random.Generator, canvas: np.ndarray, coverage: np.ndarray, x: int, y: int
+) -> None:
+    """Blends a bright stroke with a dark rim into ``canvas`` (H, W, 3), in place, corner at x, y.
+
+    The rim makes a digit legible on any photograph, and it is no part of the digit's mask.
+    """
+    import cv2
+
+    rim = max(1, round(RIM * max(coverage.shape)))
+    stroke = np.pad(coverage, rim)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim + 1, 2 * rim + 1))
+    edge = cv2.dilate(stroke, disc)
+    top, left = max(y - rim, 0), max(x - rim, 0)
+    window = canvas[top : y - rim + edge.shape[0], left : x - rim + edge.shape[1]]
+    part = (slice(top - y + rim, None), slice(left - x + rim, None))
+    for weight, color in (
+        (edge, rng.uniform(*DARK, size=3)),
+        (stroke, rng.uniform(*BRIGHT, size=3)),
+    ):
+        weight = weight[part][: window.shape[0], : window.shape[1], None]
+        window *= 1 - weight
+        window += weight * color
 
 
 def _describe(label: int, coverage: np.ndarray, x: int, y: int) -> Digit:

@@ -32,7 +32,7 @@ from .digit_scenes import Digit, load_digits, load_photographs, make_scene
 __all__ = ["CLASS_NAMES", "write_digits"]
 
 CLASS_NAMES = tuple("0123456789")
-RECIPE_VERSION = 1  # one more with every change to what is written
+RECIPE_VERSION = 2  # one more with every change to what is written
 
 
 def write_digits(
