@@ -27,15 +27,18 @@ def start_iterating(loader: Iterable[T]) -> Iterator[T]:
     # Blocked signals are inherited: unlike a handler, this holds from a worker's first moment.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
     try:
-        iterator = iter(loader)
+        return iter(loader)
     finally:
+        # Before a signal can come through: Python ends the workers left at its exit by SIGTERM, and
+        # would wait for those that block it for ever.
+        _kill_at_exit(set(multiprocessing.active_children()) - others)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    workers = set(multiprocessing.active_children()) - others
+
+
+def _kill_at_exit(workers: set[BaseProcess]) -> None:
     if workers:
         _workers.update(workers)
-        # Python ends the workers left at its exit by SIGTERM, and would wait for them for ever.
         multiprocessing.util.Finalize(None, _kill_workers, exitpriority=0)
-    return iterator
 
 
 def _kill_workers() -> None:

@@ -122,4 +122,5 @@ def _run_worker(
     # Nobody may run ahead into code with a shorter timeout while others still start up.
     comm.synchronize()
     main_func(*args)
-    dist.destroy_process_group()
+    if dist.is_initialized():  # main_func may have left the group itself
+        dist.destroy_process_group()
