@@ -67,10 +67,10 @@ def run(args: argparse.Namespace) -> int:
             launch(
                 _process,
                 args.num_gpus,
-                num_machines=args.num_machines,
-                machine_rank=args.machine_rank,
-                dist_url=args.dist_url,
                 args=(args,),
+                dist_url=args.dist_url,
+                machine_rank=args.machine_rank,
+                num_machines=args.num_machines,
             )
     except UserError as error:
         if args.debug:

@@ -111,11 +111,10 @@ class DatasetMapper:
         dataset_dict = copy.deepcopy(dataset_dict)
         if dataset_dict.pop("sem_seg_file_name", None) is not None and self.is_train:
             raise missing("DatasetMapper with semantic segmentation (sem_seg_file_name)")
-        image = utils.read_image(dataset_dict["file_name"], format=self.image_format)
-        utils.check_image_size(dataset_dict, image)
-        aug_input = T.AugInput(image)
-        transforms = self.augmentations(aug_input)
-        image = aug_input.image
+        picture = T.AugInput(utils.read_image(dataset_dict["file_name"], self.image_format))
+        utils.check_image_size(dataset_dict, picture.image)
+        transforms = self.augmentations(picture)
+        image = picture.image
         channels_first = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
         dataset_dict["image"] = torch.as_tensor(np.array(channels_first, order="C"))
         annotations = dataset_dict.pop("annotations", None)

@@ -97,9 +97,8 @@ class TrainerBase:
             try:
                 self.before_train()
                 while self.iter < max_iter:
-                    self.before_step()
-                    self.run_step()
-                    self.after_step()
+                    for part in (self.before_step, self.run_step, self.after_step):
+                        part()
                     self.iter += 1
             except Exception:
                 logger.exception("Exception during training:")
@@ -199,10 +198,7 @@ class SimpleTrainer(TrainerBase):
         assert self.model.training, (
             f"[{type(self).__name__}] the model was put into evaluation mode during training"
         )
-        start = time.perf_counter()
-        data = next(self._data_loader_iter)
-        data_time = time.perf_counter() - start
-
+        data, data_time = self._next_batch()
         if self.zero_grad_before_forward:
             self.optimizer.zero_grad()
         loss_dict = self._forward(data)
@@ -212,6 +208,12 @@ class SimpleTrainer(TrainerBase):
         self.after_backward()
         self._write_metrics(loss_dict, data_time)
         self._update()
+
+    def _next_batch(self) -> tuple[Any, float]:
+        """A batch and the seconds for which it kept this process waiting."""
+        asked = time.perf_counter()
+        batch = next(self._data_loader_iter)
+        return batch, time.perf_counter() - asked
 
     def _forward(self, data: Any) -> dict[str, Tensor]:
         losses = self.model(data)

@@ -34,30 +34,21 @@ class FrozenBatchNorm2d(nn.Module):
 
     def __init__(self, num_features: int, eps: float = 1e-5):
         super().__init__()
-        self.num_features = num_features
-        self.eps = eps
-        self.register_buffer("weight", torch.ones(num_features))
-        self.register_buffer("bias", torch.zeros(num_features))
-        self.register_buffer("running_mean", torch.zeros(num_features))
+        self.num_features, self.eps = num_features, eps
+        for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0)):
+            self.register_buffer(name, torch.full((num_features,), value))
         # The square root of this plus eps is exactly one.
         self.register_buffer("running_var", torch.ones(num_features) - eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, num_features, H, W) to the same shape and dtype."""
+        mean, var = self.running_mean, self.running_var
         if not x.requires_grad:
-            return F.batch_norm(
-                x,
-                self.running_mean,
-                self.running_var,
-                self.weight,
-                self.bias,
-                training=False,
-                eps=self.eps,
-            )
+            return F.batch_norm(x, mean, var, self.weight, self.bias, training=False, eps=self.eps)
         # The buffers need no gradient, so one multiplication and addition is all that is kept
         # for the backward pass; batch_norm would keep its input.
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        shift = self.bias - self.running_mean * scale
+        scale = self.weight * (var + self.eps).rsqrt()
+        shift = self.bias - mean * scale
         shape = (1, -1, 1, 1)
         return x * scale.to(x.dtype).view(shape) + shift.to(x.dtype).view(shape)
 

@@ -27,10 +27,10 @@ class ROIAlign(nn.Module):
                 of shift of the first Mask R-CNN implementation.
         """
         super().__init__()
-        self.output_size = output_size
         self.spatial_scale = spatial_scale
-        self.sampling_ratio = sampling_ratio
         self.aligned = aligned
+        self.output_size = output_size
+        self.sampling_ratio = sampling_ratio
 
     def forward(self, input: Tensor, rois: Tensor) -> Tensor:
         """
@@ -44,15 +44,14 @@ class ROIAlign(nn.Module):
         assert rois.dim() == 2 and rois.shape[1] == 5, (
             f"rois: expected (R, 5), got {tuple(rois.shape)}"
         )
-        if input.is_quantized:
-            input = input.dequantize()
+        features = input.dequantize() if input.is_quantized else input
         return roi_align(
-            input,
-            rois.to(dtype=input.dtype),
-            self.output_size,
-            self.spatial_scale,
-            self.sampling_ratio,
-            self.aligned,
+            features,
+            rois.to(features.dtype),
+            output_size=self.output_size,
+            spatial_scale=self.spatial_scale,
+            sampling_ratio=self.sampling_ratio,
+            aligned=self.aligned,
         )
 
     def extra_repr(self) -> str:

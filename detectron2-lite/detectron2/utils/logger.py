@@ -80,11 +80,11 @@ def setup_logger(
         enable_propagation: whether records also go to the loggers above.
         configure_stdout: False to leave the terminal alone.
     """
-    logger = logging.getLogger(name)
-    logger.setLevel(logging.DEBUG)
-    logger.propagate = enable_propagation
     if abbrev_name is None:
-        abbrev_name = "d2" if name == "detectron2" else name
+        abbrev_name = {"detectron2": "d2"}.get(name, name)
+    logger = logging.getLogger(name)
+    logger.propagate = enable_propagation
+    logger.setLevel(logging.DEBUG)
 
     if configure_stdout and distributed_rank == 0:
         terminal = logging.StreamHandler(stream=sys.stdout)

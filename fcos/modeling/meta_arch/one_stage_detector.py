@@ -55,11 +55,12 @@ class OneStageDetector(nn.Module):
     @classmethod
     def from_config(cls, cfg) -> dict:
         backbone = build_backbone(cfg)
+        generator = build_proposal_generator(cfg, backbone.output_shape())
         return {
-            "backbone": backbone,
-            "proposal_generator": build_proposal_generator(cfg, backbone.output_shape()),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
+            "backbone": backbone,
+            "proposal_generator": generator,
         }
 
     @property

@@ -9,6 +9,8 @@ from detectron2.data.samplers.distributed_sampler import (
 )
 from detectron2.data.samplers.grouped_batch_sampler import GroupedBatchSampler
 
+__getattr__ = missing_names(__name__)
+
 __all__ = [
     "GroupedBatchSampler",
     "InferenceSampler",
@@ -16,5 +18,3 @@ __all__ = [
     "RepeatFactorTrainingSampler",
     "TrainingSampler",
 ]
-
-__getattr__ = missing_names(__name__)

@@ -144,10 +144,9 @@ class AugInput:
     def transform(self, tfm: Transform) -> None:
         """Apply one transform to everything, in place."""
         self.image = tfm.apply_image(self.image)
-        if self.boxes is not None:
-            self.boxes = tfm.apply_box(self.boxes)
-        if self.sem_seg is not None:
-            self.sem_seg = tfm.apply_segmentation(self.sem_seg)
+        boxes, labels = self.boxes, self.sem_seg
+        self.boxes = None if boxes is None else tfm.apply_box(boxes)
+        self.sem_seg = None if labels is None else tfm.apply_segmentation(labels)
 
     def apply_augmentations(
         self, augmentations: Sequence[Augmentation | Transform]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from typing import Literal
 
 from fvcore.common.checkpoint import Checkpointer
 from fvcore.common.checkpoint import PeriodicCheckpointer as _PeriodicCheckpointer
@@ -47,7 +48,7 @@ class BestCheckpointer(HookBase):
         eval_period: int,
         checkpointer: Checkpointer,
         val_metric: str,
-        mode: str = "max",
+        mode: Literal["max", "min"] = "max",
         file_prefix: str = "model_best",
     ) -> None:
         if mode not in ("max", "min"):

@@ -57,13 +57,13 @@ class TorchProfiler(HookBase):
                 f"worker{comm.get_rank()}",
             )
         self._profiler = torch.profiler.profile(
-            activities=self._activities,
             on_trace_ready=on_trace_ready,
+            activities=self._activities,
+            acc_events=True,  # silences a warning about cycles; there is but one
+            with_flops=True,
+            with_stack=True,
             record_shapes=True,
             profile_memory=True,
-            with_stack=True,
-            with_flops=True,
-            acc_events=True,  # silences a warning about cycles; there is but one
         )
         self._profiler.__enter__()
 

@@ -158,13 +158,10 @@ class LRScheduler(HookBase):
     def before_train(self) -> None:
         if self._optimizer is None:
             self._optimizer = self.trainer.optimizer
-        if isinstance(self.scheduler, ParamScheduler):
-            self._scheduler = LRMultiplier(
-                self._optimizer,
-                self.scheduler,
-                self.trainer.max_iter,
-                last_iter=self.trainer.iter - 1,
-            )
+        multiplier = self.scheduler
+        if isinstance(multiplier, ParamScheduler):
+            total, done = self.trainer.max_iter, self.trainer.iter
+            self._scheduler = LRMultiplier(self._optimizer, multiplier, total, last_iter=done - 1)
         self._best_param_group_id = self.get_best_param_group_id(self._optimizer)
 
     @staticmethod
