@@ -211,7 +211,13 @@ class Trainer(DefaultTrainer):
         if self.start_iter >= self.max_iter:
             logger.info(f"All {self.max_iter} iterations are done; only the evaluation is run.")
         with _traceback_for_bugs_only():
-            return super().train()
+            try:
+                return super().train()
+            except OSError as error:
+                # On a full disk the log cannot be closed either; what came first says more.
+                if isinstance(error.__context__, UserError):
+                    raise error.__context__ from None
+                raise
 
     def run_step(self) -> None:
         self.loop.iter = self.iter
