@@ -60,6 +60,37 @@ class HalfEmpty:
             yield batch
 
 
+class Reversed:
+    """A stream with the images of every batch in the opposite order."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.seed = stream.seed
+        self.start = stream.start
+
+    def __iter__(self):
+        for batch in self.stream:
+            yield batch[::-1]
+
+
+class HalfEmptyTrainer(Trainer):
+    @classmethod
+    def build_train_loader(cls, cfg):
+        return HalfEmpty(super().build_train_loader(cfg))
+
+
+class ReversedTrainer(Trainer):
+    @classmethod
+    def build_train_loader(cls, cfg):
+        return Reversed(super().build_train_loader(cfg))
+
+
+class HalfEmptyReversedTrainer(Trainer):
+    @classmethod
+    def build_train_loader(cls, cfg):
+        return Reversed(HalfEmpty(super().build_train_loader(cfg)))
+
+
 class Double(Trainer):
     """Weights in double precision (losses stay in float32): rounding stays far below a mistake."""
 
@@ -123,6 +154,31 @@ def test_two_processes_train_as_one(project, trainer_type):
         way = (value - start[name]).abs().max().item()
         assert way > 0, name
         assert (weights_two[name] - value).abs().max().item() < 1e-4 * way, name
+
+
+def distance(weights, others):
+    squares = [(weights[name] - others[name]).double().square().sum() for name in weights]
+    return sum(squares).sqrt().item()
+
+
+@pytest.mark.parametrize(
+    ("trainer_type", "reversed_type"),
+    [(Trainer, ReversedTrainer), (HalfEmptyTrainer, HalfEmptyReversedTrainer)],
+    ids=["full", "one-empty"],
+)
+def test_in_float32_they_differ_by_rounding_alone(project, trainer_type, reversed_type):
+    # Training blows rounding up, so its size is measured: by one process that sums the same
+    # images in the opposite order.
+    launch(train, 2, dist_url="auto", args=(trainer_type, "two"))
+    train(trainer_type, "one")
+    train(reversed_type, "reversed")
+    losses_two, weights_two = result("two")
+    losses_one, weights_one = result("one")
+    rounding = distance(result("reversed")[1], weights_one)
+    assert 0 < rounding < 0.01 * distance(make(trainer_type, "one").model.state_dict(), weights_one)
+    assert distance(weights_two, weights_one) < 3 * rounding
+    for one, two in zip(losses_one, losses_two, strict=True):
+        assert two == pytest.approx(one, rel=1e-4)
 
 
 # ---- ending together -------------------------------------------------------------------------
