@@ -15,7 +15,16 @@ from .pictures import Drawer
 from .runs import Run, RunFolder, read_run
 from .truth import Truth, check_ids
 
-__all__ = ["Comparison", "RunScore", "Task", "compare"]
+__all__ = [
+    "Comparison",
+    "RunScore",
+    "Task",
+    "compare",
+    "different_settings",
+    "listed",
+    "max_dets_of",
+    "to_json",
+]
 
 _MISSING = "\N{EN DASH}"
 
@@ -199,6 +208,11 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def listed(names: Sequence[str]) -> str:
+    """``"A"``, ``"A and B"``, ``"A, B and C"``."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
 def _task(name: str, runs: Sequence[Run], evaluated: Sequence[Any]) -> Task:
     return Task(
         name=name,
@@ -238,11 +252,11 @@ def _note_on_masks(runs: Sequence[Run], truth: Truth) -> str:
     if not lacking:
         return ""
     verb = "has" if len(lacking) == 1 else "have"
-    rest = "are compared" if len(having) > 1 else "stand for themselves"
-    return (
-        f"{' and '.join(lacking)} {verb} no masks, so the mask figures of "
-        f"{' and '.join(having)} {rest}."
-    )
+    if len(having) == 1:
+        rest = f"the mask figures of {having[0]} are shown, but compared with nothing"
+    else:
+        rest = f"masks are compared for {listed(having)} only"
+    return f"{listed(lacking)} {verb} no masks: {rest}."
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from .choice import Choice
-from .comparison import Comparison, Task
+from .comparison import Comparison, Task, listed
 from .figures import METRICS
 from .pictures import COLORS, draw_curves
 
 __all__ = ["render_page", "signed"]
 
 _MINUS, _DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
-_AP, _AR = METRICS[:6], METRICS[6:]
 _TITLES = {
     "AP": "mean over IoU 0.50, 0.55, ..., 0.95",
     "AP50": "IoU 0.50",
@@ -34,67 +33,73 @@ _TITLES = {
 _STYLE = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2rem 1.5rem 4rem; max-width: 84rem; background: #fff; color: #1c1c1c;
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif; }
-h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .3rem; }
-h2 { font-size: 1.3rem; margin: 2.8rem 0 .6rem; padding-bottom: .25rem; border-bottom: 1px solid #ccc; }
+body { margin: 0 auto; padding: 2rem 1.5rem 4rem; max-width: 84rem; background: #fff;
+  color: #1c1c1c;
+  font: 16px/1.5 system-ui, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif; }
+h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .3rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.3rem; margin: 2.8rem 0 .6rem; padding-bottom: .25rem;
+  border-bottom: 1px solid #ccc; }
 h3 { font-size: 1.05rem; margin: 1.8rem 0 .5rem; }
 p { max-width: 52rem; margin: .5rem 0; }
 .data { color: #555; }
-.verdict { font-size: 1.15rem; margin: 1rem 0; }
-.tables { display: flex; flex-wrap: wrap; gap: 1rem 3rem; align-items: flex-start; }
+.verdict { font-size: 1.15rem; margin: 1rem 0 0; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .28rem .75rem; text-align: right; white-space: nowrap; font-weight: normal; }
-th:first-child, td.text { text-align: left; }
-td.text { white-space: normal; overflow-wrap: anywhere; }
-thead th { border-bottom: 1.5px solid #333; font-weight: 600; text-align: right; vertical-align: bottom; }
+th, td { padding: .28rem .7rem; text-align: right; white-space: nowrap; font-weight: normal; }
+th:first-child, .text th, .text td { text-align: left; }
+.text th, .text td, .figures th:first-child { white-space: normal; }
+.text code { overflow-wrap: anywhere; }
+thead th { border-bottom: 1.5px solid #333; font-weight: 600; vertical-align: bottom; }
 tbody tr { border-bottom: 1px solid #e6e6e6; }
-tbody + tbody { border-top: 1.5px solid #333; }
+tbody + tbody { border-top: 2px solid #999; }
 tbody:last-child { border-bottom: 1.5px solid #333; }
 .up { color: #00664b; font-weight: 600; }
 .down { color: #a63c00; font-weight: 600; }
-.bar { position: relative; display: block; width: 9rem; height: .8rem; background:
-  linear-gradient(#999, #999) center / 1px 100% no-repeat; }
-.bar i { position: absolute; top: .1rem; bottom: .1rem; print-color-adjust: exact;
-  -webkit-print-color-adjust: exact; }
+.bar { position: relative; display: block; width: 9rem; height: .8rem; }
+.bar i { position: absolute; top: .05rem; bottom: .05rem; }
+.bar i, .dot { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+.bar::after { content: ""; position: absolute; left: 50%; top: -.3rem; bottom: -.3rem;
+  border-left: 1px solid #999; }
 .bar i.up { left: 50%; background: #009e73; }
 .bar i.down { right: 50%; background: #d55e00; }
-.dot { display: inline-block; width: .75em; height: .75em; margin-right: .45em; border-radius: 50%;
-  print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+.dot { display: inline-block; width: .75em; height: .75em; margin-right: .45em;
+  border-radius: 50%; }
 img { display: block; max-width: 100%; height: auto; }
-img.curves { width: 100%; max-width: 72rem; margin: .5rem 0 0 -.3rem; }
+img.curves { width: 100%; max-width: 72rem; }
 .image { margin: 1.4rem 0 2rem; break-inside: avoid; }
 .image h3 { margin: 0 0 .4rem; overflow-wrap: anywhere; }
-.image h3 small { font-weight: normal; color: #555; font-size: .9rem; }
+.image small { font-weight: normal; color: #555; font-size: .9rem; }
 .row { display: grid; gap: .6rem; }
 figure { margin: 0; min-width: 0; }
-figcaption { font-size: .88rem; line-height: 1.35; padding: .3rem 0 0; color: #333; }
-figcaption b { color: #000; }
+figcaption { font-size: .88rem; line-height: 1.35; padding: .3rem 0 0; overflow-wrap: anywhere; }
 label { cursor: zoom-in; }
 label input { position: absolute; opacity: 0; pointer-events: none; }
 label input:focus-visible + img { outline: 3px solid #0072b2; }
 .row img { width: 100%; }
 label input:checked + img { position: fixed; inset: 0; z-index: 1; width: 100%; height: 100%;
   object-fit: contain; background: #fff; padding: 1rem; cursor: zoom-out; }
-.note { background: #f5f5f0; border-left: 4px solid #999; padding: .6rem 1rem; max-width: 52rem; }
+.note { background: #f5f5f0; border-left: 4px solid #999; padding: .6rem 1rem; margin: 1rem 0; }
 .method { font-size: .92rem; color: #333; }
-details summary { cursor: pointer; }
-code { font: .9em ui-monospace, "Liberation Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
+details summary { cursor: pointer; margin-bottom: .6rem; }
+code { font: .9em ui-monospace, "Liberation Mono", Menlo, Consolas, monospace; }
 @media print {
   @page { margin: 14mm; }
-  body { padding: 0; max-width: none; font-size: 10pt; }
+  body { padding: 0; max-width: none; font-size: 9.5pt; }
+  .wide { overflow: visible; }
+  th, td { padding: .2rem .45rem; }
+  .figures { font-size: 7.5pt; }
+  .figures th, .figures td { padding: .2rem .22rem; }
   h2, h3 { break-after: avoid; }
   tr, figure { break-inside: avoid; }
   thead { display: table-header-group; }
 }
-@media (max-width: 45rem) { .row { grid-template-columns: 1fr !important; } }
+@media screen and (max-width: 45rem) { .row { grid-template-columns: 1fr !important; } }
 """
 
 
 def render_page(comparison: Comparison) -> str:
     """The page as HTML text; every name in it is escaped."""
-    names = " and ".join(comparison.labels)
+    names = listed(comparison.labels)
     title = f"{names} on {comparison.truth.name}"
     parts = [
         f"<h1>{escape(title)}</h1>",
@@ -144,9 +149,10 @@ def _row(cells: Iterable[str], tag: str = "td") -> str:
     return f'<tr><th scope="{scope}">{first}</th>{others}</tr>'
 
 
-def _table(head: Sequence[str], *bodies: Sequence[Sequence[str]]) -> str:
+def _table(head: Sequence[str], *bodies: Sequence[Sequence[str]], kind: str = "") -> str:
     rows = "".join(f"<tbody>{''.join(map(_row, body))}</tbody>" for body in bodies if body)
-    return f'<div class="wide"><table><thead>{_row(head, "th")}</thead>{rows}</table></div>'
+    head_row = _row(head, "th")
+    return f'<div class="wide {kind}"><table><thead>{head_row}</thead>{rows}</table></div>'
 
 
 def _data(comparison: Comparison) -> str:
@@ -182,41 +188,42 @@ def _runs(comparison: Comparison) -> str:
         number, threshold = f"{len(run.results):,}", f"{scored.score:.3f}"
         masks = "yes" if run.has_masks else "no"
         rows.append([_dot(index) + escape(run.label), number, masks, threshold, file])
-    head = ["detector", "detections", "masks", "score from which shown", "results"]
-    return "<h2>What is compared</h2>" + _table(head, rows)
+    head = ["detector", "detections", "masks", "shown from score", "results"]
+    return "<h2>What is compared</h2>" + _table(head, rows, kind="text")
 
 
 def _task(task: Task, comparison: Comparison) -> str:
     name = task.name.capitalize()
-    curves = draw_curves(dict(zip(task.labels, task.curves, strict=True)))
-    alt = f"Precision over recall of {' and '.join(task.labels)} for {task.name} detection"
+    colors = [COLORS[comparison.labels.index(label) % len(COLORS)] for label in task.labels]
+    curves = draw_curves(dict(zip(task.labels, task.curves, strict=True)), colors)
+    alt = f"Precision over recall of {listed(task.labels)} for {task.name} detection"
     return "".join(
         [
             f"<h2>{name} AP and AR</h2>",
-            f'<div class="tables">{_overall(task, _AP)}{_overall(task, _AR)}</div>',
-            "<h3>Precision over recall, mean over the classes; in brackets the area: AP50, AP75, "
-            f"AP</h3>{_embedded('svg+xml', curves, alt, 'curves')}",
+            _overall(task),
+            "<h3>Precision over recall, mean over the classes</h3>"
+            + _embedded("svg+xml", curves, alt, "curves"),
             f"<h3>{name} AP of each class</h3>{_classes(task, comparison)}",
         ]
     )
 
 
-def _overall(task: Task, metrics: Sequence[str]) -> str:
+def _overall(task: Task) -> str:
     """Runs, then their differences to the first, in the form in which papers have it."""
-    head = ["", *(f'<span title="{_TITLES[name]}">{name}</span>' for name in metrics)]
+    head = ["", *(f'<span title="{_TITLES[name]}">{name}</span>' for name in METRICS)]
     first = task.overall[0]
     runs = [
-        [escape(label), *(_number(figures[name]) for name in metrics)]
+        [escape(label), *(_number(figures[name]) for name in METRICS)]
         for label, figures in zip(task.labels, task.overall, strict=True)
     ]
     changes = [
         [
             f"{escape(label)} {_MINUS} {escape(task.labels[0])}",
-            *(_change(figures[name] - first[name]) for name in metrics),
+            *(_change(figures[name] - first[name]) for name in METRICS),
         ]
         for label, figures in zip(task.labels[1:], task.overall[1:], strict=True)
     ]
-    return _table(head, runs, changes)
+    return _table(head, runs, changes, kind="figures")
 
 
 def _classes(task: Task, comparison: Comparison) -> str:
@@ -269,7 +276,7 @@ def _images(comparison: Comparison) -> str:
     )
     if not comparison.choices:
         return introduction + "No image is shown.</p>"
-    shown = "".join(map(lambda i: _image(comparison, i), range(len(comparison.choices))))
+    shown = "".join(_image(comparison, i) for i in range(len(comparison.choices)))
     return (
         f"{introduction}The {len(comparison.choices)} images with the largest difference are "
         "below, each with the detections from its detector's score on. A click enlarges a "
@@ -311,7 +318,7 @@ def _settings(comparison: Comparison) -> str:
         [f"<code>{escape(key)}</code>", *(f"<code>{escape(text)}</code>" for text in texts)]
         for key, texts in comparison.settings.items()
     ]
-    table = _table(["key", *map(escape, comparison.labels)], rows)
+    table = _table(["key", *map(escape, comparison.labels)], rows, kind="text")
     is_open = " open" if number <= 30 else ""
     what = "1 setting differs" if number == 1 else f"{number} settings differ"
     return (
@@ -331,9 +338,10 @@ def _method(comparison: Comparison) -> str:
     return f"""<h2>How this was computed</h2><div class="method">
 <p>AP and AR are those of COCO, in percent, computed by pycocotools with the settings of
 detectron2's COCOEvaluator: the best {comparison.max_dets} detections of an image and class count.
-{_DASH} stands where there is no object to measure on. Differences are taken before rounding. AP and
-AR are means over IoU 0.50, 0.55, ..., 0.95; s, m and l take objects below 32² square pixels, between,
-and from 96² on; AR1 and AR10 allow 1 and 10 detections per image and class.</p>
+AP and AR are means over IoU 0.50, 0.55, ..., 0.95; s, m and l take objects below 32² square pixels,
+between, and from 96² on; AR1 and AR10 allow 1 and 10 detections per image and class. {_DASH} stands
+where there is no object to measure on. The number beside each curve is the area under it, in
+percent: AP50, AP75 and AP. Differences are taken before rounding.</p>
 <p>F1 of an image: its detections are matched to its objects at box IoU 0.50, within a class, the
 highest score first; F1 = 2 found / (2 found + wrong + missed), and 1 where there is neither object
 nor detection. Regions marked as crowds do not count. {threshold} Images are in the order of the

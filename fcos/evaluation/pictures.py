@@ -26,11 +26,14 @@ _LINES = ("-", "--", "-.", ":")
 _JPEG_QUALITY = 90
 
 
-def draw_curves(curves: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
+def draw_curves(
+    curves: Mapping[str, Mapping[str, np.ndarray]], colors: Sequence[str] = COLORS
+) -> bytes:
     """Three panels, one per entry of CURVES, with one line per run.
 
     Args:
         curves: run to what :func:`fcos.evaluation.figures.curves` returns.
+        colors: of the runs; they begin again when there are more runs.
 
     Returns:
         An SVG file. The same curves give the same bytes.
@@ -39,21 +42,22 @@ def draw_curves(curves: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
     from matplotlib.figure import Figure  # without pyplot, which keeps figures and opens windows
 
     recall = np.linspace(0, 1, 101)
-    style = {"svg.hashsalt": "fcos", "font.family": "DejaVu Sans", "font.size": 9}
+    style: dict[Any, Any] = {"svg.hashsalt": "fcos", "font.family": "DejaVu Sans", "font.size": 9}
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(11, 3.5), layout="constrained")
+        figure = Figure(figsize=(11, 3.1 + 0.2 * len(curves)), layout="constrained")
         panels = figure.subplots(1, len(CURVES), sharey=True)
         for panel, name in zip(panels, CURVES, strict=True):
             for index, (label, of_run) in enumerate(curves.items()):
                 area = f"{100 * np.mean(of_run[name]):.1f}"
                 # "$" would begin a formula.
                 text = f"{label} ({area})".replace("$", r"\$")
-                line, color = _LINES[index % len(_LINES)], COLORS[index % len(COLORS)]
+                line, color = _LINES[index % len(_LINES)], colors[index % len(colors)]
                 panel.plot(recall, of_run[name], line, color=color, label=text, linewidth=1.6)
             panel.set(title=name, xlabel="recall", xlim=(0, 1), ylim=(0, 1.02))
             panel.grid(color="#dddddd", linewidth=0.6)
             panel.spines[["top", "right"]].set_visible(False)
-            panel.legend(loc="lower left", frameon=True, framealpha=0.9, edgecolor="none")
+            # Below the panel, because a good curve and a bad one leave no common corner free.
+            panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), frameon=False)
         panels[0].set_ylabel("precision")
         stream = io.BytesIO()
         figure.savefig(stream, format="svg", metadata={"Date": None})

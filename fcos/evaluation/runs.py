@@ -93,7 +93,7 @@ def open_folders(arguments: Sequence[str]) -> list[RunFolder]:
             f"A comparison takes two result folders or more, got {len(arguments)}: "
             "python -m fcos.evaluation.compare output/baseline output/improved"
         )
-    folders = []
+    folders: list[RunFolder] = []
     for argument in arguments:
         label, path = _split(argument)
         if any(label == other.label for other in folders):
