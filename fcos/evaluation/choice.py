@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Choice", "Counts", "best_score", "choose_images", "count_images"]
+__all__ = ["Choice", "Counts", "best_score", "choose_images", "count_images", "wrong_detections"]
 
 _IOU_50 = 0  # index among COCOeval's thresholds 0.50, 0.55, ..., 0.95
 
@@ -97,6 +97,17 @@ def count_images(coco_eval: Any, score: float) -> dict[Any, Counts]:
         count.wrong += int(is_kept.sum()) - found
         count.missed += _num_objects(entry) - found
     return counts
+
+
+def wrong_detections(coco_eval: Any) -> set[int]:
+    """The detections without an object, by their places in the list of results."""
+    wrong: set[int] = set()
+    for _, entry in _entries(coco_eval):
+        is_wrong = entry["dtMatches"][_IOU_50] == 0
+        is_wrong &= ~entry["dtIgnore"][_IOU_50].astype(bool)
+        # COCO.loadRes numbers detections from 1.
+        wrong.update(int(i) - 1 for i, w in zip(entry["dtIds"], is_wrong, strict=True) if w)
+    return wrong
 
 
 def choose_images(per_run: Sequence[dict[Any, Counts]], number: int) -> list[Choice]:

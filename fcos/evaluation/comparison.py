@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .choice import Choice, Counts, best_score, choose_images, count_images
+from .choice import Choice, Counts, best_score, choose_images, count_images, wrong_detections
 from .figures import class_figures, curves, differences, figures, run_cocoeval
-from .pictures import Drawer
+from .pictures import Detection, Drawer
 from .runs import Run, RunFolder, read_run
 from .truth import Truth, check_ids
 
@@ -56,11 +56,13 @@ class RunScore:
         run: the detections.
         score: the threshold.
         counts: what that finds, gets wrong and misses on every image.
+        wrong: places in the run's results of detections without an object.
     """
 
     run: Run
     score: float
     counts: dict[Any, Counts]
+    wrong: set[int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,19 +227,19 @@ def _task(name: str, runs: Sequence[Run], evaluated: Sequence[Any]) -> Task:
 
 def _score(run: Run, evaluated: Any, score: float | None) -> RunScore:
     score = best_score(evaluated) if score is None else score
-    return RunScore(run, score, count_images(evaluated, score))
+    return RunScore(run, score, count_images(evaluated, score), wrong_detections(evaluated))
 
 
 def _draw(
     truth: Truth, with_masks: bool, runs: Sequence[RunScore], choices: Sequence[Choice]
 ) -> list[list[bytes]]:
     shown = {choice.image_id for choice in choices}
-    kept: list[dict[Any, list[dict[str, Any]]]] = []
+    kept: list[dict[Any, list[Detection]]] = []
     for scored in runs:
         kept.append({image_id: [] for image_id in shown})
-        for result in scored.run.results:
+        for index, result in enumerate(scored.run.results):
             if result["image_id"] in shown and result["score"] >= scored.score:
-                kept[-1][result["image_id"]].append(result)
+                kept[-1][result["image_id"]].append((result, index in scored.wrong))
     drawer = Drawer(truth, with_masks)
     return [drawer.draw(c.image_id, [of_run[c.image_id] for of_run in kept]) for c in choices]
 

@@ -10,7 +10,7 @@ from html import escape
 from .choice import Choice
 from .comparison import Comparison, Task, listed
 from .figures import METRICS
-from .pictures import COLORS, draw_curves
+from .pictures import COLORS, WRONG, draw_curves
 
 __all__ = ["render_page", "signed"]
 
@@ -279,8 +279,7 @@ def _images(comparison: Comparison) -> str:
     shown = "".join(_image(comparison, i) for i in range(len(comparison.choices)))
     return (
         f"{introduction}The {len(comparison.choices)} images with the largest difference are "
-        "below, each with the detections from its detector's score on. A click enlarges a "
-        f"picture.</p>{shown}"
+        f"below. {WRONG} marks a wrong detection. A click enlarges a picture.</p>{shown}"
     )
 
 

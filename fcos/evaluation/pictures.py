@@ -11,17 +11,19 @@ import numpy as np
 import torch
 
 from detectron2.structures import Boxes, BoxMode, Instances
-from fcos.utils.draw import draw_instances, ground_truth_instances
+from fcos.utils.draw import class_colors, draw_instances, ground_truth_instances
 from fcos.utils.errors import UserError
 from fcos.utils.inputs import read_bgr
 
 from .figures import CURVES
 from .truth import Truth
 
-__all__ = ["COLORS", "Drawer", "draw_curves"]
+__all__ = ["COLORS", "WRONG", "Detection", "Drawer", "draw_curves"]
 
 # Okabe and Ito's colours: told apart with any colour vision, and in print.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+WRONG = "\N{BALLOT X}"  # before the class of a detection without an object
+Detection = tuple[dict[str, Any], bool]  # in COCO's results format; whether it is wrong
 _LINES = ("-", "--", "-.", ":")
 _JPEG_QUALITY = 90
 
@@ -77,12 +79,13 @@ class Drawer:
         self._with_masks = with_masks
         self._class_of = {category: i for i, category in enumerate(truth.category_ids)}
 
-    def draw(self, image_id: Any, runs: Sequence[Sequence[dict[str, Any]]]) -> list[bytes]:
+    def draw(self, image_id: Any, runs: Sequence[Sequence[Detection]]) -> list[bytes]:
         """Ground truth, then the detections of each run.
 
         Args:
             image_id: of the image.
-            runs: the detections to draw of each run, all on that image.
+            runs: the detections to draw of each run, all on that image; WRONG stands before the
+                class of those that are.
 
         Returns:
             As many JPEG files as there are runs, and one.
@@ -101,8 +104,11 @@ class Drawer:
             )
         drawn = [self._ground_truth(image_id, size)]
         drawn += [self._detections(results, size) for results in runs]
+        # A wrong cat is drawn as the class "x cat", in the colour of cats.
         names = self._truth.class_names
-        return [_jpeg(draw_instances(image, instances, names)) for instances in drawn]
+        colors = class_colors(len(names)) * 2
+        names = names + [f"{WRONG} {name}" for name in names]
+        return [_jpeg(draw_instances(image, instances, names, colors)) for instances in drawn]
 
     def _ground_truth(self, image_id: Any, size: tuple[int, int]) -> Instances:
         objects = [a for a in self._truth.coco.imgToAnns[image_id] if not a["iscrowd"]]
@@ -119,13 +125,18 @@ class Drawer:
             instances.pred_masks = self._masks(objects)
         return instances
 
-    def _detections(self, results: Sequence[dict[str, Any]], size: tuple[int, int]) -> Instances:
+    def _detections(self, detections: Sequence[Detection], size: tuple[int, int]) -> Instances:
+        results = [result for result, _ in detections]
         boxes = np.array([r["bbox"] for r in results], dtype=np.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
+        num_classes = len(self._class_of)
+        classes = [
+            self._class_of[r["category_id"]] + wrong * num_classes for r, wrong in detections
+        ]
         instances = Instances(
             size,
             pred_boxes=Boxes(torch.from_numpy(boxes)),
-            pred_classes=torch.tensor([self._class_of[r["category_id"]] for r in results]).long(),
+            pred_classes=torch.tensor(classes, dtype=torch.int64),
             scores=torch.tensor([float(r["score"]) for r in results]),
         )
         if results and "segmentation" in results[0]:

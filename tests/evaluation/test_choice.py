@@ -2,7 +2,7 @@
 
 import pytest
 
-from fcos.evaluation.choice import Counts, best_score, choose_images, count_images
+from fcos.evaluation.choice import Counts, best_score, choose_images, count_images, wrong_detections
 from fcos.evaluation.figures import run_cocoeval
 from fcos.evaluation.truth import read_truth
 
@@ -42,6 +42,7 @@ def test_found_wrong_and_missed(data, evaluate):
         ((13, 5, 5, 20, 20), 0.5),
     )
     counts = count_images(evaluated, 0.5)
+    assert wrong_detections(evaluated) == {1, 2, 5}  # whatever the score
     assert counts[10] == Counts(found=2, wrong=2, missed=2)
     assert counts[13] == Counts(found=0, wrong=1, missed=0)
     assert counts[11] == Counts(missed=4)  # neither has a detection there
@@ -54,7 +55,7 @@ def test_detections_on_a_crowd_do_not_count(data, evaluate):
     crowd = next(a for a in data.annotations if a["iscrowd"])
     evaluated = evaluate((crowd["id"], 0.9), (crowd["id"], 0.8))
     assert count_images(evaluated, 0.1)[14] == Counts(missed=3)
-    assert best_score(evaluated) == 0.0
+    assert best_score(evaluated) == 0.0 and wrong_detections(evaluated) == set()
 
 
 def test_iou_has_to_be_half(data, evaluate):

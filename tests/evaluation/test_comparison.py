@@ -35,7 +35,7 @@ def trio(data):
 
 def test_the_json_holds_the_evaluators_figures_and_their_differences(data, trio):
     (a, b, _), (want_a, want_b, _) = trio
-    got = json.loads(json.dumps(to_json(run_compare(data, a, b)), allow_nan=False))
+    got = json.loads(json.dumps(to_json(run_compare(data, a, b, num_images=0)), allow_nan=False))
     assert got["baseline"] == "baseline" and got["note_on_masks"] == ""
     for name, task in [("box", "bbox"), ("mask", "segm")]:
         for label, want in [("baseline", want_a), ("improved", want_b)]:
@@ -55,20 +55,20 @@ def test_detectron2s_limit_of_detections_is_kept(data):
     config = {"MODEL": {"FCOS": {"NMS_POST_TOPK": 250}}}
     data.evaluate(a, config=config, max_dets_per_image=250)
     data.evaluate(b)
-    assert run_compare(data, a, b).max_dets == 250
+    assert run_compare(data, a, b, num_images=0).max_dets == 250
     assert max_dets_of({}) == max_dets_of({"MODEL": {"FCOS": {"NMS_POST_TOPK": 50}}}) == 100
 
 
 def test_without_masks_in_one_the_boxes_are_still_compared(data, trio):
     (a, b, c), (_, _, want) = trio
-    got = run_compare(data, c, b)
+    got = run_compare(data, c, b, num_images=0)
     assert got.note_on_masks == (
         "boxes has no masks: the mask figures of improved are shown, but compared with nothing."
     )
     box, mask = got.tasks
     assert box.labels == ["boxes", "improved"] and mask.labels == ["improved"]
     assert box.overall[0]["AP"] == pytest.approx(want["bbox"]["AP"], abs=1e-9)
-    got = run_compare(data, c, a, b)
+    got = run_compare(data, c, a, b, num_images=0)
     assert got.note_on_masks == (
         "boxes has no masks: masks are compared for baseline and improved only."
     )
@@ -81,7 +81,7 @@ def test_without_masks_in_the_annotations_the_boxes_are_still_compared(data, tri
     for annotation in data.annotations:
         annotation["segmentation"] = []
     data.write()
-    got = run_compare(data, *trio[0][:2])
+    got = run_compare(data, *trio[0][:2], num_images=0)
     assert got.note_on_masks == "Masks are not compared: the annotations of pets have none."
     assert [task.name for task in got.tasks] == ["box"]
 
@@ -114,6 +114,27 @@ def test_detections_from_the_threshold_on_are_drawn(data):
     assert np.abs(first - second).max() > 100  # something is drawn on the first only
     assert np.abs(second - plain).mean() < np.abs(truth - plain).mean()
     assert got.choices[0].counts[0].found == 2 and got.choices[0].counts[1].found == 0
+
+
+def test_wrong_detections_are_marked_and_have_the_color_of_their_class(data, monkeypatch):
+    from fcos.evaluation import pictures
+    from fcos.utils.draw import class_colors
+
+    drawn = []
+
+    def note(image, instances, names, colors):
+        drawn.append([(names[c], colors[c]) for c in instances.pred_classes.tolist()])
+        return image
+
+    monkeypatch.setattr(pictures, "draw_instances", note)
+    cat, dog, elk = class_colors(3)
+    wrong = ((15, 0, 0, 5, 5), 0.7)
+    objects = [a["id"] for a in data.annotations if a["image_id"] == 15]
+    a = data.write_results("a", data.detections(*((i, 0.9) for i in objects), wrong))
+    b = data.write_results("b", data.detections(wrong))
+    run_compare(data, a, b, num_images=1, score=0.5)
+    truth = [("elk", elk), ("dog", dog), ("cat", cat), ("dog", dog)]
+    assert drawn == [truth, [*truth, ("\N{BALLOT X} cat", cat)], [("\N{BALLOT X} cat", cat)]]
 
 
 def test_a_picture_of_another_size(data):
