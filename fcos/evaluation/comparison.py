@@ -29,7 +29,7 @@ __all__ = [
 _MISSING = "\N{EN DASH}"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Task:
     """The figures for boxes or for masks.
 
@@ -42,10 +42,17 @@ class Task:
     """
 
     name: str
-    labels: list[str]
-    overall: list[dict[str, float]]
-    classes: list[list[dict[str, float]]]
-    curves: list[dict[str, np.ndarray]]
+    labels: list[str] = dataclasses.field(default_factory=list)
+    overall: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    classes: list[list[dict[str, float]]] = dataclasses.field(default_factory=list)
+    curves: list[dict[str, np.ndarray]] = dataclasses.field(default_factory=list)
+
+    def add(self, label: str, evaluated: Any) -> None:
+        """Take the figures of a run from its COCOeval."""
+        self.labels.append(label)
+        self.overall.append(figures(evaluated))
+        self.classes.append(class_figures(evaluated))
+        self.curves.append(curves(evaluated))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,23 +141,24 @@ def compare(
         check_ids(run, truth)
     # A detector that makes 100 has the same figures under a higher limit, so one limit fits all.
     max_dets = max(max_dets_of(folder.config) for folder in folders)
-    evaluated = [run_cocoeval(truth.coco, run.results, "bbox", max_dets) for run in runs]
-    tasks = [_task("box", runs, evaluated)]
-    scored = [_score(run, e, score) for run, e in zip(runs, evaluated, strict=True)]
-    with_masks = [run for run in runs if run.has_masks] if truth.has_masks else []
-    if with_masks:
-        found = [run_cocoeval(truth.coco, run.results, "segm", max_dets) for run in with_masks]
-        tasks.append(_task("mask", with_masks, found))
+    scored, boxes, masks = [], Task("box"), Task("mask")
+    for run in runs:  # one after the other, because COCOeval takes gigabytes on COCO
+        evaluated = run_cocoeval(truth.coco, run.results, "bbox", max_dets)
+        boxes.add(run.label, evaluated)
+        scored.append(_score(run, evaluated, score))
+        if run.has_masks and truth.has_masks:
+            del evaluated
+            masks.add(run.label, run_cocoeval(truth.coco, run.results, "segm", max_dets))
     choices = choose_images([run.counts for run in scored], num_images)
     return Comparison(
         truth=truth,
         max_dets=max_dets,
         runs=scored,
         is_score_given=score is not None,
-        tasks=tasks,
+        tasks=[task for task in (boxes, masks) if task.labels],
         note_on_masks=_note_on_masks(runs, truth),
         choices=choices,
-        pictures=_draw(truth, bool(with_masks), scored, choices),
+        pictures=_draw(truth, bool(masks.labels), scored, choices),
         settings=different_settings([folder.config for folder in folders]),
     )
 
@@ -213,16 +221,6 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
 def listed(names: Sequence[str]) -> str:
     """``"A"``, ``"A and B"``, ``"A, B and C"``."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-
-
-def _task(name: str, runs: Sequence[Run], evaluated: Sequence[Any]) -> Task:
-    return Task(
-        name=name,
-        labels=[run.label for run in runs],
-        overall=[figures(e) for e in evaluated],
-        classes=[class_figures(e) for e in evaluated],
-        curves=[curves(e) for e in evaluated],
-    )
 
 
 def _score(run: Run, evaluated: Any, score: float | None) -> RunScore:

@@ -47,7 +47,8 @@ p { max-width: 52rem; margin: .5rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .28rem .7rem; text-align: right; white-space: nowrap; font-weight: normal; }
 th:first-child, .text th, .text td { text-align: left; }
-.text th, .text td, .figures th:first-child { white-space: normal; }
+.text th, .text td { white-space: normal; }
+.text th[scope=row] { white-space: nowrap; }
 .text code { overflow-wrap: anywhere; }
 thead th { border-bottom: 1.5px solid #333; font-weight: 600; vertical-align: bottom; }
 tbody tr { border-bottom: 1px solid #e6e6e6; }
@@ -88,6 +89,7 @@ code { font: .9em ui-monospace, "Liberation Mono", Menlo, Consolas, monospace; }
   .wide { overflow: visible; }
   th, td { padding: .2rem .45rem; }
   .figures { font-size: 7.5pt; }
+  .figures th:first-child { white-space: normal; }
   .figures th, .figures td { padding: .2rem .22rem; }
   h2, h3 { break-after: avoid; }
   tr, figure { break-inside: avoid; }
@@ -279,7 +281,7 @@ def _images(comparison: Comparison) -> str:
     shown = "".join(_image(comparison, i) for i in range(len(comparison.choices)))
     return (
         f"{introduction}The {len(comparison.choices)} images with the largest difference are "
-        f"below. {WRONG} marks a wrong detection. A click enlarges a picture.</p>{shown}"
+        f"below. {WRONG} marks a detection without an object. A click enlarges a picture.</p>{shown}"
     )
 
 

@@ -83,7 +83,8 @@ def open_folders(arguments: Sequence[str]) -> list[RunFolder]:
     """The folders that ``folder`` or ``label=folder`` name, with their configs.
 
     Args:
-        arguments: at least two. Without a label, a folder is called by its last part.
+        arguments: at least two. Without a label, a folder is called by its last part, and
+            a results file by its name.
 
     Raises:
         UserError: fewer than two, a label twice, or a path that does not exist.
@@ -171,7 +172,8 @@ def _split(argument: str) -> tuple[str, str]:
         raise UserError(f"The result folder {path} does not exist.")
     if os.path.basename(path) == "inference":
         path = os.path.dirname(path) or "."
-    return label or os.path.basename(os.path.abspath(path)), path
+    name = os.path.basename(os.path.abspath(path))
+    return label or (os.path.splitext(name)[0] if os.path.isfile(path) else name), path
 
 
 def _read_config(path: str) -> dict[str, Any]:

@@ -73,6 +73,9 @@ def test_the_best_score_by_hand(data, evaluate):
     assert best_score(evaluated) == 0.6
     evaluated = evaluate((a, 0.9), (wrong, 0.8), (wrong, 0.6))
     assert best_score(evaluated) == 0.9
+    # A threshold of 0.8 keeps all 26 of that score, also those behind the hit: 4/46 < 2/20.
+    evaluated = evaluate((b, 0.9), (a, 0.8), *[(wrong, 0.8)] * 25)
+    assert best_score(evaluated) == 0.9
 
 
 def test_images_are_ranked_by_the_difference_then_by_mistakes_then_by_id():

@@ -52,6 +52,14 @@ def test_labels_are_given_or_the_last_part_of_the_folder(data):
     assert [folder.path for folder in got] == [str(a), str(b), str(a)]
 
 
+def test_a_folder_with_an_equals_sign_in_its_name(data, monkeypatch):
+    data.write_results("lr=0.01", ONE)
+    monkeypatch.chdir(data.root)
+    got = folders("lr=0.01", "b=lr=0.01", "lr=0.01/inference/coco_instances_results.json")
+    assert [(f.label, f.path) for f in got[:2]] == [("lr=0.01", "lr=0.01"), ("b", "lr=0.01")]
+    assert got[2].label == "coco_instances_results"
+
+
 def test_a_label_twice(data):
     a, b = data.write_results("x/output", ONE), data.write_results("y/output", ONE)
     with pytest.raises(UserError, match=r"Two results are called 'output'.*before=.* after="):
