@@ -141,13 +141,10 @@ def compare(
         check_ids(run, truth)
     # A detector that makes 100 has the same figures under a higher limit, so one limit fits all.
     max_dets = max(max_dets_of(folder.config) for folder in folders)
-    scored, boxes, masks = [], Task("box"), Task("mask")
-    for run in runs:  # one after the other, because COCOeval takes gigabytes on COCO
-        evaluated = run_cocoeval(truth.coco, run.results, "bbox", max_dets)
-        boxes.add(run.label, evaluated)
-        scored.append(_score(run, evaluated, score))
-        if run.has_masks and truth.has_masks:
-            del evaluated
+    boxes, masks = Task("box"), Task("mask")
+    scored = [_evaluate_boxes(truth, run, max_dets, score, boxes) for run in runs]
+    for run in runs if truth.has_masks else ():
+        if run.has_masks:
             masks.add(run.label, run_cocoeval(truth.coco, run.results, "segm", max_dets))
     choices = choose_images([run.counts for run in scored], num_images)
     return Comparison(
@@ -223,7 +220,15 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def _score(run: Run, evaluated: Any, score: float | None) -> RunScore:
+def _evaluate_boxes(
+    truth: Truth, run: Run, max_dets: int, score: float | None, task: Task
+) -> RunScore:
+    """Add a run to the figures for boxes, and count what it finds.
+
+    COCOeval's own results, gigabytes on COCO, are gone before those of the next run come.
+    """
+    evaluated = run_cocoeval(truth.coco, run.results, "bbox", max_dets)
+    task.add(run.label, evaluated)
     score = best_score(evaluated) if score is None else score
     return RunScore(run, score, count_images(evaluated, score), wrong_detections(evaluated))
 

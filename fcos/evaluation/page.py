@@ -281,7 +281,8 @@ def _images(comparison: Comparison) -> str:
     shown = "".join(_image(comparison, i) for i in range(len(comparison.choices)))
     return (
         f"{introduction}The {len(comparison.choices)} images with the largest difference are "
-        f"below. {WRONG} marks a detection without an object. A click enlarges a picture.</p>{shown}"
+        f"below. {WRONG} marks a detection without an object. A click enlarges a picture.</p>"
+        + shown
     )
 
 
