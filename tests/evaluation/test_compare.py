@@ -89,7 +89,7 @@ def test_names_are_escaped(data, pair, capsys):
     text = data.json_file.read_text().replace('"cat"', '"<script>cat & $x$"')
     (data.root / "other <b>.json").write_text(text)
     arguments = ["--annotations", data.root / "other <b>.json", "--images", data.image_root]
-    labels = [f"a <i>&\"'$={pair[0]}", f"$x^={pair[1]}"]
+    labels = [f"a <i>&\"'$={pair[0]}", f"$x^$={pair[1]}"]
     assert run(capsys, *labels, *arguments, "--output", data.root / "out")[0] == 0
     page = Checker((data.root / "out" / "comparison.html").read_text(encoding="utf-8"))
     assert "script" not in page.tags

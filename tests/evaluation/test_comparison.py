@@ -130,11 +130,31 @@ def test_wrong_detections_are_marked_and_have_the_color_of_their_class(data, mon
     cat, dog, elk = class_colors(3)
     wrong = ((15, 0, 0, 5, 5), 0.7)
     objects = [a["id"] for a in data.annotations if a["image_id"] == 15]
-    a = data.write_results("a", data.detections(*((i, 0.9) for i in objects), wrong))
+    faint = (objects[0], 0.4)
+    a = data.write_results("a", data.detections(*((i, 0.9) for i in objects), wrong, faint))
     b = data.write_results("b", data.detections(wrong))
     run_compare(data, a, b, num_images=1, score=0.5)
     truth = [("elk", elk), ("dog", dog), ("cat", cat), ("dog", dog)]
     assert drawn == [truth, [*truth, ("\N{BALLOT X} cat", cat)], [("\N{BALLOT X} cat", cat)]]
+
+
+def test_objects_are_drawn_where_they_lie_without_crowds(data, monkeypatch):
+    from fcos.evaluation import pictures
+    from fcos.evaluation.pictures import Drawer
+
+    drawn = []
+    note = lambda image, instances, *_: drawn.append(instances) or image  # noqa: E731
+    monkeypatch.setattr(pictures, "draw_instances", note)
+    truth = read_truth("pets", str(data.json_file), str(data.image_root))
+    objects = [a for a in data.annotations if a["image_id"] == 14 and not a["iscrowd"]]
+    result = data.detections((objects[0]["id"], 0.9))[0]
+    Drawer(truth, with_masks=True).draw(14, [[(result, False)]])
+    x, y, w, h = objects[0]["bbox"]
+    for instances, number in zip(drawn, [3, 1], strict=True):
+        assert instances.pred_boxes.tensor[0].tolist() == [x, y, x + w, y + h]
+        assert len(instances) == number
+    area = drawn[0].pred_masks[0].sum().item()
+    assert area == pytest.approx(objects[0]["area"], rel=0.1)
 
 
 def test_a_picture_of_another_size(data):
