@@ -32,7 +32,12 @@ def class_colors(num_classes: int) -> list[list[int]]:
     return [[round(255 * c) for c in colorsys.hsv_to_rgb(turn, 0.85, 1.0)] for turn in turns]
 
 
-def draw_instances(image: np.ndarray, instances: Instances, names: Sequence[str]) -> np.ndarray:
+def draw_instances(
+    image: np.ndarray,
+    instances: Instances,
+    names: Sequence[str],
+    colors: Sequence[Sequence[int]] | None = None,
+) -> np.ndarray:
     """Boxes (and masks, if there are any) with class names and scores on a copy of an image.
 
     Args:
@@ -40,6 +45,7 @@ def draw_instances(image: np.ndarray, instances: Instances, names: Sequence[str]
         instances: on the same H and W; ``pred_boxes`` in pixels of ``image``, ``pred_classes`` in
             [0, C), optionally ``scores`` and ``pred_masks``.
         names: C class names.
+        colors: red, green, blue of each class in [0, 255]; None: those of `class_colors`.
 
     Returns:
         (k * H, k * W, 3) uint8, blue, green, red; k is the smallest whole number that makes the
@@ -49,7 +55,7 @@ def draw_instances(image: np.ndarray, instances: Instances, names: Sequence[str]
     from detectron2.utils.visualizer import ColorMode, Visualizer
 
     instances = instances.to("cpu")
-    colors = class_colors(len(names))
+    colors = class_colors(len(names)) if colors is None else [list(color) for color in colors]
     # SEGMENTATION is the mode that takes a colour per class; the default draws them at random.
     canvas = Visualizer(
         np.ascontiguousarray(image[:, :, ::-1]),

@@ -43,6 +43,13 @@ def test_a_box_is_drawn_where_it_lies_in_its_class_color():
     assert np.abs(picture[300, 500].astype(int) - [blue, green, red]).max() < 30
 
 
+def test_colors_can_be_chosen():
+    image = np.full((640, 640, 3), 128, np.uint8)
+    detections = instances(640, 640, [100, 200, 500, 400], [1], scores=torch.tensor([0.75]))
+    picture = draw_instances(image, detections, NAMES, colors=[[255, 0, 0], [0, 0, 255]])
+    assert np.abs(picture[300, 500].astype(int) - [255, 0, 0]).max() < 30  # blue, green, red
+
+
 def test_a_small_picture_is_enlarged_by_a_whole_factor():
     for size, factor in [((240, 320), 2), ((300, 641), 1), ((640, 100), 1), ((60, 100), 7)]:
         image = np.zeros((*size, 3), np.uint8)

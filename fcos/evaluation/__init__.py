@@ -1,0 +1,1 @@
+"""COCO evaluation beyond one run: ``python -m fcos.evaluation.compare``."""

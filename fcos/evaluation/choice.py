@@ -1,0 +1,147 @@
+"""On which images do runs differ most?
+
+The measure is the F1 of an image: detections with at least a score are matched to its objects, by
+COCOeval, at IoU 0.50 and of the same class; F1 = 2 found / (2 found + wrong + missed). An image
+without objects and without detections has F1 1. Crowds, and detections on them, do not count.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Choice", "Counts", "best_score", "choose_images", "count_images", "wrong_detections"]
+
+_IOU_50 = 0  # index among COCOeval's thresholds 0.50, 0.55, ..., 0.95
+
+
+@dataclasses.dataclass
+class Counts:
+    """What a run got right and wrong on an image.
+
+    Attributes:
+        found: objects with a detection of their class.
+        wrong: detections without an object.
+        missed: objects without a detection.
+    """
+
+    found: int = 0
+    wrong: int = 0
+    missed: int = 0
+
+    @property
+    def f1(self) -> float:
+        """In [0, 1]; 1 where there is nothing to find and nothing was claimed."""
+        total = 2 * self.found + self.wrong + self.missed
+        return 2 * self.found / total if total else 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """An image to show.
+
+    Attributes:
+        image_id: in the annotation file.
+        counts: of each run.
+        difference: highest minus lowest F1 of the runs, in [0, 1].
+    """
+
+    image_id: Any
+    counts: tuple[Counts, ...]
+    difference: float
+
+
+def best_score(coco_eval: Any) -> float:
+    """The score threshold with the highest F1 over all images together.
+
+    Scores of two detectors mean different things; at its own best threshold each is judged as it
+    would be used.
+
+    Returns:
+        A score of a detection; that detection is kept. 0 if no detection counts.
+    """
+    scores, is_found, num_objects = [np.zeros(0)], [np.zeros(0, bool)], 0
+    for _, entry in _entries(coco_eval):
+        counts = ~entry["dtIgnore"][_IOU_50].astype(bool)
+        scores.append(np.asarray(entry["dtScores"], dtype=float)[counts])
+        is_found.append(entry["dtMatches"][_IOU_50][counts] > 0)
+        num_objects += _num_objects(entry)
+    score, found = np.concatenate(scores), np.concatenate(is_found)
+    if not len(score):
+        return 0.0
+    order = np.argsort(-score, kind="stable")
+    score, found = score[order], found[order].cumsum()
+    f1 = 2 * found / (np.arange(1, len(score) + 1) + num_objects)
+    f1[:-1][score[:-1] == score[1:]] = -1  # a threshold keeps all detections of its score
+    return float(score[f1.argmax()])
+
+
+def count_images(coco_eval: Any, score: float) -> dict[Any, Counts]:
+    """What is found, wrong and missed on every image.
+
+    Args:
+        coco_eval: from :func:`fcos.evaluation.figures.run_cocoeval`.
+        score: detections below it are left out. The others keep the objects they were matched to,
+            because COCOeval matches the highest scores first.
+    """
+    counts = {image_id: Counts() for image_id in coco_eval.params.imgIds}
+    for image_id, entry in _entries(coco_eval):
+        count = counts[image_id]
+        is_kept = np.asarray(entry["dtScores"], dtype=float) >= score
+        is_kept &= ~entry["dtIgnore"][_IOU_50].astype(bool)
+        found = int((entry["dtMatches"][_IOU_50][is_kept] > 0).sum())
+        count.found += found
+        count.wrong += int(is_kept.sum()) - found
+        count.missed += _num_objects(entry) - found
+    return counts
+
+
+def wrong_detections(coco_eval: Any) -> set[int]:
+    """The detections without an object, by their places in the list of results."""
+    wrong: set[int] = set()
+    for _, entry in _entries(coco_eval):
+        is_wrong = entry["dtMatches"][_IOU_50] == 0
+        is_wrong &= ~entry["dtIgnore"][_IOU_50].astype(bool)
+        # COCO.loadRes numbers detections from 1.
+        wrong.update(int(i) - 1 for i, w in zip(entry["dtIds"], is_wrong, strict=True) if w)
+    return wrong
+
+
+def choose_images(per_run: Sequence[dict[Any, Counts]], number: int) -> list[Choice]:
+    """The images on which F1 differs most between runs.
+
+    Args:
+        per_run: from :func:`count_images`, at least one.
+        number: how many at most. Images on which all runs have the same F1 are not chosen.
+
+    Returns:
+        The largest difference first. Of equal ones, that with the larger difference in the number
+        of mistakes (wrong + missed), then that with the lower id.
+    """
+    ranked = []
+    for image_id in sorted(per_run[0], key=lambda i: (isinstance(i, str), i)):
+        counts = tuple(run[image_id] for run in per_run)
+        f1 = [count.f1 for count in counts]
+        mistakes = [count.wrong + count.missed for count in counts]
+        choice = Choice(image_id, counts, max(f1) - min(f1))
+        ranked.append(((choice.difference, max(mistakes) - min(mistakes)), choice))
+    ranked.sort(key=lambda pair: pair[0], reverse=True)  # stable, also in reverse
+    return [choice for _, choice in ranked if choice.difference > 0][:number]
+
+
+def _entries(coco_eval: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """COCOeval's entries for all areas: one per class and image that has objects or detections."""
+    params = coco_eval.params
+    per_class = len(params.areaRng) * len(params.imgIds)
+    for class_ in range(len(params.catIds)):
+        start = class_ * per_class  # the first range of areas is the one of all
+        for entry in coco_eval.evalImgs[start : start + len(params.imgIds)]:
+            if entry is not None:
+                yield entry["image_id"], entry
+
+
+def _num_objects(entry: dict[str, Any]) -> int:
+    return int((~np.asarray(entry["gtIgnore"], dtype=bool)).sum())

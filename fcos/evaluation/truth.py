@@ -1,0 +1,180 @@
+"""The data set that results are compared on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from detectron2.data import MetadataCatalog
+from detectron2.utils.file_io import PathManager
+from fcos.config import CfgNode, get_cfg
+from fcos.data.register import read_coco_json, register_custom_datasets, require_dataset
+from fcos.utils.errors import UserError
+
+from .runs import Run, RunFolder
+
+__all__ = [
+    "Truth",
+    "check_ids",
+    "default_name",
+    "read_truth",
+    "register_from_configs",
+    "truth_of_dataset",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Truth:
+    """The annotations of a data set.
+
+    Attributes:
+        name: of the data set, or of its annotation file.
+        json_file: in COCO's format.
+        image_root: folder of the pictures; empty if none are to be shown.
+        coco: ``pycocotools.coco.COCO`` of it.
+    """
+
+    name: str
+    json_file: str
+    image_root: str
+    coco: Any
+
+    @property
+    def category_ids(self) -> list[int]:
+        """In the order in which COCOeval numbers the classes."""
+        return sorted(self.coco.cats)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Of the same order."""
+        return [str(self.coco.cats[i]["name"]) for i in self.category_ids]
+
+    @property
+    def has_masks(self) -> bool:
+        return all(a.get("segmentation") for a in self.coco.anns.values())
+
+
+def register_from_configs(dataset: str, folders: Sequence[RunFolder]) -> None:
+    """Register a data set that the ``config.yaml`` of a result folder declares under CUSTOM.
+
+    Raises:
+        UserError: two of them declare it differently.
+    """
+    for folder in folders:
+        datasets = folder.config.get("DATASETS")
+        custom = datasets.get("CUSTOM") if isinstance(datasets, dict) else None
+        if isinstance(custom, dict) and dataset in custom:
+            cfg = get_cfg()
+            cfg.DATASETS.CUSTOM = CfgNode({dataset: custom[dataset]}, new_allowed=True)
+            register_custom_datasets(cfg)
+
+
+def truth_of_dataset(name: str) -> Truth:
+    """Annotations of a registered data set.
+
+    Raises:
+        UserError: it is not there, or its annotations are not in COCO's format.
+    """
+    require_dataset(name)
+    metadata = MetadataCatalog.get(name)
+    if not metadata.get("json_file"):
+        raise UserError(
+            f"Data set {name!r} has no annotations in COCO's format: give --annotations "
+            f"OUTPUT_DIR/inference/{name}_coco_format.json, which its evaluation wrote, and "
+            "--images FOLDER."
+        )
+    return read_truth(name, metadata.json_file, metadata.get("image_root", ""))
+
+
+def read_truth(name: str, json_file: str, image_root: str) -> Truth:
+    """Annotations from a file.
+
+    Args:
+        name: as the page calls the data set.
+        json_file: in COCO's format.
+        image_root: the folder in which its file names lie; empty if no pictures are to be shown.
+
+    Raises:
+        UserError: the file or the folder does not exist, or the file is not in COCO's format.
+    """
+    from pycocotools.coco import COCO
+
+    if not PathManager.isfile(json_file):
+        raise UserError(f"The annotations {json_file} do not exist.")
+    if image_root and not PathManager.isdir(image_root):
+        raise UserError(f"The folder of pictures {image_root} does not exist.")
+    contents = read_coco_json(json_file)
+    _check_annotations(json_file, contents)
+    coco = COCO()
+    coco.dataset = contents
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it is doing
+        coco.createIndex()
+    return Truth(name, json_file, image_root, coco)
+
+
+def check_ids(run: Run, truth: Truth) -> None:
+    """Check that a run's detections are on images and of classes of the data set.
+
+    Raises:
+        UserError: they are not.
+    """
+    images = [r["image_id"] for r in run.results if r["image_id"] not in truth.coco.imgs]
+    if images:
+        raise UserError(
+            f"{run.results_file} is of another data set than {truth.name}: {len(images)} of "
+            f"{len(run.results)} detections are on images that {truth.json_file} does not have, "
+            f"such as image_id {images[0]!r}."
+        )
+    categories = [r["category_id"] for r in run.results if r["category_id"] not in truth.coco.cats]
+    if categories:
+        known = ", ".join(map(str, truth.category_ids[:5]))
+        more = ", ..." if len(truth.category_ids) > 5 else ""
+        raise UserError(
+            f"{run.results_file}: {len(categories)} of {len(run.results)} detections are of "
+            f"classes that {truth.name} does not have, such as category_id {categories[0]!r}; its "
+            f"own are {known}{more}."
+        )
+    for index, result in enumerate(run.results if run.has_masks else ()):
+        _check_mask(f"{run.results_file}: detection {index}", result, truth)
+
+
+def _check_mask(where: str, result: dict[str, Any], truth: Truth) -> None:
+    mask, image = result["segmentation"], truth.coco.imgs[result["image_id"]]
+    size = [image["height"], image["width"]]
+    if not isinstance(mask, dict) or not isinstance(mask.get("counts"), str):
+        raise UserError(f"{where} has a segmentation that is no compressed run-length encoding.")
+    if list(mask.get("size", ())) != size:
+        raise UserError(
+            f"{where} has a mask of {mask.get('size')} rows and columns, but image "
+            f"{image['id']} of {truth.name} has {size}."
+        )
+
+
+def _check_annotations(json_file: str, contents: dict[str, Any]) -> None:
+    """Check what COCOeval relies on, and add what it takes for granted."""
+    if not isinstance(contents.get("annotations"), list):
+        raise UserError(f"{json_file} has no annotations: there is nothing to compare with.")
+    for image in contents["images"]:
+        missing = [key for key in ("id", "file_name", "height", "width") if key not in image]
+        if missing:
+            raise UserError(f"{json_file}: image {image} has no {' and no '.join(missing)}.")
+    for annotation in contents["annotations"]:
+        missing = [
+            key
+            for key in ("id", "image_id", "category_id", "bbox", "area")
+            if key not in annotation
+        ]
+        if missing:
+            raise UserError(
+                f"{json_file}: annotation {annotation.get('id')} has no {' and no '.join(missing)}."
+            )
+        annotation.setdefault("iscrowd", 0)
+
+
+def default_name(json_file: str) -> str:
+    """What to call a data set that is given by its annotation file."""
+    return os.path.splitext(os.path.basename(json_file))[0]

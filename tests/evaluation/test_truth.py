@@ -1,0 +1,123 @@
+"""The annotations, and results that do not belong to them."""
+
+import pytest
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from fcos.evaluation.runs import open_folders, read_run
+from fcos.evaluation.truth import (
+    check_ids,
+    default_name,
+    read_truth,
+    register_from_configs,
+    truth_of_dataset,
+)
+from fcos.utils.errors import UserError
+
+from .conftest import IDS, NAMES, SIZE
+
+
+def read(data):
+    return read_truth("pets", str(data.json_file), str(data.image_root))
+
+
+def open_one(folder, *others):
+    return open_folders([f"run={folder}", *(f"{i}={f}" for i, f in enumerate([folder, *others]))])
+
+
+def check(data, result, **changes):
+    folder = data.write_results("run", [result | changes])
+    check_ids(read_run(open_one(folder)[0], "pets"), read(data))
+
+
+def test_classes_are_in_the_order_of_their_ids(data):
+    truth = read(data)
+    assert (truth.category_ids, truth.class_names) == (list(IDS), list(NAMES))
+    assert truth.has_masks and len(truth.coco.imgs) == 6
+
+
+def test_annotations_without_masks(data):
+    del data.annotations[3]["segmentation"]
+    data.write()
+    assert not read(data).has_masks
+
+
+def test_a_missing_iscrowd_means_no_crowd(data):
+    del data.annotations[0]["iscrowd"]
+    data.write()
+    assert read(data).coco.anns[1]["iscrowd"] == 0
+
+
+@pytest.mark.parametrize("key", ["id", "image_id", "category_id", "bbox", "area"])
+def test_an_annotation_that_lacks_something(data, key):
+    del data.annotations[2][key]
+    data.write()
+    with pytest.raises(UserError, match=rf"val.json: annotation (3|None) has no {key}\."):
+        read(data)
+
+
+@pytest.mark.parametrize("key", ["id", "file_name", "width", "height"])
+def test_an_image_that_lacks_something(data, key):
+    del data.images[2][key]
+    data.write()
+    with pytest.raises(UserError, match=rf"val.json: image .* has no {key}\."):
+        read(data)
+
+
+def test_files_that_are_not_there(data):
+    with pytest.raises(UserError, match=r"The annotations none.json do not exist"):
+        read_truth("pets", "none.json", "")
+    with pytest.raises(UserError, match=r"The folder of pictures nowhere does not exist"):
+        read_truth("pets", str(data.json_file), "nowhere")
+    data.json_file.write_text('{"images": [], "categories": []}')
+    with pytest.raises(UserError, match=r"has no annotations: there is nothing to compare with"):
+        read(data)
+
+
+def test_a_data_set_that_is_not_in_cocos_format(data):
+    DatasetCatalog.register("own", list)
+    with pytest.raises(
+        UserError, match=r"'own' has no annotations in COCO's.*own_coco_format.json"
+    ):
+        truth_of_dataset("own")
+
+
+def test_a_custom_data_set_is_registered_from_the_folders_config(data):
+    folder = data.write_results("run", [])
+    assert "pets" not in DatasetCatalog.list()
+    register_from_configs("pets", open_one(folder))
+    assert MetadataCatalog.get("pets").json_file == str(data.json_file)
+    truth = truth_of_dataset("pets")
+    assert (truth.name, truth.image_root) == ("pets", str(data.image_root))
+    other = data.write_results("other", [])
+    text = (other / "config.yaml").read_text()
+    (other / "config.yaml").write_text(text.replace("val.json", "train.json"))
+    with pytest.raises(UserError, match=r"a data set of this name is registered already"):
+        register_from_configs("pets", open_one(folder, other))
+
+
+def test_results_of_another_data_set(data):
+    found = data.detections((1, 0.5), (2, 0.5))
+    found[1]["image_id"] = 4711
+    run = read_run(open_one(data.write_results("run", found))[0], "pets")
+    message = r"is of another data set than pets: 1 of 2 detections.*such as image_id 4711"
+    with pytest.raises(UserError, match=message):
+        check_ids(run, read(data))
+
+
+def test_an_unknown_class(data):
+    message = r"1 of 1 detections are of classes that pets does not have, such as category_id 1; "
+    with pytest.raises(UserError, match=message + r"its own are 2, 3, 9\."):
+        check(data, data.detections((1, 0.5))[0], category_id=1)
+
+
+def test_masks_that_are_not_of_the_image(data):
+    result = data.detections((1, 0.5))[0]
+    with pytest.raises(UserError, match="detection 0 has a segmentation that is no compressed"):
+        check(data, result, segmentation=[[1, 1, 2, 2, 3, 3]])
+    data.root = data.root / "again"
+    with pytest.raises(UserError, match=rf"a mask of \[8, 9\].*image 10 of pets has \[{SIZE}, "):
+        check(data, result, segmentation={"size": [8, 9], "counts": "abc"})
+
+
+def test_the_name_of_a_file(data):
+    assert default_name("a/instances_val2017.json") == "instances_val2017"
