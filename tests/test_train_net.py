@@ -157,8 +157,25 @@ def test_a_frozen_backbone_of_random_weights_is_warned_of(project, caplog):
     with caplog.at_level(logging.INFO, logger="fcos"):
         check_training(cfg, resume=False, check_all_images=False)
     assert "MODEL.WEIGHTS is empty, but MODEL.BACKBONE.FREEZE_AT is 2" in caplog.text
+    assert "NORM is FrozenBN" not in caplog.text
     assert "Data set 'tiny_train': 12 images, 12 objects, 2 classes" in caplog.text
     assert "iterations             8 (2.67 epochs)" in caplog.text
+
+
+@pytest.mark.parametrize("backbone, part", [("resnet", "RESNETS"), ("timm", "TIMM")])
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_fixed_batch_norm_of_random_weights_is_warned_of(
+    project, caplog, backbone, part, pretrained
+):
+    cfg = get_cfg()
+    cfg.merge_from_file("tiny.yaml")
+    cfg.MODEL[part].NORM = "FrozenBN"
+    cfg.MODEL.BACKBONE.NAME = f"build_fcos_{backbone}_fpn_backbone"
+    cfg.MODEL.TIMM.PRETRAINED = pretrained
+    register_custom_datasets(cfg)
+    check_training(cfg, resume=False, check_all_images=False)
+    is_random = not (pretrained and backbone == "timm")
+    assert (f"but MODEL.{part}.NORM is FrozenBN: batch norm" in caplog.text) == is_random
 
 
 # ---- weights ---------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ from fcos.engine.hooks import (
     StopOnSignal,
     TrainingStopped,
 )
+from fcos.modeling import TimmBackbone
+from fcos.utils.agree import raise_together
 from fcos.utils.errors import UserError
 
 __all__ = ["Trainer"]
@@ -102,6 +104,22 @@ class Trainer(DefaultTrainer):
     def seed(self) -> int:
         """Decides the order of images and all augmentation; a checkpoint keeps it."""
         return self.data_loader.seed
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """The detector. Where one process cannot build it, none goes on.
+
+        Raises:
+            UserError: a part of it cannot be had, such as a backbone's weights without a network.
+        """
+        model, error = None, None
+        try:
+            model = super().build_model(cfg)
+        except UserError as problem:
+            error = problem
+        raise_together(error)
+        assert model is not None
+        return model
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> TrainStream:
@@ -192,8 +210,7 @@ class Trainer(DefaultTrainer):
         """Load MODEL.WEIGHTS; returns sentences on what starts from it and what at random."""
         model = self.checkpointer.model
         if not self.cfg.MODEL.WEIGHTS:
-            number = sum(p.numel() for p in model.parameters())
-            return f"MODEL.WEIGHTS is empty: all {number:,} parameters start at random."
+            return _start_without_file(model)
         self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
         coverage = self.checkpointer.coverage
         return coverage.require_start(model, self.cfg.MODEL.FCOS.REINIT_CLS_LOGITS)
@@ -254,6 +271,16 @@ def class_names(cfg: CfgNode) -> list[str]:
     if not cfg.DATASETS.TRAIN:
         return []
     return list(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes", []))
+
+
+def _start_without_file(model: nn.Module) -> str:
+    """What a training without MODEL.WEIGHTS starts from, in a sentence."""
+    number = sum(p.numel() for p in model.parameters())
+    for part in model.modules():
+        if isinstance(part, TimmBackbone) and part.is_pretrained:
+            rest = number - sum(p.numel() for p in part.parameters())
+            return f"Backbone from timm's {part.name}; {rest:,} parameters start at random."
+    return f"MODEL.WEIGHTS is empty: all {number:,} parameters start at random."
 
 
 @contextmanager

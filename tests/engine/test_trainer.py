@@ -147,6 +147,26 @@ def test_a_start_from_another_number_of_classes(project, caplog):
     assert "re-initialised, from 80 classes in the file to 2." in said
 
 
+def test_a_start_from_timm_is_said(project, caplog, monkeypatch):
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda *a, pretrained=False, **o: create(*a, **o))
+    options = ["MODEL.BACKBONE.NAME", "build_fcos_timm_fpn_backbone"]
+    options += ["MODEL.TIMM.NAME", "mobilenetv2_100", "MODEL.TIMM.PRETRAINED", "True"]
+    trainer, said = said_at_start(project, caplog, *options)
+    own = sum(p.numel() for p in trainer.model.backbone.bottom_up.parameters())
+    rest = sum(p.numel() for p in trainer.model.parameters()) - own
+    assert f"Backbone from timm's mobilenetv2_100; {rest:,} parameters start at random." in said
+
+
+def test_a_backbone_that_does_not_exist_ends_every_process(project):
+    pytest.importorskip("timm", reason="timm is not installed")
+    options = ["MODEL.BACKBONE.NAME", "build_fcos_timm_fpn_backbone", "MODEL.TIMM.NAME", "dla-34"]
+    with pytest.raises(UserError, match="Did you mean dla34") as caught:
+        Trainer(cfg_of(project, *options))
+    assert caught.value.in_all_processes
+
+
 # ---- resuming --------------------------------------------------------------------------------
 
 
