@@ -208,6 +208,27 @@ def test_an_evaluation_needs_weights(said):
     assert "DATASETS.TEST is empty" in said("--eval-only", "DATASETS.TEST", "()")
 
 
+@pytest.mark.parametrize("mode", [[], ["--eval-only", "MODEL.WEIGHTS", "detector.pth"]])
+def test_augmentation_that_makes_no_view_is_said_before_the_work(said, project, mode):
+    save_detector()
+    message = said(*mode, "TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", "()")
+    assert message.startswith("TEST.AUG.MIN_SIZES: expected lengths of the shorter side")
+    assert not (project / "output" / "metrics.json").exists()
+
+
+def test_an_evaluation_with_augmentation(project, caplog):
+    save_detector("MODEL.FCOS.SCORE_THRESH_TEST", "0.0")
+    options = ["TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", "(64,)"]
+    # What is not expected ends the program with an error; this is, for each of the two results.
+    expected = "[['bbox','AP',0,100],['bbox_TTA','AP',0,100]]"
+    words = ["--eval-only", "MODEL.WEIGHTS", "detector.pth", *options]
+    words += ["TEST.EXPECTED_RESULTS", expected, "MODEL.FCOS.SCORE_THRESH_TEST", "0.0"]
+    args = argument_parser().parse_args(["--config-file", "tiny.yaml", *words])
+    assert run(args) == 0
+    for folder in ("inference", "inference_TTA"):
+        assert (project / "output" / folder / "coco_instances_results.json").exists()
+
+
 def test_an_evaluation_with_weights_that_do_not_fit(said, project):
     save_detector("MODEL.FCOS.NUM_STACKED_CONVS", "2", "MODEL.FPN.OUT_CHANNELS", "64")
     message = said("--eval-only", "MODEL.WEIGHTS", "detector.pth")

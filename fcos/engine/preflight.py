@@ -13,6 +13,7 @@ from fcos.config import CfgNode
 from fcos.data import DatasetReport, check_datasets
 from fcos.engine.schedule import schedule_table
 from fcos.modeling.backbone import starts_from_timm
+from fcos.modeling.test_time_augmentation import check_augmentation
 from fcos.utils.agree import raise_together
 from fcos.utils.errors import UserError
 
@@ -41,6 +42,8 @@ def check_training(cfg: CfgNode, resume: bool, check_all_images: bool) -> None:
 
     def look() -> None:
         check_batch(cfg, processes)
+        if cfg.TEST.AUG.ENABLED:
+            check_augmentation(cfg)
         if not (resume and _has_checkpoint(cfg)):
             _check_start(cfg)
         reports = check_datasets(cfg, training=True, all_images=check_all_images)
@@ -72,6 +75,8 @@ def check_evaluation(cfg: CfgNode, resume: bool) -> None:
                 "evaluation; add MODEL.WEIGHTS model.pth, or --resume for the last checkpoint in "
                 "OUTPUT_DIR."
             )
+        if cfg.TEST.AUG.ENABLED:
+            check_augmentation(cfg)
         for report in check_datasets(cfg, training=False):
             logger.info(report)
 

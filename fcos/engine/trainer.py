@@ -33,7 +33,7 @@ from fcos.engine.hooks import (
     StopOnSignal,
     TrainingStopped,
 )
-from fcos.modeling import TimmBackbone
+from fcos.modeling import OneStageDetectorWithTTA, TimmBackbone
 from fcos.utils.agree import raise_together
 from fcos.utils.errors import UserError
 
@@ -132,8 +132,12 @@ class Trainer(DefaultTrainer):
         return build_test_stream(cfg, dataset_name)
 
     @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> Any:
-        """COCO's average precision, over all classes and for each; files go to ``inference/``.
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+    ) -> Any:
+        """COCO's average precision, over all classes and for each.
+
+        Files go to ``output_folder``, by default ``inference/`` in OUTPUT_DIR.
 
         With ``MODEL.FCOS.NMS_POST_TOPK`` above COCO's usual 100 detections per image, all of them
         count.
@@ -143,15 +147,44 @@ class Trainer(DefaultTrainer):
         most = cfg.MODEL.FCOS.NMS_POST_TOPK
         return COCOEvaluator(
             dataset_name,
-            output_dir=os.path.join(cfg.OUTPUT_DIR, "inference"),
+            output_dir=output_folder or os.path.join(cfg.OUTPUT_DIR, "inference"),
             max_dets_per_image=most if most > 100 else None,
         )
+
+    @classmethod
+    def test_with_TTA(cls, cfg: CfgNode, model: nn.Module) -> dict[str, Any]:
+        """Evaluate on every data set of DATASETS.TEST with the augmentation of TEST.AUG.
+
+        The views are made from the images as they are on disk, not from ones that were resized
+        already. Files go to ``inference_TTA/``.
+
+        Args:
+            cfg: the config.
+            model: the detector; also one inside DistributedDataParallel.
+
+        Returns:
+            The results as :meth:`test` returns them, each name with ``_TTA`` behind it.
+
+        Raises:
+            UserError: TEST.AUG cannot be used.
+        """
+        logger.info("Evaluation with test-time augmentation (TEST.AUG); its results are ..._TTA.")
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.INPUT.MIN_SIZE_TEST = 0  # images as they are
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference_TTA")
+        evaluators = [cls.build_evaluator(cfg, name, folder) for name in cfg.DATASETS.TEST]
+        results = cls.test(cfg, OneStageDetectorWithTTA(cfg, model), evaluators)
+        return {f"{name}_TTA": values for name, values in results.items()}
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
         """detectron2's hooks with this trainer's own ways to checkpoint and to leave."""
         cfg, period = self.cfg, self.cfg.TEST.EVAL_PERIOD
         built = [h for h in super().build_hooks() if not isinstance(h, hooks.PeriodicCheckpointer)]
         at = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
+        if cfg.TEST.AUG.ENABLED:  # many times slower: only after the last iteration
+            augmented = hooks.EvalHook(0, lambda: self.test_with_TTA(self.cfg, self.model))
+            built.insert(at + 1, augmented)
         if period > 0:
             metric = cfg.TEST.BEST_METRIC
             if len(cfg.DATASETS.TEST) > 1:  # then results are named after their data set
