@@ -6,6 +6,7 @@ testing.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -43,9 +44,13 @@ class OneStageDetectorWithTTA(nn.Module):
     stays, with its score. Boxes are clipped to the image before that, unlike in the detector's own
     NMS, so that even a single view can lose a few boxes that reach past the border.
 
+    Masks are predicted once the boxes are merged: for the same boxes in every view, and averaged.
+
     Args:
         model: takes and gives what :class:`fcos.modeling.OneStageDetector` does. When it is
             wrapped for several processes, the wrapper is left out.
+        mask_on: ``model`` predicts masks too: it has ``roi_heads`` and, as detectron2's
+            GeneralizedRCNN, ``inference(inputs, detected_instances, do_postprocess=False)``.
         min_sizes: lengths of the shorter side of the views, in pixels. An image may be smaller; it
             is enlarged then.
         max_size: the longer side of a view has at most this length; the shorter one gets less then.
@@ -69,18 +74,18 @@ class OneStageDetectorWithTTA(nn.Module):
         nms_thresh: float,
         max_detections: int,
         inclusive_pixels: bool = False,
+        mask_on: bool = False,
     ) -> None:
         super().__init__()
         _check_sizes(min_sizes, max_size)
-        if isinstance(model, nn.parallel.DistributedDataParallel):
-            model = model.module
-        self.model = model
+        self.model: Any = _unwrapped(model)
         self.min_sizes = tuple(min_sizes)
         self.max_size = max_size
         self.flip = flip
         self.nms_thresh = nms_thresh
         self.max_detections = max_detections
         self.inclusive_pixels = inclusive_pixels
+        self.mask_on = mask_on
         self.training = model.training
 
     @classmethod
@@ -94,6 +99,8 @@ class OneStageDetectorWithTTA(nn.Module):
             "nms_thresh": cfg.MODEL.FCOS.NMS_THRESH_TEST,
             "max_detections": cfg.MODEL.FCOS.NMS_POST_TOPK,
             "inclusive_pixels": cfg.MODEL.FCOS.INCLUSIVE_PIXELS,
+            # A detector without regions ignores the key, with and without augmentation.
+            "mask_on": cfg.MODEL.MASK_ON and hasattr(_unwrapped(model), "roi_heads"),
         }
 
     @torch.no_grad()
@@ -107,7 +114,8 @@ class OneStageDetectorWithTTA(nn.Module):
 
         Returns:
             Per image ``{"instances": Instances}`` with ``pred_boxes`` in pixels of the output and
-            clipped to it, ``scores`` and ``pred_classes``, highest score first.
+            clipped to it, ``scores`` and ``pred_classes``, highest score first; with masks,
+            ``pred_masks`` (K, height, width) bool.
 
         Raises:
             ValueError: the model is in training.
@@ -119,9 +127,8 @@ class OneStageDetectorWithTTA(nn.Module):
     def _detect(self, entry: dict[str, Any]) -> Instances:
         image = entry["image"]
         height, width = image.shape[-2:]
-        found = [
-            part for views in self._views(image) for part in self._detect_views(views, image.shape)
-        ]
+        with _without_masks(self.model) if self.mask_on else contextlib.nullcontext():
+            found = [part for views in self._views(image) for part in self._detect_views(views)]
         boxes, scores, classes = (torch.cat(column) for column in zip(*found, strict=True))
         keep = class_aware_nms(
             boxes, scores, classes, self.nms_thresh, self.max_detections, self.inclusive_pixels
@@ -132,6 +139,9 @@ class OneStageDetectorWithTTA(nn.Module):
             scores=scores[keep],
             pred_classes=classes[keep],
         )
+        if self.mask_on:
+            masks = [m for views in self._views(image) for m in self._masks_of(views, merged)]
+            merged.pred_masks = torch.stack(masks).mean(0)
         return detector_postprocess(merged, entry.get("height", height), entry.get("width", width))
 
     def _views(self, image: Tensor) -> Iterator[Views]:
@@ -152,23 +162,34 @@ class OneStageDetectorWithTTA(nn.Module):
                 (transform, _to_tensor(transform.apply_image(pixels))) for transform in transforms
             ]
 
-    def _detect_views(
-        self, views: Views, image_shape: Sequence[int]
-    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def _detect_views(self, views: Views) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Boxes (in pixels of the image), scores and classes of each view.
 
         One size at a time needs little memory, and no view is padded to the size of another.
         """
-        inputs = [
-            {"image": image, "height": image.shape[1], "width": image.shape[2]}
-            for _, image in views
-        ]
         found = []
-        for (transform, _), output in zip(views, self.model(inputs), strict=True):
+        for (transform, _), output in zip(views, self.model(_inputs(views)), strict=True):
             instances = output["instances"]
             boxes = _moved(instances.pred_boxes.tensor, transform.inverse())
             found.append((boxes, instances.scores, instances.pred_classes))
         return found
+
+    def _masks_of(self, views: Views, merged: Instances) -> list[Tensor]:
+        """Per view (K, 1, M, M), the masks of the merged boxes in [0, 1], none of them mirrored."""
+        given = [
+            Instances(
+                tuple(image.shape[1:]),
+                pred_boxes=Boxes(_moved(merged.pred_boxes.tensor, transform)),
+                pred_classes=merged.pred_classes,
+            )
+            for transform, image in views
+        ]
+        outputs = self.model.inference(_inputs(views), given, do_postprocess=False)
+        # Resizing a view does not change a mask, whose M x M cells fill its box.
+        return [
+            output.pred_masks.flip(-1) if _is_mirrored(transform) else output.pred_masks
+            for (transform, _), output in zip(views, outputs, strict=True)
+        ]
 
 
 def check_augmentation(cfg) -> None:
@@ -193,6 +214,35 @@ def _check_sizes(min_sizes: Sequence[int], max_size: int) -> None:
         )
     if max_size < 1:
         raise UserError(f"TEST.AUG.MAX_SIZE: expected at least 1 pixel, got {max_size}")
+
+
+def _unwrapped(model: Any) -> Any:
+    is_wrapped = isinstance(model, nn.parallel.DistributedDataParallel)
+    return model.module if is_wrapped else model
+
+
+@contextlib.contextmanager
+def _without_masks(model: Any) -> Iterator[None]:
+    """Spares the masks of boxes that are yet to be merged, where the regions have a switch."""
+    before = getattr(model.roi_heads, "mask_on", None)
+    if before is None:
+        yield
+        return
+    model.roi_heads.mask_on = False
+    try:
+        yield
+    finally:
+        model.roi_heads.mask_on = before
+
+
+def _inputs(views: Views) -> list[dict[str, Any]]:
+    return [
+        {"image": image, "height": image.shape[1], "width": image.shape[2]} for _, image in views
+    ]
+
+
+def _is_mirrored(transform: TransformList) -> bool:
+    return any(isinstance(step, HFlipTransform) for step in transform.transforms)
 
 
 def _to_tensor(pixels: np.ndarray) -> Tensor:

@@ -218,6 +218,174 @@ def test_the_config_says_how(detector):
     assert (wrapped.nms_thresh, wrapped.max_detections) == (0.3, 7)
 
 
+# ---- masks -----------------------------------------------------------------------------------
+
+
+class MaskOracle(Oracle):
+    """Masks of 2x2 cells: the left column is 1 in the picture, so the right one when mirrored.
+
+    The right column has the number of the view, over 8.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.roi_heads = torch.nn.Module()
+        self.roi_heads.mask_on = True
+        self.given = []
+
+    def detect(self, entry):
+        assert not self.roi_heads.mask_on  # nobody needs masks of boxes that are not merged
+        return super().detect(entry)
+
+    def inference(self, batched_inputs, detected_instances, do_postprocess):
+        assert self.roi_heads.mask_on and not do_postprocess
+        outputs = []
+        for entry, given in zip(batched_inputs, detected_instances, strict=True):
+            is_mirrored = entry["image"][0, 0, 0] < entry["image"][0, 0, -1]
+            mask = torch.tensor([1, len(self.given) / 8])
+            mask = (mask.flip(0) if is_mirrored else mask).expand(len(given), 1, 2, 2)
+            self.given.append((given.image_size, given.pred_boxes.tensor[0].tolist()))
+            outputs.append(Instances(given.image_size, pred_masks=mask))
+        return outputs
+
+
+@pytest.fixture
+def pasted(monkeypatch):
+    """What is left to be pasted into the picture, in place of the pasting."""
+    results = []
+
+    def note(result, height, width):
+        results.append(result)
+        return result
+
+    monkeypatch.setattr("fcos.modeling.test_time_augmentation.detector_postprocess", note)
+    return results
+
+
+def test_masks_are_predicted_for_the_merged_boxes_and_averaged(pasted):
+    oracle = MaskOracle()
+    detect(oracle, mask_on=True, min_sizes=(48, 96))
+    # The first of BOXES, [8, 16, 64, 56] of 160x96, at half the size and mirrored by hand.
+    assert oracle.given == [
+        ((48, 80), [4, 8, 32, 28]),
+        ((48, 80), [80 - 32, 8, 80 - 4, 28]),
+        ((96, 160), [8, 16, 64, 56]),
+        ((96, 160), [160 - 64, 16, 160 - 8, 56]),
+    ]
+    (result,) = pasted
+    # Left 1; right (0 + 1 + 2 + 3) / 8 / 4.
+    cells = torch.tensor([1, 0.1875]).expand(2, 1, 2, 2)
+    assert result.pred_masks.equal(cells)
+    assert oracle.roi_heads.mask_on and result.pred_boxes.tensor.equal(BOXES)
+
+
+def test_the_switch_of_masks_is_put_back_after_a_failure():
+    oracle = MaskOracle()
+    oracle.score_of_view = None
+    with pytest.raises(TypeError):
+        detect(oracle, mask_on=True)
+    assert oracle.roi_heads.mask_on
+
+
+@pytest.mark.parametrize("has_masks", [False, True])
+def test_a_detector_without_regions_has_no_masks(detector, has_masks):
+    cfg = cfg_with()
+    cfg.MODEL.MASK_ON = True
+    model = MaskOracle() if has_masks else detector
+    assert OneStageDetectorWithTTA(cfg, model).mask_on == has_masks
+
+
+MASK_RCNN = """
+MODEL.DEVICE cpu
+MODEL.META_ARCHITECTURE GeneralizedRCNN
+MODEL.MASK_ON True
+MODEL.PROPOSAL_GENERATOR.NAME RPN
+MODEL.BACKBONE.NAME build_resnet_fpn_backbone
+MODEL.RESNETS.OUT_FEATURES ['res2','res3','res4','res5']
+MODEL.FPN.IN_FEATURES ['res2','res3','res4','res5']
+MODEL.RPN.IN_FEATURES ['p2','p3','p4','p5','p6']
+MODEL.ANCHOR_GENERATOR.SIZES [[32],[64],[128],[256],[512]]
+MODEL.ROI_HEADS.NAME StandardROIHeads
+MODEL.ROI_HEADS.IN_FEATURES ['p2','p3','p4','p5']
+MODEL.ROI_HEADS.NUM_CLASSES 3
+MODEL.ROI_BOX_HEAD.NAME FastRCNNConvFCHead
+MODEL.ROI_BOX_HEAD.NUM_FC 1
+MODEL.ROI_BOX_HEAD.FC_DIM 16
+MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION 7
+MODEL.ROI_MASK_HEAD.NAME MaskRCNNConvUpsampleHead
+MODEL.ROI_MASK_HEAD.NUM_CONV 1
+MODEL.ROI_MASK_HEAD.CONV_DIM 16
+"""
+
+
+@pytest.fixture(scope="module")
+def mask_rcnn():
+    """A Mask R-CNN of random weights, where there is one."""
+    cfg = tiny_cfg()
+    cfg.merge_from_list(MASK_RCNN.split())
+    cfg.TEST.AUG.ENABLED = True
+    cfg.TEST.AUG.MIN_SIZES = (64, 96)
+    torch.manual_seed(0)
+    try:
+        return cfg, build_model(cfg).eval()
+    except (KeyError, NotImplementedError) as error:
+        pytest.skip(f"this detectron2 has no Mask R-CNN: {error}")
+
+
+def test_masks_of_one_view_are_those_of_the_model(mask_rcnn):
+    cfg, model = mask_rcnn
+    wrapped = OneStageDetectorWithTTA(cfg, model)
+    wrapped.min_sizes, wrapped.flip = (64,), False
+    entry = {"image": torch.randint(0, 256, (3, 64, 96)).byte(), "height": 128, "width": 192}
+    (got,) = wrapped([entry])
+    got = got["instances"]
+    given = Instances((64, 96), pred_boxes=Boxes(got.pred_boxes.tensor / 2))
+    given.pred_classes = got.pred_classes
+    with torch.no_grad():
+        (want,) = model.inference([entry], [given])
+    assert len(got) > 0 and got.pred_masks.shape == (len(got), 128, 192)
+    assert got.pred_masks.equal(want["instances"].pred_masks)
+
+
+def test_it_gives_what_detectron2s_own_does(mask_rcnn):
+    cfg, model = mask_rcnn
+    import detectron2.modeling
+
+    cfg = cfg.clone()
+    cfg.MODEL.FCOS.NMS_THRESH_TEST = cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST
+    try:
+        # One view at a time: theirs pads the views of a batch to one size.
+        theirs = detectron2.modeling.GeneralizedRCNNWithTTA(cfg, model, batch_size=1)
+    except (AttributeError, NotImplementedError) as error:
+        pytest.skip(f"this detectron2 has none of its own: {error}")
+    image = torch.randint(0, 256, (3, 64, 96), generator=torch.manual_seed(3)).byte()
+    entry = {"image": image, "height": 128, "width": 192}
+    with torch.no_grad():
+        want = theirs([dict(entry)])[0]["instances"]
+    got = OneStageDetectorWithTTA(cfg, model)([entry])[0]["instances"]
+    assert len(got) == len(want) > 10
+    torch.testing.assert_close(got.scores, want.scores, rtol=0, atol=1e-4)
+    boxes = got.pred_boxes.tensor, want.pred_boxes.tensor
+    torch.testing.assert_close(*boxes, rtol=0, atol=0.01)
+    assert got.pred_classes.equal(want.pred_classes)
+    assert overlap(got.pred_masks, want.pred_masks) > 0.99
+
+
+def test_masks_of_a_mirrored_image_are_mirrored(mask_rcnn):
+    wrapped = OneStageDetectorWithTTA(*mask_rcnn)
+    image = torch.randint(0, 256, (3, 64, 96), generator=torch.manual_seed(2)).byte()
+    (one,), (other,) = wrapped([{"image": image}]), wrapped([{"image": image.flip(2)}])
+    one, other = one["instances"], other["instances"]
+    torch.testing.assert_close(one.scores, other.scores)
+    assert len(one) > 0
+    assert overlap(one.pred_masks, other.pred_masks.flip(2)) > 0.99
+
+
+def overlap(a, b):
+    """IoU of all masks together: most of their pixels are empty, and equal without any merit."""
+    return ((a & b).sum() / (a | b).sum()).item()
+
+
 # ---- settings that do not fit ----------------------------------------------------------------
 
 
