@@ -63,6 +63,8 @@ class OneStageDetectorWithTTA(nn.Module):
         UserError: no sizes, or one below 1.
     """
 
+    model: Any
+
     @configurable
     def __init__(
         self,
@@ -78,7 +80,7 @@ class OneStageDetectorWithTTA(nn.Module):
     ) -> None:
         super().__init__()
         _check_sizes(min_sizes, max_size)
-        self.model: Any = _unwrapped(model)
+        self.model = _unwrapped(model)
         self.min_sizes = tuple(min_sizes)
         self.max_size = max_size
         self.flip = flip
