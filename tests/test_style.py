@@ -94,10 +94,12 @@ def test_public_functions_state_arguments_results_and_errors(path):
             assert argument.annotation is not None, f"{relative(path)}: {node.name}"
 
 
-@pytest.mark.parametrize("key", [f"MODEL.FCOS.{key}" for key in get_cfg().MODEL.FCOS])
+@pytest.mark.parametrize(
+    "key", [f"MODEL.{part}.{key}" for part in ("FCOS", "TIMM") for key in get_cfg().MODEL[part]]
+)
 def test_every_key_is_read(key):
     name = key.split(".")[-1]
-    pattern = rf"(MODEL\.FCOS|node)\.{name}\b|\"{name}\""
+    pattern = rf"(MODEL\.FCOS|MODEL\.TIMM|node)\.{name}\b|\"{name}\""
     readers = [p for p in SOURCES if "config" not in p.parts and re.search(pattern, p.read_text())]
     assert readers, f"{key} is read nowhere"
 

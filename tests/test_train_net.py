@@ -157,8 +157,25 @@ def test_a_frozen_backbone_of_random_weights_is_warned_of(project, caplog):
     with caplog.at_level(logging.INFO, logger="fcos"):
         check_training(cfg, resume=False, check_all_images=False)
     assert "MODEL.WEIGHTS is empty, but MODEL.BACKBONE.FREEZE_AT is 2" in caplog.text
+    assert "NORM is FrozenBN" not in caplog.text
     assert "Data set 'tiny_train': 12 images, 12 objects, 2 classes" in caplog.text
     assert "iterations             8 (2.67 epochs)" in caplog.text
+
+
+@pytest.mark.parametrize("backbone, part", [("resnet", "RESNETS"), ("timm", "TIMM")])
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_fixed_batch_norm_of_random_weights_is_warned_of(
+    project, caplog, backbone, part, pretrained
+):
+    cfg = get_cfg()
+    cfg.merge_from_file("tiny.yaml")
+    cfg.MODEL[part].NORM = "FrozenBN"
+    cfg.MODEL.BACKBONE.NAME = f"build_fcos_{backbone}_fpn_backbone"
+    cfg.MODEL.TIMM.PRETRAINED = pretrained
+    register_custom_datasets(cfg)
+    check_training(cfg, resume=False, check_all_images=False)
+    is_random = not (pretrained and backbone == "timm")
+    assert (f"but MODEL.{part}.NORM is FrozenBN: batch norm" in caplog.text) == is_random
 
 
 # ---- weights ---------------------------------------------------------------------------------
@@ -189,6 +206,27 @@ def save_detector(*options, name="detector"):
 def test_an_evaluation_needs_weights(said):
     assert "MODEL.WEIGHTS is empty" in said("--eval-only")
     assert "DATASETS.TEST is empty" in said("--eval-only", "DATASETS.TEST", "()")
+
+
+@pytest.mark.parametrize("mode", [[], ["--eval-only", "MODEL.WEIGHTS", "detector.pth"]])
+def test_augmentation_that_makes_no_view_is_said_before_the_work(said, project, mode):
+    save_detector()
+    message = said(*mode, "TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", "()")
+    assert message.startswith("TEST.AUG.MIN_SIZES: expected lengths of the shorter side")
+    assert not (project / "output" / "metrics.json").exists()
+
+
+def test_an_evaluation_with_augmentation(project, caplog):
+    save_detector("MODEL.FCOS.SCORE_THRESH_TEST", "0.0")
+    options = ["TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", "(64,)"]
+    # What is not expected ends the program with an error; this is, for each of the two results.
+    expected = "[['bbox','AP',0,100],['bbox_TTA','AP',0,100]]"
+    words = ["--eval-only", "MODEL.WEIGHTS", "detector.pth", *options]
+    words += ["TEST.EXPECTED_RESULTS", expected, "MODEL.FCOS.SCORE_THRESH_TEST", "0.0"]
+    args = argument_parser().parse_args(["--config-file", "tiny.yaml", *words])
+    assert run(args) == 0
+    for folder in ("inference", "inference_TTA"):
+        assert (project / "output" / folder / "coco_instances_results.json").exists()
 
 
 def test_an_evaluation_with_weights_that_do_not_fit(said, project):

@@ -69,6 +69,20 @@ _MODEL_FCOS = {
     "REINIT_CLS_LOGITS": False,
 }
 
+_MODEL_TIMM = {
+    # With MODEL.BACKBONE.NAME build_fcos_timm_fpn_backbone: the model of timm below the FPN, such
+    # as "convnext_tiny", also with the tag of its weights ("convnext_tiny.fb_in22k"). The feature
+    # of stride 8 is called res3, that of 16 res4, ...; MODEL.FPN.IN_FEATURES chooses among them,
+    # and those that MODEL.BACKBONE.FREEZE_AT counts are not trained.
+    "NAME": "",
+    # Start from timm's weights, downloaded once. MODEL.WEIGHTS, if given, takes their place.
+    "PRETRAINED": False,
+    # Batch normalisation in it: "FrozenBN" keeps the pretrained statistics and scales, as
+    # MODEL.RESNETS.NORM does, because a GPU has too few images for statistics; "BN" and "SyncBN"
+    # train them, which random weights need. Other kinds of normalisation are left alone.
+    "NORM": "FrozenBN",
+}
+
 
 def get_cfg() -> CfgNode:
     """A fresh copy of detectron2's default config with the keys of FCOS added."""
@@ -86,6 +100,7 @@ def add_fcos_config(cfg: detectron2.config.CfgNode) -> None:
     """
     node = type(cfg)
     cfg.MODEL.FCOS = node(_MODEL_FCOS)
+    cfg.MODEL.TIMM = node(_MODEL_TIMM)
 
     # Data sets in COCO's format, registered before training, evaluation or the demo:
     #   CUSTOM: {my_train: {JSON: my/train.json, IMAGES: my/images}}

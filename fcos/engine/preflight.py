@@ -12,6 +12,8 @@ from fcos.checkpoint import read_checkpoint
 from fcos.config import CfgNode
 from fcos.data import DatasetReport, check_datasets
 from fcos.engine.schedule import schedule_table
+from fcos.modeling.backbone import starts_from_timm
+from fcos.modeling.test_time_augmentation import check_augmentation
 from fcos.utils.agree import raise_together
 from fcos.utils.errors import UserError
 
@@ -40,6 +42,8 @@ def check_training(cfg: CfgNode, resume: bool, check_all_images: bool) -> None:
 
     def look() -> None:
         check_batch(cfg, processes)
+        if cfg.TEST.AUG.ENABLED:
+            check_augmentation(cfg)
         if not (resume and _has_checkpoint(cfg)):
             _check_start(cfg)
         reports = check_datasets(cfg, training=True, all_images=check_all_images)
@@ -71,6 +75,8 @@ def check_evaluation(cfg: CfgNode, resume: bool) -> None:
                 "evaluation; add MODEL.WEIGHTS model.pth, or --resume for the last checkpoint in "
                 "OUTPUT_DIR."
             )
+        if cfg.TEST.AUG.ENABLED:
+            check_augmentation(cfg)
         for report in check_datasets(cfg, training=False):
             logger.info(report)
 
@@ -115,11 +121,24 @@ def _check_start(cfg: CfgNode) -> None:
     """The weights that the training starts from, unless it starts from random ones."""
     if cfg.MODEL.WEIGHTS:
         read_checkpoint(cfg.MODEL.WEIGHTS)
-    elif cfg.MODEL.BACKBONE.FREEZE_AT > 0:
+    elif not starts_from_timm(cfg):
+        _warn_of_fixed_parts(cfg)
+
+
+def _warn_of_fixed_parts(cfg: CfgNode) -> None:
+    """A backbone of random weights should have no part that is not trained."""
+    if cfg.MODEL.BACKBONE.FREEZE_AT > 0:
         logger.warning(
             f"MODEL.WEIGHTS is empty, but MODEL.BACKBONE.FREEZE_AT is "
             f"{cfg.MODEL.BACKBONE.FREEZE_AT}: those first stages stay at random for the whole "
             "training; set it to 0, or give weights."
+        )
+    part = "TIMM" if "timm" in cfg.MODEL.BACKBONE.NAME else "RESNETS"
+    if cfg.MODEL[part].NORM == "FrozenBN":
+        logger.warning(
+            f"MODEL.WEIGHTS is empty, but MODEL.{part}.NORM is FrozenBN: batch normalisation, "
+            "where the backbone has it, normalises nothing for the whole training; set it to BN, "
+            "or give weights."
         )
 
 

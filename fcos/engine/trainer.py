@@ -33,6 +33,8 @@ from fcos.engine.hooks import (
     StopOnSignal,
     TrainingStopped,
 )
+from fcos.modeling import OneStageDetectorWithTTA, TimmBackbone
+from fcos.utils.agree import raise_together
 from fcos.utils.errors import UserError
 
 __all__ = ["Trainer"]
@@ -104,6 +106,22 @@ class Trainer(DefaultTrainer):
         return self.data_loader.seed
 
     @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """The detector. Where one process cannot build it, none goes on.
+
+        Raises:
+            UserError: a part of it cannot be had, such as a backbone's weights without a network.
+        """
+        model, error = None, None
+        try:
+            model = super().build_model(cfg)
+        except UserError as problem:
+            error = problem
+        raise_together(error)
+        assert model is not None
+        return model
+
+    @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> TrainStream:
         """The stream of training batches, which can start at any iteration."""
         return build_train_stream(cfg)
@@ -114,8 +132,12 @@ class Trainer(DefaultTrainer):
         return build_test_stream(cfg, dataset_name)
 
     @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> Any:
-        """COCO's average precision, over all classes and for each; files go to ``inference/``.
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+    ) -> Any:
+        """COCO's average precision, over all classes and for each.
+
+        Files go to ``output_folder``, by default ``inference/`` in OUTPUT_DIR.
 
         With ``MODEL.FCOS.NMS_POST_TOPK`` above COCO's usual 100 detections per image, all of them
         count.
@@ -125,15 +147,44 @@ class Trainer(DefaultTrainer):
         most = cfg.MODEL.FCOS.NMS_POST_TOPK
         return COCOEvaluator(
             dataset_name,
-            output_dir=os.path.join(cfg.OUTPUT_DIR, "inference"),
+            output_dir=output_folder or os.path.join(cfg.OUTPUT_DIR, "inference"),
             max_dets_per_image=most if most > 100 else None,
         )
+
+    @classmethod
+    def test_with_TTA(cls, cfg: CfgNode, model: nn.Module) -> dict[str, Any]:
+        """Evaluate on every data set of DATASETS.TEST with the augmentation of TEST.AUG.
+
+        The views are made from the images as they are on disk, not from ones that were resized
+        already. Files go to ``inference_TTA/``.
+
+        Args:
+            cfg: the config.
+            model: the detector; also one inside DistributedDataParallel.
+
+        Returns:
+            The results as :meth:`test` returns them, each name with ``_TTA`` behind it.
+
+        Raises:
+            UserError: TEST.AUG cannot be used.
+        """
+        logger.info("Evaluation with test-time augmentation (TEST.AUG); its results are ..._TTA.")
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.INPUT.MIN_SIZE_TEST = 0  # images as they are
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference_TTA")
+        evaluators = [cls.build_evaluator(cfg, name, folder) for name in cfg.DATASETS.TEST]
+        results = cls.test(cfg, OneStageDetectorWithTTA(cfg, model), evaluators)
+        return {f"{name}_TTA": values for name, values in results.items()}
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
         """detectron2's hooks with this trainer's own ways to checkpoint and to leave."""
         cfg, period = self.cfg, self.cfg.TEST.EVAL_PERIOD
         built = [h for h in super().build_hooks() if not isinstance(h, hooks.PeriodicCheckpointer)]
         at = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
+        if cfg.TEST.AUG.ENABLED:  # many times slower: only after the last iteration
+            augmented = hooks.EvalHook(0, lambda: self.test_with_TTA(self.cfg, self.model))
+            built.insert(at + 1, augmented)
         if period > 0:
             metric = cfg.TEST.BEST_METRIC
             if len(cfg.DATASETS.TEST) > 1:  # then results are named after their data set
@@ -192,8 +243,7 @@ class Trainer(DefaultTrainer):
         """Load MODEL.WEIGHTS; returns sentences on what starts from it and what at random."""
         model = self.checkpointer.model
         if not self.cfg.MODEL.WEIGHTS:
-            number = sum(p.numel() for p in model.parameters())
-            return f"MODEL.WEIGHTS is empty: all {number:,} parameters start at random."
+            return _start_without_file(model)
         self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
         coverage = self.checkpointer.coverage
         return coverage.require_start(model, self.cfg.MODEL.FCOS.REINIT_CLS_LOGITS)
@@ -254,6 +304,16 @@ def class_names(cfg: CfgNode) -> list[str]:
     if not cfg.DATASETS.TRAIN:
         return []
     return list(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes", []))
+
+
+def _start_without_file(model: nn.Module) -> str:
+    """What a training without MODEL.WEIGHTS starts from, in a sentence."""
+    number = sum(p.numel() for p in model.parameters())
+    for part in model.modules():
+        if isinstance(part, TimmBackbone) and part.is_pretrained:
+            rest = number - sum(p.numel() for p in part.parameters())
+            return f"Backbone from timm's {part.name}; {rest:,} parameters start at random."
+    return f"MODEL.WEIGHTS is empty: all {number:,} parameters start at random."
 
 
 @contextmanager

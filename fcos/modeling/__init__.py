@@ -1,5 +1,17 @@
-from fcos.modeling.backbone import build_fcos_resnet_fpn_backbone
+from fcos.modeling.backbone import (
+    TimmBackbone,
+    build_fcos_resnet_fpn_backbone,
+    build_fcos_timm_fpn_backbone,
+)
 from fcos.modeling.fcos import FCOS
 from fcos.modeling.meta_arch import OneStageDetector
+from fcos.modeling.test_time_augmentation import OneStageDetectorWithTTA
 
-__all__ = ["FCOS", "OneStageDetector", "build_fcos_resnet_fpn_backbone"]
+__all__ = [
+    "FCOS",
+    "OneStageDetector",
+    "OneStageDetectorWithTTA",
+    "TimmBackbone",
+    "build_fcos_resnet_fpn_backbone",
+    "build_fcos_timm_fpn_backbone",
+]

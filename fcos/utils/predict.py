@@ -10,6 +10,7 @@ from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from fcos.checkpoint import AdetCheckpointer
+from fcos.modeling import OneStageDetectorWithTTA
 from fcos.utils.device import check_device
 from fcos.utils.errors import UserError
 
@@ -18,6 +19,8 @@ __all__ = ["Predictor"]
 
 class Predictor:
     """The model of a config with its weights, ready to be called on images.
+
+    With ``TEST.AUG.ENABLED`` it looks at several views of each image.
 
     Attributes:
         model: on ``MODEL.DEVICE``, in evaluation mode.
@@ -28,12 +31,16 @@ class Predictor:
         """Build the model and load ``MODEL.WEIGHTS``.
 
         Raises:
-            UserError: there are no weights, they do not cover the model, or the device is missing.
+            UserError: there are no weights, they do not cover the model, the device is missing, or
+                TEST.AUG cannot be used.
         """
         if cfg.INPUT.FORMAT not in ("BGR", "RGB"):
             raise UserError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT}, but only BGR and RGB are known.")
         self._is_rgb = cfg.INPUT.FORMAT == "RGB"
-        self._resize = ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
+        is_augmented = cfg.TEST.AUG.ENABLED
+        # The views are made from the image as it is: 0 does not resize.
+        short = 0 if is_augmented else cfg.INPUT.MIN_SIZE_TEST
+        self._resize = ResizeShortestEdge([short] * 2, cfg.INPUT.MAX_SIZE_TEST)
         if not cfg.MODEL.WEIGHTS:
             raise UserError(
                 "MODEL.WEIGHTS is empty, so there is no trained model to detect with: "
@@ -45,6 +52,7 @@ class Predictor:
         extra = checkpointer.load(cfg.MODEL.WEIGHTS)
         assert checkpointer.coverage is not None  # weights were named
         checkpointer.coverage.require_all("Detection")
+        self._detector = OneStageDetectorWithTTA(cfg, self.model) if is_augmented else self.model
         self.class_names: list[str] | None = extra.get("class_names")
 
     def __call__(self, image: np.ndarray) -> Instances:
@@ -69,5 +77,5 @@ class Predictor:
         pixels = self._resize.get_transform(pixels).apply_image(np.ascontiguousarray(pixels))
         tensor = torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         with torch.no_grad():
-            output = self.model([{"image": tensor, "height": height, "width": width}])[0]
+            output = self._detector([{"image": tensor, "height": height, "width": width}])[0]
         return output["instances"].to("cpu")

@@ -40,8 +40,8 @@ def test_the_defaults_that_other_peoples_configs_rely_on():
 
 def test_detectron2s_own_defaults_are_untouched():
     ours, theirs = get_cfg(), detectron2.config.get_cfg()
-    assert "FCOS" not in theirs.MODEL
-    del ours.MODEL["FCOS"], ours.DATASETS["CUSTOM"], ours.TEST["BEST_METRIC"]
+    assert not {"FCOS", "TIMM"} & theirs.MODEL.keys()
+    del ours.MODEL["FCOS"], ours.MODEL["TIMM"], ours.DATASETS["CUSTOM"], ours.TEST["BEST_METRIC"]
     assert ours == theirs
 
 

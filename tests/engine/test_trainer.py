@@ -12,6 +12,7 @@ from fcos.checkpoint import AdetCheckpointer, read_checkpoint
 from fcos.config import get_cfg
 from fcos.data import register_custom_datasets
 from fcos.engine import Trainer, TrainingStopped
+from fcos.modeling import OneStageDetectorWithTTA
 from fcos.utils.errors import UserError
 from tests.tiny import write_project
 
@@ -77,6 +78,44 @@ def test_hooks_come_in_an_order_that_loses_nothing(project):
         "BestCheckpoint",
         "PeriodicWriter",
     ]
+
+
+TTA = ["TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", "(64, 96)"]
+
+
+def test_augmentation_is_evaluated_after_the_last_iteration(project):
+    trainer = Trainer(cfg_of(project, "TEST.EVAL_PERIOD", "4", *TTA))
+    names = [type(hook).__name__ for hook in trainer.build_hooks() if hook is not None]
+    assert names[5:] == ["EvalHook", "BestCheckpoint", "EvalHook", "PeriodicWriter"]
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    assert trainer.model.training
+    output = project / "output"
+    metrics = [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
+    with_plain = [m["iteration"] for m in metrics if "bbox/AP" in m]
+    with_tta = [m["iteration"] for m in metrics if "bbox_TTA/AP" in m]
+    assert len(with_plain) > len(with_tta) == 1
+    assert with_tta[0] == max(m["iteration"] for m in metrics)
+    for folder in ("inference", "inference_TTA"):
+        assert (output / folder / "coco_instances_results.json").exists()
+
+
+def test_views_are_made_from_the_images_as_they_are(project, monkeypatch):
+    """Not from what INPUT.MIN_SIZE_TEST made of them; and every data set gets its results."""
+    sizes = set()
+    detect = OneStageDetectorWithTTA.forward
+
+    def forward(self, batched_inputs):
+        sizes.update(tuple(entry["image"].shape) for entry in batched_inputs)
+        return detect(self, batched_inputs)
+
+    monkeypatch.setattr(OneStageDetectorWithTTA, "forward", forward)
+    options = ["INPUT.MIN_SIZE_TEST", "32", "DATASETS.TEST", "('tiny_val', 'tiny_train')"]
+    trainer = Trainer(cfg_of(project, *TTA, *options))
+    results = Trainer.test_with_TTA(trainer.cfg, trainer.model)
+    assert sizes == {(3, 64, 64)}
+    assert list(results) == ["tiny_val_TTA", "tiny_train_TTA"]
+    assert trainer.cfg.INPUT.MIN_SIZE_TEST == 32
 
 
 def test_a_whole_training(project):
@@ -145,6 +184,26 @@ def test_a_start_from_another_number_of_classes(project, caplog):
     options = ["MODEL.WEIGHTS", "other.pth", "MODEL.FCOS.REINIT_CLS_LOGITS", "True"]
     _, said = said_at_start(project, caplog, *options)
     assert "re-initialised, from 80 classes in the file to 2." in said
+
+
+def test_a_start_from_timm_is_said(project, caplog, monkeypatch):
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda *a, pretrained=False, **o: create(*a, **o))
+    options = ["MODEL.BACKBONE.NAME", "build_fcos_timm_fpn_backbone"]
+    options += ["MODEL.TIMM.NAME", "mobilenetv2_100", "MODEL.TIMM.PRETRAINED", "True"]
+    trainer, said = said_at_start(project, caplog, *options)
+    own = sum(p.numel() for p in trainer.model.backbone.bottom_up.parameters())
+    rest = sum(p.numel() for p in trainer.model.parameters()) - own
+    assert f"Backbone from timm's mobilenetv2_100; {rest:,} parameters start at random." in said
+
+
+def test_a_backbone_that_does_not_exist_ends_every_process(project):
+    pytest.importorskip("timm", reason="timm is not installed")
+    options = ["MODEL.BACKBONE.NAME", "build_fcos_timm_fpn_backbone", "MODEL.TIMM.NAME", "dla-34"]
+    with pytest.raises(UserError, match="Did you mean dla34") as caught:
+        Trainer(cfg_of(project, *options))
+    assert caught.value.in_all_processes
 
 
 # ---- resuming --------------------------------------------------------------------------------

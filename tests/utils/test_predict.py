@@ -7,6 +7,7 @@ import torch
 from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 from fcos.checkpoint import AdetCheckpointer
+from fcos.modeling import OneStageDetectorWithTTA
 from fcos.utils.errors import UserError
 from fcos.utils.predict import Predictor
 from tests.helpers import tiny_cfg
@@ -48,6 +49,18 @@ def test_equals_detectron2s_predictor(cfg, pixel_format):
     assert torch.equal(found.pred_classes, want.pred_classes)
 
 
+def test_with_augmentation_the_views_are_made_from_the_image_itself(cfg):
+    cfg.merge_from_list(["TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", (48, 96)])
+    cfg.INPUT.FORMAT = "RGB"
+    predictor = Predictor(cfg)
+    image = torch.as_tensor(IMAGE[:, :, ::-1].transpose(2, 0, 1).copy())
+    (want,) = OneStageDetectorWithTTA(cfg, predictor.model)([{"image": image}])
+    found = predictor(IMAGE)
+    assert len(found) == len(want["instances"]) > 0 and found.image_size == (60, 90)
+    assert torch.equal(found.pred_boxes.tensor, want["instances"].pred_boxes.tensor)
+    assert torch.equal(found.scores, want["instances"].scores)
+
+
 def test_class_names_come_with_the_weights(cfg):
     assert Predictor(cfg).class_names == ["cat", "dog", "bird"]
 
@@ -57,11 +70,12 @@ def test_class_names_come_with_the_weights(cfg):
     [
         ("MODEL.WEIGHTS", "", r"MODEL\.WEIGHTS is empty, so there is no trained model"),
         ("MODEL.FCOS.NUM_CLASSES", 5, r"is a detector of 3 classes, but .*NUM_CLASSES is 5"),
+        ("TEST.AUG.MIN_SIZES", (), r"TEST\.AUG\.MIN_SIZES: expected lengths of the shorter side"),
         ("INPUT.FORMAT", "L", r"INPUT\.FORMAT is L, but only BGR and RGB are known\."),
     ],
 )
 def test_configs_that_cannot_predict(cfg, key, value, message):
-    cfg.merge_from_list([key, value])
+    cfg.merge_from_list([key, value, "TEST.AUG.ENABLED", key.startswith("TEST.AUG")])
     with pytest.raises(UserError, match=message):
         Predictor(cfg)
 

@@ -6,7 +6,7 @@ import fvcore.nn.weight_init as weight_init
 from torch import Tensor, nn
 
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, FPN, build_resnet_backbone
+from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone, build_resnet_backbone
 from detectron2.modeling.backbone.fpn import LastLevelP6P7
 
 
@@ -45,7 +45,22 @@ def build_fcos_resnet_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
     Raises:
         ValueError: ``TOP_LEVELS`` is not 0, 1 or 2, or ``TOP_IN_FEATURE`` is not "p5" or "res5".
     """
-    bottom_up = build_resnet_backbone(cfg, input_shape)
+    return add_fpn(cfg, build_resnet_backbone(cfg, input_shape))
+
+
+def add_fpn(cfg, bottom_up: Backbone) -> FPN:
+    """FPN with P6 and P7, as ``MODEL.FPN`` and ``MODEL.FCOS`` say, on top of a backbone.
+
+    Args:
+        cfg: a config with the keys of detectron2 and FCOS.
+        bottom_up: gives all of ``MODEL.FPN.IN_FEATURES``, and "res5" if P6 comes from there.
+
+    Returns:
+        The backbone; its outputs are called p3, p4, ... by the logarithm of their strides.
+
+    Raises:
+        ValueError: ``TOP_LEVELS`` is not 0, 1 or 2, or ``TOP_IN_FEATURE`` is not "p5" or "res5".
+    """
     return FPN(
         bottom_up=bottom_up,
         in_features=cfg.MODEL.FPN.IN_FEATURES,
