@@ -21,7 +21,8 @@ _MODEL_FCOS = {
     "FPN_STRIDES": [8, 16, 32, 64, 128],
     # Limits between the levels for max(l, t, r, b), in pixels of the network input: the first
     # level takes [0, 64], the next [64, 128], ... the last [512, infinity). Both ends belong
-    # to a level, as in the paper (Sec. 3.2).
+    # to a level, as in the paper (Sec. 3.2). Empty: 8 strides of the finer of two levels, which is
+    # the paper's for its strides and [32, 64, 128, 256] for P2..P6.
     "SIZES_OF_INTEREST": [64, 128, 256, 512],
     # --- head -----------------------------------------------------------------------------
     # Number of object classes, without background.
@@ -31,11 +32,16 @@ _MODEL_FCOS = {
     "NUM_STACKED_CONVS": 4,
     # Score that every class has everywhere before training (focal loss paper, Sec. 3.3).
     "PRIOR_PROB": 0.01,
-    # Normalisation in the towers: "none" or "GN" (32 groups).
+    # Normalisation in the towers: "none", "GN" (32 groups), "BN" or "SyncBN" (each level has its
+    # own statistics and factors; SyncBN takes them over all processes and trains on GPUs only).
     "NORM": "none",
-    # Deformable convolution in the last layer of the towers: not available yet.
+    # Deformable convolution in the last layer of each of the two branches: v2 (modulated) or v1.
+    # The backbone has keys of its own: MODEL.RESNETS.DEFORM_ON_PER_STAGE and DEFORM_MODULATED.
     "USE_DEFORMABLE": False,
-    # Predict centerness from the box branch instead of the class branch.
+    "DEFORM_MODULATED": True,
+    # A learnable factor for each level on the box output (Sec. 3.2).
+    "USE_SCALE": True,
+    # Predict centerness (or IoU) from the box branch instead of the class branch.
     "CTR_ON_REG": False,
     # --- targets --------------------------------------------------------------------------
     # Only locations within POS_RADIUS strides of a box's middle (and inside the box) are
@@ -53,6 +59,13 @@ _MODEL_FCOS = {
     "LOSS_GAMMA": 2.0,
     # "iou" (-log IoU), "linear_iou" (1 - IoU) or "giou".
     "LOC_LOSS_TYPE": "iou",
+    # What the third output learns, and with it the weights of the box loss: "ctrness" (each
+    # location weighted by its centerness target), or "iou", the IoU of the box that its location
+    # predicts (all weighted equally).
+    "BOX_QUALITY": "ctrness",
+    # What the class loss is divided by: "fg", the number of positive locations of the batch,
+    # "moving_fg", a moving average of it, or "all", the number of all locations.
+    "LOSS_NORMALIZER": "fg",
     # --- inference ------------------------------------------------------------------------
     # A class counts at a location when its probability is above this; with THRESH_WITH_CTR,
     # when probability times centerness is.

@@ -6,8 +6,9 @@ import fvcore.nn.weight_init as weight_init
 from torch import Tensor, nn
 
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, FPN, build_resnet_backbone
+from detectron2.modeling import BACKBONE_REGISTRY, FPN
 from detectron2.modeling.backbone.fpn import LastLevelP6P7
+from fcos.modeling.backbone.deformable import build_resnet
 
 
 class LastLevelP6(nn.Module):
@@ -35,6 +36,9 @@ class LastLevelP6(nn.Module):
 def build_fcos_resnet_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
     """A ResNet with FPN and, on top, as many levels as ``MODEL.FCOS.TOP_LEVELS`` says.
 
+    Stages with deformable convolution (``MODEL.RESNETS.DEFORM_ON_PER_STAGE``) need no compiled
+    code.
+
     Args:
         cfg: a config with the keys of detectron2 and FCOS.
         input_shape: the channels of the image.
@@ -43,9 +47,12 @@ def build_fcos_resnet_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
         The backbone; its outputs are called p3, p4, ... by the logarithm of their strides.
 
     Raises:
-        ValueError: ``TOP_LEVELS`` is not 0, 1 or 2, or ``TOP_IN_FEATURE`` is not "p5" or "res5".
+        ValueError: ``TOP_LEVELS`` is not 0, 1 or 2, ``TOP_IN_FEATURE`` is not "p5" or "res5", a
+            level on top would have nothing to be computed from or is used by nothing, or the
+            deformable stages do not fit the ResNet.
     """
-    bottom_up = build_resnet_backbone(cfg, input_shape)
+    _check_top_levels(cfg.MODEL)
+    bottom_up = build_resnet(cfg, input_shape)
     return FPN(
         bottom_up=bottom_up,
         in_features=cfg.MODEL.FPN.IN_FEATURES,
@@ -64,12 +71,32 @@ def build_fcos_resnet_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
 def _build_top_block(
     top_levels: int, in_feature: str, bottom_up_shape: dict[str, ShapeSpec], out_channels: int
 ) -> nn.Module | None:
-    if top_levels not in (0, 1, 2):
-        raise ValueError(f"MODEL.FCOS.TOP_LEVELS: expected 0, 1 or 2, got {top_levels}")
-    if in_feature not in ("p5", "res5"):
-        raise ValueError(f"MODEL.FCOS.TOP_IN_FEATURE: expected 'p5' or 'res5', got {in_feature!r}")
     if top_levels == 0:
         return None
     in_channels = out_channels if in_feature == "p5" else bottom_up_shape["res5"].channels
     block = LastLevelP6P7 if top_levels == 2 else LastLevelP6
     return block(in_channels, out_channels, in_feature)
+
+
+def _check_top_levels(model) -> None:
+    """Refuse levels on top that cannot be, or that would be computed for nothing."""
+    options, finer = model.FCOS, model.FPN.IN_FEATURES
+    number, source = options.TOP_LEVELS, options.TOP_IN_FEATURE
+    if number not in (0, 1, 2):
+        raise ValueError(f"MODEL.FCOS.TOP_LEVELS: expected 0, 1 or 2, got {number}")
+    if source not in ("p5", "res5"):
+        raise ValueError(f"MODEL.FCOS.TOP_IN_FEATURE: expected 'p5' or 'res5', got {source!r}")
+    if number and "res5" not in finer:
+        raise ValueError(
+            f"MODEL.FCOS.TOP_LEVELS: P6 is computed from {source}, so MODEL.FPN.IN_FEATURES needs "
+            f"res5, got {', '.join(finer)}; add it or set TOP_LEVELS to 0"
+        )
+    made = ("p6", "p7")[:number]
+    unused = [name for name in made if name not in options.IN_FEATURES]
+    given = [name.replace("res", "p") for name in finer]
+    # A feature that the backbone has not is the head's to refuse, as it knows any backbone.
+    if unused and set(options.IN_FEATURES) <= {*given, *made}:
+        raise ValueError(
+            f"MODEL.FCOS.TOP_LEVELS: {number} makes {', '.join(made)}, but "
+            f"MODEL.FCOS.IN_FEATURES does not use {', '.join(unused)}; lower TOP_LEVELS or add it"
+        )
