@@ -6,7 +6,7 @@ import fvcore.nn.weight_init as weight_init
 from torch import Tensor, nn
 
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, FPN
+from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelP6P7
 from fcos.modeling.backbone.deformable import build_resnet
 
@@ -47,12 +47,26 @@ def build_fcos_resnet_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
         The backbone; its outputs are called p3, p4, ... by the logarithm of their strides.
 
     Raises:
-        ValueError: ``TOP_LEVELS`` is not 0, 1 or 2, ``TOP_IN_FEATURE`` is not "p5" or "res5", a
-            level on top would have nothing to be computed from or is used by nothing, or the
-            deformable stages do not fit the ResNet.
+        ValueError: the deformable stages do not fit the ResNet, or see :func:`add_fpn`.
+    """
+    return add_fpn(cfg, build_resnet(cfg, input_shape))
+
+
+def add_fpn(cfg, bottom_up: Backbone) -> FPN:
+    """FPN with P6 and P7, as ``MODEL.FPN`` and ``MODEL.FCOS`` say, on top of a backbone.
+
+    Args:
+        cfg: a config with the keys of detectron2 and FCOS.
+        bottom_up: gives all of ``MODEL.FPN.IN_FEATURES``.
+
+    Returns:
+        The backbone; its outputs are called p3, p4, ... by the logarithm of their strides.
+
+    Raises:
+        ValueError: ``TOP_LEVELS`` is not 0, 1 or 2, ``TOP_IN_FEATURE`` is not "p5" or "res5", or a
+            level on top would have nothing to be computed from or is used by nothing.
     """
     _check_top_levels(cfg.MODEL)
-    bottom_up = build_resnet(cfg, input_shape)
     return FPN(
         bottom_up=bottom_up,
         in_features=cfg.MODEL.FPN.IN_FEATURES,
