@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler, build_optimizer
 from detectron2.structures import Boxes, Instances
 from fcos.config import get_cfg
+from fcos.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2] / "configs"
 CONFIGS = sorted(ROOT.rglob("*.yaml"))
@@ -28,6 +30,23 @@ SMALLER_BOTTLENECKS = {
 }
 
 
+# These need a backbone of timm. Without the keys of it, each of them fails, and visibly so.
+HAS_TIMM_KEYS = "TIMM" in get_cfg().MODEL
+PARAMETERS = [
+    pytest.param(
+        path,
+        id=str(path.relative_to(ROOT)),
+        marks=pytest.mark.xfail(
+            "DLA" in path.name and not HAS_TIMM_KEYS,
+            reason="MODEL.TIMM: no such key yet",
+            raises=UserError,
+            strict=True,
+        ),
+    )
+    for path in CONFIGS
+]
+
+
 def config(path, small=False):
     cfg = get_cfg()
     cfg.merge_from_file(str(path if isinstance(path, Path) else ROOT / path))
@@ -35,6 +54,8 @@ def config(path, small=False):
         is_deep = cfg.MODEL.RESNETS.DEPTH >= 50
         smaller = SMALLER | (SMALLER_BOTTLENECKS if is_deep else {})
         cfg.merge_from_list([x for pair in smaller.items() for x in pair])
+        if HAS_TIMM_KEYS:
+            cfg.MODEL.TIMM.PRETRAINED = False  # no download
     return cfg
 
 
@@ -48,10 +69,12 @@ def test_there_are_configs():
     )
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=name_of)
+@pytest.mark.parametrize("path", PARAMETERS)
 def test_it_builds_trains_and_detects(path):
     torch.manual_seed(0)
     cfg = config(path, small=True)
+    if "timm" in cfg.MODEL.BACKBONE.NAME:
+        pytest.importorskip("timm", reason="timm is not installed")
     model = build_model(cfg)
     optimizer = build_optimizer(cfg, model)
     build_lr_scheduler(cfg, optimizer)
@@ -74,7 +97,8 @@ def test_it_builds_trains_and_detects(path):
 
 
 def test_each_writes_to_a_folder_of_its_own():
-    folders = [config(path).OUTPUT_DIR for path in CONFIGS if "Base" not in path.name]
+    paths = [path for path in CONFIGS if "Base" not in path.name]
+    folders = [yaml.safe_load(path.read_text())["OUTPUT_DIR"] for path in paths]
     assert len(folders) == len(set(folders))
 
 
@@ -133,15 +157,17 @@ DCNV2 = {
 }
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=name_of)
+@pytest.mark.parametrize("path", PARAMETERS)
 def test_what_the_ending_of_a_name_means(path):
+    cfg = config(path)
     base, _, ending = path.stem.rpartition("_")
     wanted = {
         "iou": {FCOS + "BOX_QUALITY": "iou"},
         "dcnv2": DCNV2,
         "head": {FCOS + "NORM": "BN"},
+        "shtw": {FCOS + "NUM_SHARED_CONVS": 4, FCOS + "NUM_STACKED_CONVS": 0},
     }
     if ending in wanted:
         base = base.removesuffix("_bn") if ending == "head" else base
         base = "R_50_1x_improve" if base == "R_50_1x" else base
-        assert differences(config(path.with_name(f"{base}.yaml")), config(path)) == wanted[ending]
+        assert differences(config(path.with_name(f"{base}.yaml")), cfg) == wanted[ending]
