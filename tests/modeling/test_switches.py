@@ -8,6 +8,7 @@ import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, ImageList, Instances
+from fcos.checkpoint import AdetCheckpointer
 from fcos.modeling.fcos import FCOS
 from fcos.modeling.fcos.fcos_assignment import level_limits
 from tests.helpers import tiny_cfg
@@ -131,6 +132,16 @@ def test_a_stopped_training_goes_on_with_its_moving_average():
     resumed.load_state_dict(weights)
     for a, b in zip(whole(batch()).values(), resumed(batch()).values(), strict=True):
         assert a == b
+
+
+def test_weights_of_another_normalizer_are_whole(tmp_path):
+    """Published weights have no moving average; one may evaluate and go on training with them."""
+    AdetCheckpointer(model(), str(tmp_path)).save("weights")
+    detector = model(LOSS_NORMALIZER="moving_fg")
+    checkpointer = AdetCheckpointer(detector)
+    checkpointer.load(str(tmp_path / "weights.pth"))
+    checkpointer.coverage.require_all("Evaluation")
+    assert detector.proposal_generator.losses.normalizer.moving_num_fg == 100
 
 
 # --- levels --------------------------------------------------------------------------------------

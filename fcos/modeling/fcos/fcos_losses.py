@@ -114,7 +114,7 @@ class LossNormalizer(nn.Module):
         if self.training:
             in_batch = num_positive.detach() * _num_processes()
             self.moving_num_fg.mul_(0.9).add_(in_batch, alpha=0.1)
-        return self.moving_num_fg / _num_processes()
+        return self.moving_num_fg.to(num_positive.dtype) / _num_processes()
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
         # Weights that were trained with another normaliser fit too; the average then starts anew.
