@@ -81,6 +81,19 @@ def test_every_parameter_gets_a_gradient():
         assert parameter.grad is not None, name
 
 
+def test_mixed_precision():
+    """Offsets and sampling are in float32, the convolutions around them in bfloat16."""
+    network = resnet(ALL).eval()
+    torch.nn.init.normal_(network.res5[0].conv2_offset.weight, std=0.01)
+    with torch.no_grad():
+        want = network(X)["res5"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = network(X)["res5"]
+    got.float().square().sum().backward()
+    assert (got - want).abs().max() < 0.05 * want.abs().max()
+    assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
+
+
 def test_frozen_stages_freeze_their_offsets_too():
     network = resnet(ALL, **{"MODEL.BACKBONE.FREEZE_AT": 3, "MODEL.RESNETS.NORM": "BN"})
     frozen = {name.split(".")[0] for name, p in network.named_parameters() if not p.requires_grad}

@@ -217,6 +217,10 @@ def test_levels_on_top_of_p2_to_p5(source):
             "TOP_LEVELS: P6 is computed from p5, so MODEL.FPN.IN_FEATURES needs res5, got res3, r",
         ),
         (
+            {"FPN.IN_FEATURES": ["res2", "res3", "res4", "res5"]},
+            r"FPN.IN_FEATURES: the backbone has no res2; it gives res3, res4, res5 \(a ResNet th",
+        ),
+        (
             {"FPN_STRIDES": [8, 16, 32]},
             "FPN_STRIDES: expected one stride for each of MODEL.FCOS.IN_FEATURES, p3, p4, p5, p6, "
             r"p7, got \[8, 16, 32\]",

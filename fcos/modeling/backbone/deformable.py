@@ -74,11 +74,10 @@ def build_resnet(cfg, input_shape: ShapeSpec) -> ResNet:
     plain = cfg.clone()
     plain.defrost()
     plain.MODEL.RESNETS.DEFORM_ON_PER_STAGE = [False] * len(STAGES)
-    plain.MODEL.BACKBONE.FREEZE_AT = 0  # the new layers are to be frozen as well
     network = build_resnet_backbone(plain, input_shape)
     wanted = [name for name, is_on in zip(STAGES, is_deformable, strict=True) if is_on]
     _make_deformable(network, wanted, options.DEFORM_MODULATED, options.DEFORM_NUM_GROUPS)
-    return network.freeze(cfg.MODEL.BACKBONE.FREEZE_AT)
+    return network.freeze(cfg.MODEL.BACKBONE.FREEZE_AT)  # the new layers as well
 
 
 def _make_deformable(

@@ -63,10 +63,18 @@ def add_fpn(cfg, bottom_up: Backbone) -> FPN:
         The backbone; its outputs are called p3, p4, ... by the logarithm of their strides.
 
     Raises:
-        ValueError: ``TOP_LEVELS`` is not 0, 1 or 2, ``TOP_IN_FEATURE`` is not "p5" or "res5", or a
-            level on top would have nothing to be computed from or is used by nothing.
+        ValueError: the backbone lacks one of ``IN_FEATURES``, ``TOP_LEVELS`` is not 0, 1 or 2,
+            ``TOP_IN_FEATURE`` is not "p5" or "res5", or a level on top would have nothing to be
+            computed from or is used by nothing.
     """
     _check_top_levels(cfg.MODEL)
+    given = bottom_up.output_shape()
+    missing = [name for name in cfg.MODEL.FPN.IN_FEATURES if name not in given]
+    if missing:
+        raise ValueError(
+            f"MODEL.FPN.IN_FEATURES: the backbone has no {', '.join(missing)}; it gives "
+            f"{', '.join(given)} (a ResNet those of MODEL.RESNETS.OUT_FEATURES)"
+        )
     return FPN(
         bottom_up=bottom_up,
         in_features=cfg.MODEL.FPN.IN_FEATURES,
@@ -75,7 +83,7 @@ def add_fpn(cfg, bottom_up: Backbone) -> FPN:
         top_block=_build_top_block(
             cfg.MODEL.FCOS.TOP_LEVELS,
             cfg.MODEL.FCOS.TOP_IN_FEATURE,
-            bottom_up.output_shape(),
+            given,
             cfg.MODEL.FPN.OUT_CHANNELS,
         ),
         fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
