@@ -1,6 +1,20 @@
+from fcos.layers.deform_conv import DeformConv, DeformConvLayer, as_deformable, split_offsets
 from fcos.layers.init import normal_init
-from fcos.layers.iou_loss import IOULoss, ltrb_iou_loss
+from fcos.layers.iou_loss import IOULoss, ltrb_iou, ltrb_iou_loss
 from fcos.layers.nms import class_aware_nms
+from fcos.layers.per_level_norm import PerLevelNorm
 from fcos.layers.scale import Scale
 
-__all__ = ["IOULoss", "Scale", "class_aware_nms", "ltrb_iou_loss", "normal_init"]
+__all__ = [
+    "DeformConv",
+    "DeformConvLayer",
+    "IOULoss",
+    "PerLevelNorm",
+    "Scale",
+    "as_deformable",
+    "class_aware_nms",
+    "ltrb_iou",
+    "ltrb_iou_loss",
+    "normal_init",
+    "split_offsets",
+]

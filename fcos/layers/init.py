@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import nn
+
+if TYPE_CHECKING:
+    from fcos.layers.deform_conv import DeformConv
 
 
 def normal_init(
-    module: nn.Conv2d | nn.Linear, mean: float = 0.0, std: float = 1.0, bias: float = 0.0
+    module: nn.Conv2d | nn.Linear | DeformConv,
+    mean: float = 0.0,
+    std: float = 1.0,
+    bias: float = 0.0,
 ) -> None:
     """Fill the weight of ``module`` from a normal distribution and its bias with one value.
 

@@ -8,6 +8,28 @@ from torch import Tensor, nn
 LOC_LOSS_TYPES = ("iou", "linear_iou", "giou")
 
 
+def ltrb_iou(pred: Tensor, target: Tensor) -> Tensor:
+    """How well predicted distances fit their targets, per location: (I + 1) / (U + 1).
+
+    I is the intersection and U the union of the two boxes, in the square of the unit of the inputs.
+    The 1 comes from the original implementation; without it two boxes without overlap had an
+    infinite loss, and two without size no IoU at all.
+
+    Args:
+        pred: (..., 4) float, predicted distances to the left, top, right and bottom sides, at
+            least 0, in any one length unit (pixels or strides).
+        target: the same shape and unit, at least 0.
+
+    Returns:
+        (...,) float32 or wider in (0, 1], no unit; 1 for equal boxes.
+
+    Raises:
+        ValueError: the shapes differ or do not end in 4.
+    """
+    intersection, union = _intersection_and_union(*map(_at_least_float32, (pred, target)))
+    return (intersection + 1) / (union + 1)
+
+
 def ltrb_iou_loss(pred: Tensor, target: Tensor, kind: str = "iou") -> Tensor:
     """How badly predicted distances miss their targets, per location.
 
@@ -34,15 +56,8 @@ def ltrb_iou_loss(pred: Tensor, target: Tensor, kind: str = "iou") -> Tensor:
     """
     if kind not in LOC_LOSS_TYPES:
         raise ValueError(f"kind: expected one of {LOC_LOSS_TYPES}, got {kind!r}")
-    if pred.shape != target.shape or pred.shape[-1] != 4:
-        raise ValueError(
-            "pred and target: expected two equal shapes (..., 4), "
-            f"got {tuple(pred.shape)} and {tuple(target.shape)}"
-        )
     pred, target = _at_least_float32(pred), _at_least_float32(target)
-    shared = torch.minimum(pred, target)
-    intersection = _area(shared)
-    union = _area(pred) + _area(target) - intersection
+    intersection, union = _intersection_and_union(pred, target)
     iou = (intersection + 1) / (union + 1)
     if kind == "iou":
         return -iou.log()
@@ -85,6 +100,16 @@ class IOULoss(nn.Module):
         """
         loss = ltrb_iou_loss(pred, target, self.loc_loss_type)
         return (loss if weight is None else loss * weight).sum()
+
+
+def _intersection_and_union(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    if pred.shape != target.shape or pred.shape[-1] != 4:
+        raise ValueError(
+            "pred and target: expected two equal shapes (..., 4), "
+            f"got {tuple(pred.shape)} and {tuple(target.shape)}"
+        )
+    intersection = _area(torch.minimum(pred, target))
+    return intersection, _area(pred) + _area(target) - intersection
 
 
 def _area(ltrb: Tensor) -> Tensor:

@@ -32,6 +32,10 @@ OPTIONS = [
 ]
 
 
+# Switches whose normalisers are averaged over the processes in a way of their own.
+LATER = [*("MODEL.FCOS.BOX_QUALITY", "iou"), *("MODEL.FCOS.LOSS_NORMALIZER", "moving_fg")]
+
+
 class Record(HookBase):
     def __init__(self):
         self.losses = []
@@ -105,18 +109,18 @@ class DoubleHalfEmpty(Double):
         return HalfEmpty(super().build_train_loader(cfg))
 
 
-def make(trainer_type, output):
+def make(trainer_type, output, options=()):
     cfg = get_cfg()
     cfg.merge_from_file("tiny.yaml")
-    cfg.merge_from_list([*OPTIONS, "OUTPUT_DIR", output])
+    cfg.merge_from_list([*OPTIONS, *options, "OUTPUT_DIR", output])
     os.makedirs(output, exist_ok=True)
     register_custom_datasets(cfg)
     torch.manual_seed(0)
     return trainer_type(cfg)
 
 
-def train(trainer_type, output):
-    trainer, record = make(trainer_type, output), Record()
+def train(trainer_type, output, options=()):
+    trainer, record = make(trainer_type, output, options), Record()
     trainer.register_hooks([record])
     trainer.resume_or_load(resume=False)
     trainer.train()
@@ -138,18 +142,24 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("trainer_type", [Double, DoubleHalfEmpty], ids=["full", "one-empty"])
-def test_two_processes_train_as_one(project, trainer_type):
-    launch(train, 2, dist_url="auto", args=(trainer_type, "two"))
-    train(trainer_type, "one")
+@pytest.mark.parametrize(
+    "trainer_type, options, quality",
+    [(Double, [], "ctr"), (DoubleHalfEmpty, LATER, "iou")],
+    ids=["full", "one-empty-later-switches"],
+)
+def test_two_processes_train_as_one(project, trainer_type, options, quality):
+    launch(train, 2, dist_url="auto", args=(trainer_type, "two", options))
+    train(trainer_type, "one", options)
     losses_two, weights_two = result("two")
     losses_one, weights_one = result("one")
     assert len(losses_one) == len(losses_two) == ITERATIONS
     for one, two in zip(losses_one, losses_two, strict=True):
-        assert one.keys() == two.keys() >= {"loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr"}
+        assert (
+            one.keys() == two.keys() >= {"loss_fcos_cls", "loss_fcos_loc", f"loss_fcos_{quality}"}
+        )
         for name in one:
             assert two[name] == pytest.approx(one[name], rel=1e-5), name
-    start = make(trainer_type, "one").model.state_dict()
+    start = make(trainer_type, "one", options).model.state_dict()
     for name, value in weights_one.items():
         way = (value - start[name]).abs().max().item()
         assert way > 0, name

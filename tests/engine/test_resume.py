@@ -20,6 +20,8 @@ OPTIONS = [
     "(10,)",
     "SOLVER.WARMUP_ITERS",
     "6",
+    "MODEL.FCOS.LOSS_NORMALIZER",
+    "moving_fg",  # an average that has to go on as well
 ]
 
 

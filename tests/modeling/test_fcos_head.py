@@ -95,6 +95,74 @@ def test_group_norm_has_32_groups_and_one_module_per_layer():
     assert all(norm.num_groups == 32 for norm in norms)
 
 
+@pytest.mark.parametrize("norm", ["BN", "SyncBN"])
+def test_batch_norm_has_one_layer_per_level_and_shares_the_convolutions(norm):
+    head = FCOSHead(in_channels=32, num_classes=3, num_shared_convs=1, num_convs=2, norm=norm)
+    names = {name for name in head.state_dict() if "tower" in name}
+    parameters = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    assert names == {
+        f"{tower}.{3 * index}.{name}"
+        for tower, number in (("share_tower", 1), ("cls_tower", 2), ("bbox_tower", 2))
+        for index in range(number)
+        for name in ("weight", "bias")
+    } | {
+        f"{tower}.{3 * index + 1}.{level}.{name}"
+        for tower, number in (("share_tower", 1), ("cls_tower", 2), ("bbox_tower", 2))
+        for index in range(number)
+        for level in range(5)
+        for name in parameters
+    }
+
+
+def test_batch_norm_normalises_each_level_by_itself():
+    """The levels together give what each of them gives alone, in the place of its level."""
+    head = small_head(norm="BN", num_shared_convs=1)
+    maps = features()
+    _ = head(maps)
+    before = head.cls_tower[1][2].running_mean.clone()
+    _ = head([maps[0] + 5, *maps[1:]])
+    after = head.cls_tower[1]
+    torch.testing.assert_close(before * 1.9, after[2].running_mean)  # the same batch twice
+    assert not torch.allclose(before * 1.9, after[0].running_mean)
+    with torch.no_grad():
+        alone = head.eval()(maps)[0][3]
+        head.cls_tower[1][2].weight.zero_()
+        torch.testing.assert_close(head(maps)[0][3], alone, atol=0, rtol=0)
+        assert not torch.equal(head(maps)[0][2], alone)
+
+
+@pytest.mark.parametrize("modulated, numbers", [(True, 27), (False, 18)])
+def test_deformable_convolution_in_the_last_layer_of_both_towers(modulated, numbers):
+    head = FCOSHead(
+        in_channels=32,
+        num_shared_convs=1,
+        num_convs=2,
+        norm="GN",
+        use_deformable=True,
+        deform_modulated=modulated,
+    )
+    shapes = {name: list(value.shape) for name, value in head.state_dict().items()}
+    for tower in ("cls_tower", "bbox_tower"):
+        assert shapes[f"{tower}.0.weight"] == [32, 32, 3, 3]
+        assert shapes[f"{tower}.3.offset.weight"] == [numbers, 32, 3, 3]
+        assert shapes[f"{tower}.3.conv.weight"] == [32, 32, 3, 3]
+        assert not getattr(head, tower)[3].offset.weight.any()
+        assert getattr(head, tower)[3].conv.weight.std().item() == pytest.approx(0.01, rel=0.1)
+        assert not getattr(head, tower)[3].conv.bias.any()
+    assert not any("offset" in name for name in shapes if name.startswith("share_tower"))
+    losses = [level.sum() for outputs in head(features()) for level in outputs]
+    sum(losses).backward()
+    assert all(p.grad is not None for p in head.parameters())
+
+
+def test_without_scales_there_are_no_such_parameters_and_the_factor_is_one():
+    head, plain = small_head(), small_head(use_scale=False)
+    assert set(head.state_dict()) - set(plain.state_dict()) == {
+        f"scales.{level}.scale" for level in range(5)
+    }
+    torch.testing.assert_close(plain(features())[1], head(features())[1], atol=0, rtol=0)
+
+
 def test_large_outputs_stay_finite_also_in_half_precision():
     head = small_head().bfloat16()
     with torch.no_grad():
@@ -109,6 +177,13 @@ def test_large_outputs_stay_finite_also_in_half_precision():
     [
         ({"norm": "IN"}, "MODEL.FCOS.NORM: expected one of .*'none', 'GN'.*, got 'IN'"),
         ({"in_channels": 48, "norm": "GN"}, "GN has 32 groups, which do not divide 48 channels"),
+        ({"norm": "gn"}, "expected one of .*'none', 'GN', 'BN', 'SyncBN'.*, got 'gn'"),
+        ({"num_shared_convs": -1}, "MODEL.FCOS.NUM_SHARED_CONVS: expected at least 0, got -1"),
+        ({"num_convs": -2}, "MODEL.FCOS.NUM_STACKED_CONVS: expected at least 0, got -2"),
+        (
+            {"use_deformable": True, "num_convs": 0, "num_shared_convs": 4},
+            "MODEL.FCOS.USE_DEFORMABLE: .*but NUM_STACKED_CONVS is 0; set that to at least 1",
+        ),
         ({"prior_prob": 1.0}, r"MODEL.FCOS.PRIOR_PROB: expected within \(0, 1\), got 1.0"),
     ],
 )
@@ -131,6 +206,12 @@ def test_from_config():
     assert len(head.scales) == 2
     with pytest.raises(ValueError, match=r"the same number of channels, got \[16, 32\]"):
         FCOSHead(cfg, [ShapeSpec(channels=16, stride=8), ShapeSpec(channels=32, stride=16)])
-    cfg.MODEL.FCOS.USE_DEFORMABLE = True
-    with pytest.raises(NotImplementedError, match="MODEL.FCOS.USE_DEFORMABLE"):
-        FCOSHead(cfg, [ShapeSpec(channels=16, stride=8)])
+    cfg.merge_from_list(
+        "MODEL.FCOS.USE_DEFORMABLE True MODEL.FCOS.DEFORM_MODULATED False "
+        "MODEL.FCOS.USE_SCALE False MODEL.FCOS.NORM BN MODEL.FCOS.NUM_SHARED_CONVS 1".split()
+    )
+    head = FCOSHead(cfg, [ShapeSpec(channels=16, stride=8)])
+    assert head.bbox_tower[3].offset.out_channels == 18
+    assert len(head.share_tower) == 3
+    assert "scales.0.scale" not in head.state_dict()
+    assert isinstance(head.cls_tower[1][0], torch.nn.BatchNorm2d)

@@ -1,5 +1,6 @@
 """Step 3 against the papers, by hand and against the reference values."""
 
+import itertools
 import json
 import math
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from fcos.modeling.fcos import FCOSLosses, FCOSTargets
-from fcos.modeling.fcos.fcos_losses import focal_loss_sum, mean_over_processes
+from fcos.modeling.fcos.fcos_losses import LossNormalizer, focal_loss_sum, mean_over_processes
 from tests.helpers import (
     GOLDEN,
     LEVELS,
@@ -23,17 +24,26 @@ LOSSES = json.loads((GOLDEN / "losses.json").read_text())["losses"]
 
 
 def settings_of(run):
-    """Box loss, whether distances are in strides, radius and pixel convention of a run."""
+    """Arguments of FCOSLosses, whether distances are in strides, radius and pixel convention."""
     if run.startswith("tianzhi/"):
         _, kind, norm, radius = run.split("/")
-        return kind, norm == "norm1", float(radius.removeprefix("radius")) or None, True
-    parts = run.split("/")  # adet/ctrness/<kind>[/no_center_sampling]
-    return parts[2], True, None if parts[-1] == "no_center_sampling" else 1.5, False
+        radius = float(radius.removeprefix("radius")) or None
+        return {"loc_loss_type": kind}, norm == "norm1", radius, True
+    _, quality, kind, *rest = run.split("/")  # adet/<quality>/<kind>[/<something else>]
+    options = {"loc_loss_type": kind, "box_quality": quality}
+    if rest == ["normalizer_all"]:
+        options["normalizer"] = "all"
+    elif rest and rest[0].startswith("moving_fg"):
+        options["normalizer"] = "moving_fg"
+    return options, True, None if rest == ["no_center_sampling"] else 1.5, False
 
 
 def losses_of(batch, run, images=(0, 1)):
-    """Our losses on the inputs of a run, and the raw outputs that they were computed from."""
-    kind, in_strides, radius, inclusive = settings_of(run)
+    """Our losses on the inputs of a run, and the raw outputs that they were computed from.
+
+    A run whose name ends in "step<n>" is the n-th step on the same batch.
+    """
+    options, in_strides, radius, inclusive = settings_of(run)
     levels = raw_outputs(VALUES)
     for level in sum(levels, []):
         level.requires_grad_()
@@ -52,9 +62,9 @@ def losses_of(batch, run, images=(0, 1)):
         targets = targets / strides
     else:
         ltrb = ltrb * strides
-    losses = FCOSLosses(loc_loss_type=kind)(
-        flatten(cls), ltrb, flatten(ctr).squeeze(-1), labels, targets
-    )
+    module = FCOSLosses(**options)
+    for _ in range(int(run.partition("step")[2] or 1)):
+        losses = module(flatten(cls), ltrb, flatten(ctr).squeeze(-1), labels, targets)
     return losses, dict(zip(("cls", "reg", "ctr"), levels, strict=True))
 
 
@@ -69,7 +79,8 @@ RUNS = [key for key in LOSSES if "two_ranks" not in key]
 def test_losses_equal_the_reference(key):
     batch, run = key.split("/", 1)
     losses, _ = losses_of(batch, run)
-    assert list(losses) == ["loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr"]
+    quality = "loss_fcos_iou" if "/iou/" in run and "adet" in run else "loss_fcos_ctr"
+    assert list(losses) == ["loss_fcos_cls", "loss_fcos_loc", quality]
     got = [value.item() for value in losses.values()]
     assert got == pytest.approx(reference(key), rel=1e-5, abs=1e-7)
 
@@ -136,6 +147,61 @@ def test_losses_by_hand():
     assert losses["loss_fcos_ctr"].item() == pytest.approx(half)
 
 
+def test_the_iou_of_the_predicted_box_as_quality_by_hand():
+    """It is learnt without a gradient of its own, and all locations weigh the same."""
+    # Targets (1, 2, 4, 2) and (1, 1, 1, 1), predictions (2, 2, 4, 2) and (1, 1, 1, 1): IoU 21/25
+    # and 1, so the quality learns these and the box loss is the mean of -ln(21/25) and 0.
+    ltrb = torch.tensor([[[2.0, 2, 4, 2], [1, 1, 1, 1], [9, 9, 9, 9]]], requires_grad=True)
+    losses = FCOSLosses(box_quality="iou")(
+        torch.zeros(1, 3, 1),
+        ltrb,
+        torch.full((1, 3), math.log(3.0)),  # sigmoid: 3/4
+        torch.tensor([[0, 0, 1]]),
+        torch.tensor([[[1.0, 2, 4, 2], [1, 1, 1, 1], [0, 0, 0, 0]]]),
+    )
+    assert losses["loss_fcos_loc"].item() == pytest.approx(-math.log(21 / 25) / 2, rel=1e-6)
+    cross_entropies = [-q * math.log(0.75) - (1 - q) * math.log(0.25) for q in (21 / 25, 1)]
+    assert losses["loss_fcos_iou"].item() == pytest.approx(sum(cross_entropies) / 2, rel=1e-6)
+    assert not torch.autograd.grad(losses["loss_fcos_iou"] + 0 * ltrb.sum(), ltrb)[0].any()
+
+
+@pytest.mark.parametrize(
+    "kind, want",
+    [
+        ("fg", [4.0, 1.0]),
+        ("all", [50.0, 50.0]),
+        # 0.9 * 100 + 0.1 * 4, then 0.9 of that + 0.1 * 1.
+        ("moving_fg", [90.4, 81.46]),
+    ],
+)
+def test_normalizers_by_hand(kind, want):
+    normalizer = LossNormalizer(kind)
+    got = [normalizer(torch.tensor(n), torch.tensor(50.0)) for n in (4.0, 1.0)]
+    assert [value.item() for value in got] == pytest.approx(want)
+
+
+def test_the_moving_normalizer_is_part_of_the_weights():
+    first = LossNormalizer("moving_fg")
+    for number in (3.0, 7.0):
+        first(torch.tensor(number), torch.tensor(9.0))
+    resumed = LossNormalizer("moving_fg")
+    resumed.load_state_dict(first.state_dict())
+    step = (torch.tensor(5.0), torch.tensor(9.0))
+    assert resumed(*step) == first(*step) != LossNormalizer("moving_fg")(*step)
+    # It stands still outside of training, and starts anew from weights that have none.
+    assert resumed.eval()(*step) == resumed(*step)
+    resumed.load_state_dict(LossNormalizer("fg").state_dict())
+    assert resumed.moving_num_fg.item() == 100
+    assert LossNormalizer("fg").state_dict() == LossNormalizer("all").state_dict() == {}
+
+
+def test_two_steps_of_the_moving_normalizer_before_one_backward():
+    normalizer, loss = LossNormalizer("moving_fg"), torch.tensor(1.0, requires_grad=True)
+    parts = [loss * loss / normalizer(torch.tensor(n), torch.tensor(9.0)) for n in (100.0, 200.0)]
+    sum(parts).backward()
+    assert loss.grad.item() == pytest.approx(2 / 100 + 2 / 110)
+
+
 def test_without_objects_box_and_centerness_losses_are_zero_with_a_gradient_path():
     cls, ltrb, ctr = torch.zeros(2, 6, 3), torch.ones(2, 6, 4), torch.zeros(2, 6)
     for tensor in (cls, ltrb, ctr):
@@ -178,6 +244,11 @@ def test_bfloat16_outputs_lose_no_more_than_their_own_rounding():
 def test_loss_errors():
     with pytest.raises(ValueError, match="loc_loss_type: expected one of .*'giou'.*got 'diou'"):
         FCOSLosses(loc_loss_type="diou")
+    with pytest.raises(ValueError, match="MODEL.FCOS.BOX_QUALITY: .*'ctrness', 'iou'.*, got 'ctr'"):
+        FCOSLosses(box_quality="ctr")
+    message = "MODEL.FCOS.LOSS_NORMALIZER: expected one of .*'fg', 'moving_fg', 'all'.*, got 'bg'"
+    with pytest.raises(ValueError, match=message):
+        FCOSLosses(normalizer="bg")
     with pytest.raises(ValueError, match=r"ctr_logits: expected \(1, 2\), got \(1, 3\)"):
         FCOSLosses()(
             torch.zeros(1, 2, 1),
@@ -196,14 +267,25 @@ def test_one_process_changes_nothing():
     assert mean_over_processes(values) is values
 
 
+BATCHES = ("both", "second_empty", "both_empty")
+# Name of the reference values of two processes, and the run that they are of.
+TWO = {
+    "two_ranks/adet": "adet/ctrness/giou",
+    "two_ranks/adet_iou": "adet/iou/giou",
+    "all": "adet/ctrness/giou/normalizer_all",
+    "moving_fg": "adet/ctrness/giou/moving_fg_step3",
+    "iou_moving_fg": "adet/iou/linear_iou/moving_fg_step2",
+}
+
+
 def _one_of_two(rank, init_file, results):
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{init_file}", rank=rank, world_size=2
     )
-    for batch in ("both", "second_empty"):
-        losses, _ = losses_of(batch, "adet/ctrness/giou", images=(rank,))
-        results[f"{batch}/two_ranks/adet/rank{rank}"] = [v.item() for v in losses.values()]
+    for batch, (name, run) in itertools.product(BATCHES, TWO.items()):
+        losses, _ = losses_of(batch, run, images=(rank,))
+        results[f"{batch}/{name}/rank{rank}"] = [v.item() for v in losses.values()]
     values = torch.tensor([1.0 + 2 * rank])
     results[f"mean{rank}"] = mean_over_processes(values).item()
     results[f"unchanged{rank}"] = values.item()
@@ -219,12 +301,13 @@ def test_two_processes_equal_the_reference_and_one_process(tmp_path):
     for rank in range(2):
         assert results[f"mean{rank}"] == 2.0  # of 1 and 3
         assert results[f"unchanged{rank}"] == 1 + 2 * rank
-        for batch in ("both", "second_empty"):
-            key = f"{batch}/two_ranks/adet/rank{rank}"
-            assert results[key] == pytest.approx(reference(key), rel=1e-5, abs=1e-7)
-    # The mean over processes, which is what DistributedDataParallel descends, is the loss of one.
-    for batch in ("both", "second_empty"):
-        one, _ = losses_of(batch, "adet/ctrness/giou")
-        two = [results[f"{batch}/two_ranks/adet/rank{rank}"] for rank in range(2)]
-        mean = [(a + b) / 2 for a, b in zip(*two, strict=True)]
+    for batch, (name, run) in itertools.product(BATCHES, TWO.items()):
+        keys = [f"{batch}/{name}/rank{rank}" for rank in range(2)]
+        for key in keys:
+            if key in LOSSES:
+                assert results[key] == pytest.approx(reference(key), rel=1e-5, abs=1e-7)
+        # The mean over processes, which is what DistributedDataParallel descends, is the loss of
+        # one process with both images.
+        one, _ = losses_of(batch, run)
+        mean = [(a + b) / 2 for a, b in zip(*(results[key] for key in keys), strict=True)]
         assert mean == pytest.approx([value.item() for value in one.values()], rel=1e-5)

@@ -6,8 +6,9 @@ import fvcore.nn.weight_init as weight_init
 from torch import Tensor, nn
 
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone, build_resnet_backbone
+from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelP6P7
+from fcos.modeling.backbone.deformable import build_resnet
 
 
 class LastLevelP6(nn.Module):
@@ -35,6 +36,9 @@ class LastLevelP6(nn.Module):
 def build_fcos_resnet_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
     """A ResNet with FPN and, on top, as many levels as ``MODEL.FCOS.TOP_LEVELS`` says.
 
+    Stages with deformable convolution (``MODEL.RESNETS.DEFORM_ON_PER_STAGE``) need no compiled
+    code.
+
     Args:
         cfg: a config with the keys of detectron2 and FCOS.
         input_shape: the channels of the image.
@@ -43,9 +47,9 @@ def build_fcos_resnet_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
         The backbone; its outputs are called p3, p4, ... by the logarithm of their strides.
 
     Raises:
-        ValueError: ``TOP_LEVELS`` is not 0, 1 or 2, or ``TOP_IN_FEATURE`` is not "p5" or "res5".
+        ValueError: the deformable stages do not fit the ResNet, or see :func:`add_fpn`.
     """
-    return add_fpn(cfg, build_resnet_backbone(cfg, input_shape))
+    return add_fpn(cfg, build_resnet(cfg, input_shape))
 
 
 def add_fpn(cfg, bottom_up: Backbone) -> FPN:
@@ -53,14 +57,24 @@ def add_fpn(cfg, bottom_up: Backbone) -> FPN:
 
     Args:
         cfg: a config with the keys of detectron2 and FCOS.
-        bottom_up: gives all of ``MODEL.FPN.IN_FEATURES``, and "res5" if P6 comes from there.
+        bottom_up: gives all of ``MODEL.FPN.IN_FEATURES``.
 
     Returns:
         The backbone; its outputs are called p3, p4, ... by the logarithm of their strides.
 
     Raises:
-        ValueError: ``TOP_LEVELS`` is not 0, 1 or 2, or ``TOP_IN_FEATURE`` is not "p5" or "res5".
+        ValueError: the backbone lacks one of ``IN_FEATURES``, ``TOP_LEVELS`` is not 0, 1 or 2,
+            ``TOP_IN_FEATURE`` is not "p5" or "res5", or a level on top would have nothing to be
+            computed from or is used by nothing.
     """
+    given = bottom_up.output_shape()
+    _check_top_levels(cfg.MODEL, list(given))
+    missing = [name for name in cfg.MODEL.FPN.IN_FEATURES if name not in given]
+    if missing:
+        raise ValueError(
+            f"MODEL.FPN.IN_FEATURES: the backbone has no {', '.join(missing)}; it gives "
+            f"{', '.join(given)} (a ResNet those of MODEL.RESNETS.OUT_FEATURES)"
+        )
     return FPN(
         bottom_up=bottom_up,
         in_features=cfg.MODEL.FPN.IN_FEATURES,
@@ -69,7 +83,7 @@ def add_fpn(cfg, bottom_up: Backbone) -> FPN:
         top_block=_build_top_block(
             cfg.MODEL.FCOS.TOP_LEVELS,
             cfg.MODEL.FCOS.TOP_IN_FEATURE,
-            bottom_up.output_shape(),
+            given,
             cfg.MODEL.FPN.OUT_CHANNELS,
         ),
         fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
@@ -79,12 +93,34 @@ def add_fpn(cfg, bottom_up: Backbone) -> FPN:
 def _build_top_block(
     top_levels: int, in_feature: str, bottom_up_shape: dict[str, ShapeSpec], out_channels: int
 ) -> nn.Module | None:
-    if top_levels not in (0, 1, 2):
-        raise ValueError(f"MODEL.FCOS.TOP_LEVELS: expected 0, 1 or 2, got {top_levels}")
-    if in_feature not in ("p5", "res5"):
-        raise ValueError(f"MODEL.FCOS.TOP_IN_FEATURE: expected 'p5' or 'res5', got {in_feature!r}")
     if top_levels == 0:
         return None
     in_channels = out_channels if in_feature == "p5" else bottom_up_shape["res5"].channels
     block = LastLevelP6P7 if top_levels == 2 else LastLevelP6
     return block(in_channels, out_channels, in_feature)
+
+
+def _check_top_levels(model, bottom_up: list[str]) -> None:
+    """Refuse levels on top that cannot be, or that would be computed for nothing."""
+    options, finer = model.FCOS, model.FPN.IN_FEATURES
+    number, source = options.TOP_LEVELS, options.TOP_IN_FEATURE
+    if number not in (0, 1, 2):
+        raise ValueError(f"MODEL.FCOS.TOP_LEVELS: expected 0, 1 or 2, got {number}")
+    if source not in ("p5", "res5"):
+        raise ValueError(f"MODEL.FCOS.TOP_IN_FEATURE: expected 'p5' or 'res5', got {source!r}")
+    by_fpn = source == "p5"
+    key, features = ("MODEL.FPN.IN_FEATURES", finer) if by_fpn else ("the backbone", bottom_up)
+    if number and "res5" not in features:
+        raise ValueError(
+            f"MODEL.FCOS.TOP_LEVELS: P6 is computed from {source}, so {key} needs res5, "
+            f"got {', '.join(features)}; add it or set TOP_LEVELS to 0"
+        )
+    made = ("p6", "p7")[:number]
+    unused = [name for name in made if name not in options.IN_FEATURES]
+    given = [name.replace("res", "p") for name in finer]
+    # A feature that the backbone has not is the head's to refuse, as it knows any backbone.
+    if unused and set(options.IN_FEATURES) <= {*given, *made}:
+        raise ValueError(
+            f"MODEL.FCOS.TOP_LEVELS: {number} makes {', '.join(made)}, but "
+            f"MODEL.FCOS.IN_FEATURES does not use {', '.join(unused)}; lower TOP_LEVELS or add it"
+        )

@@ -57,7 +57,7 @@ class FCOS(nn.Module):
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
         node = cfg.MODEL.FCOS
         shapes = _shapes_of(input_shape, node.IN_FEATURES, node.FPN_STRIDES)
-        _check_thresholds(node)
+        _check_numbers(node)
         return {
             "head": FCOSHead(cfg, shapes),
             "targets": FCOSTargets(
@@ -71,6 +71,8 @@ class FCOS(nn.Module):
                 focal_alpha=node.LOSS_ALPHA,
                 focal_gamma=node.LOSS_GAMMA,
                 loc_loss_type=node.LOC_LOSS_TYPE,
+                box_quality=node.BOX_QUALITY,
+                normalizer=node.LOSS_NORMALIZER,
             ),
             "in_features": node.IN_FEATURES,
             "strides": node.FPN_STRIDES,
@@ -207,10 +209,16 @@ def _shapes_of(
 ) -> list[ShapeSpec]:
     """The shapes of the features that FCOS runs on, checked against the config."""
     missing = [name for name in names if name not in input_shape]
-    if missing:
+    if missing or not names:
         raise ValueError(
-            f"MODEL.FCOS.IN_FEATURES: the backbone has no {', '.join(missing)}; "
-            f"it gives {', '.join(input_shape)}"
+            f"MODEL.FCOS.IN_FEATURES: the backbone has no {', '.join(missing) or 'such features'}; "
+            f"it gives {', '.join(input_shape)} (see MODEL.FCOS.TOP_LEVELS and "
+            "MODEL.FPN.IN_FEATURES)"
+        )
+    if len(names) != len(strides):
+        raise ValueError(
+            "MODEL.FCOS.FPN_STRIDES: expected one stride for each of MODEL.FCOS.IN_FEATURES, "
+            f"{', '.join(names)}, got {list(strides)}"
         )
     shapes = [input_shape[name] for name in names]
     actual = [shape.stride for shape in shapes]
@@ -222,10 +230,25 @@ def _shapes_of(
     return shapes
 
 
-def _check_thresholds(node) -> None:
+def _check_numbers(node) -> None:
     for key in ("SCORE_THRESH_TEST", "NMS_THRESH_TEST"):
         if not 0 <= node[key] < 1:
             raise ValueError(f"MODEL.FCOS.{key}: expected within [0, 1), got {node[key]}")
     for key in ("NMS_PRE_TOPK", "NMS_POST_TOPK", "NUM_CLASSES"):
         if node[key] < 1:
             raise ValueError(f"MODEL.FCOS.{key}: expected at least 1, got {node[key]}")
+    if not 0 <= node.LOSS_ALPHA <= 1:
+        raise ValueError(f"MODEL.FCOS.LOSS_ALPHA: expected within [0, 1], got {node.LOSS_ALPHA}")
+    if node.LOSS_GAMMA < 0:
+        raise ValueError(f"MODEL.FCOS.LOSS_GAMMA: expected at least 0, got {node.LOSS_GAMMA}")
+    if node.CENTER_SAMPLE and node.POS_RADIUS <= 0:
+        raise ValueError(
+            "MODEL.FCOS.POS_RADIUS: expected more than 0 strides with CENTER_SAMPLE, got "
+            f"{node.POS_RADIUS}; to make all of a box positive, set CENTER_SAMPLE to False"
+        )
+    number = len(node.SIZES_OF_INTEREST)
+    if number not in (0, len(node.IN_FEATURES) - 1):
+        raise ValueError(
+            "MODEL.FCOS.SIZES_OF_INTEREST: expected one limit fewer than there are IN_FEATURES "
+            f"({len(node.IN_FEATURES)}), or none to derive them from FPN_STRIDES, got {number}"
+        )

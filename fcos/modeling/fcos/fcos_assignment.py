@@ -27,6 +27,35 @@ class Level(NamedTuple):
     """Largest one, in pixels; belongs to the level too. Infinity for the last level."""
 
 
+def level_limits(strides: Sequence[int], sizes_of_interest: Sequence[float] = ()) -> list[float]:
+    """The ends of the ranges of max(l, t, r, b) that the levels take.
+
+    Args:
+        strides: pixels between two locations of each level, finest level first.
+        sizes_of_interest: limits between the levels, in pixels of the network input; one fewer
+            than there are levels, increasing. Empty: 8 strides of the finer level, which is 64,
+            128, 256, 512 for the strides 8..128 of the paper, and 32..256 for 4..64.
+
+    Returns:
+        One more than there are levels: 0, the limits, infinity.
+
+    Raises:
+        ValueError: the number or the order of ``sizes_of_interest`` does not fit.
+    """
+    limits = [float(limit) for limit in sizes_of_interest or [8 * s for s in strides[:-1]]]
+    if len(limits) != len(strides) - 1:
+        raise ValueError(
+            "sizes_of_interest: expected one limit fewer than there are strides, got "
+            f"{len(limits)} limits for {len(strides)} strides"
+        )
+    ends = [0.0, *limits, math.inf]
+    if ends != sorted(set(ends)):
+        raise ValueError(
+            f"sizes_of_interest: expected increasing limits, got {list(sizes_of_interest)}"
+        )
+    return ends
+
+
 def assign_boxes(
     boxes: Tensor,
     image_index: Tensor,

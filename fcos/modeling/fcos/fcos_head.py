@@ -10,13 +10,23 @@ from torch import Tensor, nn
 
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
-from fcos.layers import Scale, normal_init
+from fcos.layers import DeformConv, DeformConvLayer, PerLevelNorm, Scale, normal_init
 
-NORMS = ("none", "GN")
+NORMS = ("none", "GN", "BN", "SyncBN")
 
 # exp(16) is about 9 million pixels: far beyond any image, and its area is still exact enough in
 # float32. Without a limit, one large output is an infinite box.
 _MAX_EXPONENT = 16.0
+
+
+class Tower(nn.Sequential):
+    """Layers one after the other, some of which differ between levels."""
+
+    def forward(self, x: Tensor, level: int) -> Tensor:  # type: ignore[override]
+        """(N, channels, H, W) of one level to the same shape."""
+        for layer in self:
+            x = layer(x, level) if isinstance(layer, PerLevelNorm) else layer(x)
+        return x
 
 
 class FCOSHead(nn.Module):
@@ -28,19 +38,25 @@ class FCOSHead(nn.Module):
 
     Args:
         in_channels: channels of every feature map.
-        num_levels: number of feature maps; each has its own learnable factor on the distances.
+        num_levels: number of feature maps.
         num_classes: C, without background.
         num_shared_convs: convolutions in front of both towers.
         num_convs: convolutions in each tower.
-        norm: "none", or "GN" for group normalisation with 32 groups after each convolution.
+        norm: after each convolution of the towers. "none"; "GN", group normalisation with 32
+            groups; "BN" or "SyncBN", batch normalisation with statistics and factors for each
+            level, of one process or of all.
+        use_deformable: the last convolution of each tower is deformable.
+        deform_modulated: it is so in the way of v2 (arXiv:1811.11168), else of v1.
+        use_scale: each level has its own learnable factor on the distances.
         ctr_on_reg: predict centerness from the box tower.
         normalize_reg_targets: distances are in strides and at least 0 by relu, instead of in
             pixels and positive by exp.
         prior_prob: the score of every class everywhere before training, in (0, 1).
 
     Raises:
-        ValueError: ``norm`` is unknown, ``prior_prob`` lies outside (0, 1), or GN is asked for
-            channels that 32 does not divide.
+        ValueError: ``norm`` is unknown, ``prior_prob`` lies outside (0, 1), a number of
+            convolutions is negative, GN is asked for channels that 32 does not divide, or
+            deformable convolution for towers without any.
     """
 
     @configurable
@@ -53,17 +69,15 @@ class FCOSHead(nn.Module):
         num_shared_convs: int = 0,
         num_convs: int = 4,
         norm: str = "none",
+        use_deformable: bool = False,
+        deform_modulated: bool = True,
+        use_scale: bool = True,
         ctr_on_reg: bool = False,
         normalize_reg_targets: bool = False,
         prior_prob: float = 0.01,
     ) -> None:
         super().__init__()
-        if norm not in NORMS:
-            raise ValueError(f"MODEL.FCOS.NORM: expected one of {NORMS}, got {norm!r}")
-        if norm == "GN" and in_channels % 32:
-            raise ValueError(
-                f"MODEL.FCOS.NORM: GN has 32 groups, which do not divide {in_channels} channels"
-            )
+        _check_towers(in_channels, num_shared_convs, num_convs, norm, use_deformable)
         if not 0 < prior_prob < 1:
             raise ValueError(f"MODEL.FCOS.PRIOR_PROB: expected within (0, 1), got {prior_prob}")
         self.in_channels = in_channels
@@ -72,6 +86,9 @@ class FCOSHead(nn.Module):
         self.num_shared_convs = num_shared_convs
         self.num_convs = num_convs
         self.norm = norm
+        self.use_deformable = use_deformable
+        self.deform_modulated = deform_modulated
+        self.use_scale = use_scale
         self.ctr_on_reg = ctr_on_reg
         self.normalize_reg_targets = normalize_reg_targets
         self.prior_prob = prior_prob
@@ -86,11 +103,6 @@ class FCOSHead(nn.Module):
                 "MODEL.FCOS.IN_FEATURES: the head is shared by all features, so they need the same "
                 f"number of channels, got {sorted(channels)}"
             )
-        if cfg.MODEL.FCOS.USE_DEFORMABLE:
-            raise NotImplementedError(
-                "MODEL.FCOS.USE_DEFORMABLE: deformable convolution in the towers is not available "
-                "yet; set it to False."
-            )
         return {
             "in_channels": channels.pop(),
             "num_levels": len(input_shape),
@@ -98,6 +110,9 @@ class FCOSHead(nn.Module):
             "num_shared_convs": cfg.MODEL.FCOS.NUM_SHARED_CONVS,
             "num_convs": cfg.MODEL.FCOS.NUM_STACKED_CONVS,
             "norm": cfg.MODEL.FCOS.NORM,
+            "use_deformable": cfg.MODEL.FCOS.USE_DEFORMABLE,
+            "deform_modulated": cfg.MODEL.FCOS.DEFORM_MODULATED,
+            "use_scale": cfg.MODEL.FCOS.USE_SCALE,
             "ctr_on_reg": cfg.MODEL.FCOS.CTR_ON_REG,
             "normalize_reg_targets": cfg.MODEL.FCOS.NORMALIZE_REG_TARGETS,
             "prior_prob": cfg.MODEL.FCOS.PRIOR_PROB,
@@ -105,26 +120,37 @@ class FCOSHead(nn.Module):
 
     def _init_layers(self) -> None:
         self.share_tower = self._tower(self.num_shared_convs)
-        self.cls_tower = self._tower(self.num_convs)
-        self.bbox_tower = self._tower(self.num_convs)
+        self.cls_tower = self._tower(self.num_convs, self.use_deformable)
+        self.bbox_tower = self._tower(self.num_convs, self.use_deformable)
         self.cls_logits = nn.Conv2d(self.in_channels, self.num_classes, 3, padding=1)
         self.bbox_pred = nn.Conv2d(self.in_channels, 4, 3, padding=1)
         self.ctrness = nn.Conv2d(self.in_channels, 1, 3, padding=1)
-        self.scales = nn.ModuleList(Scale() for _ in range(self.num_levels))
+        self.scales = nn.ModuleList(
+            Scale() if self.use_scale else nn.Identity() for _ in range(self.num_levels)
+        )
 
-    def _tower(self, num_convs: int) -> nn.Sequential:
+    def _tower(self, num_convs: int, last_is_deformable: bool = False) -> Tower:
         layers: list[nn.Module] = []
-        for _ in range(num_convs):
-            layers.append(nn.Conv2d(self.in_channels, self.in_channels, 3, padding=1))
+        for index in range(num_convs):
+            if last_is_deformable and index == num_convs - 1:
+                layers.append(DeformConvLayer(self.in_channels, self.deform_modulated))
+            else:
+                layers.append(nn.Conv2d(self.in_channels, self.in_channels, 3, padding=1))
             if self.norm == "GN":
                 layers.append(nn.GroupNorm(32, self.in_channels))
+            elif self.norm != "none":
+                is_synchronized = self.norm == "SyncBN"
+                layers.append(PerLevelNorm(self.num_levels, self.in_channels, is_synchronized))
             layers.append(nn.ReLU())
-        return nn.Sequential(*layers)
+        return Tower(*layers)
 
     def _init_weights(self) -> None:
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, (nn.Conv2d, DeformConv)):
                 normal_init(module, std=0.01)
+        for module in self.modules():
+            if isinstance(module, DeformConvLayer):
+                normal_init(module.offset, std=0.0)
         # sigmoid(bias) is the prior, so that background does not dominate the first steps.
         prior_logit = math.log(self.prior_prob / (1 - self.prior_prob))
         normal_init(self.cls_logits, std=0.01, bias=prior_logit)
@@ -150,10 +176,10 @@ class FCOSHead(nn.Module):
         if len(features) != self.num_levels:
             raise ValueError(f"features: expected {self.num_levels} levels, got {len(features)}")
         cls_scores, bbox_preds, centernesses = [], [], []
-        for feature, scale in zip(features, self.scales, strict=True):
-            feature = self.share_tower(feature)
-            cls_feature = self.cls_tower(feature)
-            bbox_feature = self.bbox_tower(feature)
+        for level, (feature, scale) in enumerate(zip(features, self.scales, strict=True)):
+            feature = self.share_tower(feature, level)
+            cls_feature = self.cls_tower(feature, level)
+            bbox_feature = self.bbox_tower(feature, level)
             cls_scores.append(self.cls_logits(cls_feature))
             bbox_preds.append(self._distances(self.bbox_pred(bbox_feature), scale))
             centernesses.append(self.ctrness(bbox_feature if self.ctr_on_reg else cls_feature))
@@ -165,3 +191,22 @@ class FCOSHead(nn.Module):
         if self.normalize_reg_targets:
             return scaled.relu()
         return scaled.clamp(max=_MAX_EXPONENT).exp()
+
+
+def _check_towers(
+    channels: int, num_shared_convs: int, num_convs: int, norm: str, use_deformable: bool
+) -> None:
+    if norm not in NORMS:
+        raise ValueError(f"MODEL.FCOS.NORM: expected one of {NORMS}, got {norm!r}")
+    if norm == "GN" and channels % 32:
+        raise ValueError(
+            f"MODEL.FCOS.NORM: GN has 32 groups, which do not divide {channels} channels"
+        )
+    for key, number in (("NUM_SHARED_CONVS", num_shared_convs), ("NUM_STACKED_CONVS", num_convs)):
+        if number < 0:
+            raise ValueError(f"MODEL.FCOS.{key}: expected at least 0, got {number}")
+    if use_deformable and num_convs == 0:
+        raise ValueError(
+            "MODEL.FCOS.USE_DEFORMABLE: it is the last convolution of each tower that becomes "
+            "deformable, but NUM_STACKED_CONVS is 0; set that to at least 1"
+        )

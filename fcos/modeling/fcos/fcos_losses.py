@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.ops import sigmoid_focal_loss
 
-from fcos.layers import IOULoss
+from fcos.layers import IOULoss, ltrb_iou
 from fcos.modeling.fcos.fcos_targets import centerness
+
+LOSS_NORMALIZERS = ("fg", "moving_fg", "all")
+BOX_QUALITIES = ("ctrness", "iou")
 
 
 def focal_loss_sum(
@@ -56,25 +59,83 @@ def mean_over_processes(values: Tensor) -> Tensor:
     Returns:
         The mean, in the shape of ``values``; ``values`` itself when there is one process.
     """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return values
-    if torch.distributed.get_world_size() == 1:
+    if _num_processes() == 1:
         return values
     total = values.clone()
     torch.distributed.all_reduce(total)
-    return total / torch.distributed.get_world_size()
+    return total / _num_processes()
 
 
-class FCOSLosses:
+class LossNormalizer(nn.Module):
+    """What the class loss is divided by.
+
+    * "fg": the number of positive locations (arXiv:1904.01355, Eq. 2);
+    * "moving_fg": a moving average of it, which starts at 100 and keeps 0.9 of itself in each step
+      of a training, so that a batch with few objects is not a batch of large gradients;
+    * "all": the number of all locations.
+
+    The latter two are AdelaiDet's. There, each process starts from 100; here, the average is of
+    the whole batch and starts from 100 however many processes share it.
+
+    Args:
+        kind: one of ``LOSS_NORMALIZERS``.
+
+    Raises:
+        ValueError: ``kind`` is unknown.
+    """
+
+    moving_num_fg: Tensor
+
+    def __init__(self, kind: str = "fg") -> None:
+        super().__init__()
+        if kind not in LOSS_NORMALIZERS:
+            raise ValueError(
+                f"MODEL.FCOS.LOSS_NORMALIZER: expected one of {LOSS_NORMALIZERS}, got {kind!r}"
+            )
+        self.kind = kind
+        if kind == "moving_fg":
+            # In the state dict, so that a resumed training goes on with it.
+            self.register_buffer("moving_num_fg", torch.tensor(100.0))
+
+    def forward(self, num_positive: Tensor, num_locations: Tensor) -> Tensor:
+        """The divisor of this step.
+
+        Args:
+            num_positive: scalar above 0, the mean over all processes.
+            num_locations: scalar, likewise, background included.
+
+        Returns:
+            A scalar above 0. In training, "moving_fg" takes one step.
+        """
+        if self.kind == "all":
+            return num_locations.clamp(min=1.0)
+        if self.kind == "fg":
+            return num_positive
+        if self.training:
+            in_batch = num_positive.detach() * _num_processes()
+            self.moving_num_fg.mul_(0.9).add_(in_batch, alpha=0.1)
+        return self.moving_num_fg.to(num_positive.dtype) / _num_processes()
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
+        # Weights that were trained with another normaliser fit too; the average then starts anew.
+        if self.kind == "moving_fg":
+            state_dict.setdefault(f"{prefix}moving_num_fg", torch.tensor(100.0))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+class FCOSLosses(nn.Module):
     """The three terms of the loss, with their settings.
 
     Args:
         focal_alpha: see :func:`focal_loss_sum`.
         focal_gamma: see :func:`focal_loss_sum`.
         loc_loss_type: "iou", "linear_iou" or "giou".
+        box_quality: what the third branch learns: "ctrness", the centerness of its location, or
+            "iou", the IoU of the box that its location predicts.
+        normalizer: see :class:`LossNormalizer`.
 
     Raises:
-        ValueError: ``loc_loss_type`` is unknown.
+        ValueError: ``loc_loss_type``, ``box_quality`` or ``normalizer`` is unknown.
     """
 
     def __init__(
@@ -83,12 +144,21 @@ class FCOSLosses:
         focal_alpha: float = 0.25,
         focal_gamma: float = 2.0,
         loc_loss_type: str = "iou",
+        box_quality: str = "ctrness",
+        normalizer: str = "fg",
     ) -> None:
+        super().__init__()
+        if box_quality not in BOX_QUALITIES:
+            raise ValueError(
+                f"MODEL.FCOS.BOX_QUALITY: expected one of {BOX_QUALITIES}, got {box_quality!r}"
+            )
         self.focal_alpha = focal_alpha
         self.focal_gamma = focal_gamma
         self.iou_loss = IOULoss(loc_loss_type)
+        self.box_quality = box_quality
+        self.normalizer = LossNormalizer(normalizer)
 
-    def __call__(
+    def forward(
         self,
         cls_logits: Tensor,
         ltrb: Tensor,
@@ -98,23 +168,24 @@ class FCOSLosses:
     ) -> dict[str, Tensor]:
         """The losses of a batch.
 
-        The class loss is divided by the number of positive locations, the centerness loss too;
+        The class loss is divided as :class:`LossNormalizer` says. With centerness as the quality,
         the box loss of a location is weighted by its centerness target and divided by the sum of
-        these. Both normalisers are averaged over all processes. The paper divides the box loss by
-        the number of positives as well and does not weight it; the original implementation, whose
-        AP it reports, does as we do.
+        these; with the IoU, it is not weighted and divided by the number of positive locations, as
+        in AdelaiDet. The quality loss is always divided by that number. All normalisers are
+        averaged over all processes. The paper does not weight the box loss; the original
+        implementation, whose AP it reports, does as we do.
 
         Args:
             cls_logits: (N, L, C) float, before the sigmoid.
             ltrb: (N, L, 4) float, predicted distances, at least 0.
-            ctr_logits: (N, L) float, before the sigmoid.
+            ctr_logits: (N, L) float, of centerness (or of the IoU), before the sigmoid.
             labels: (N, L) int64 in [0, C]; C is background.
             ltrb_targets: (N, L, 4) float, in the unit of ``ltrb``.
 
         Returns:
-            ``loss_fcos_cls``, ``loss_fcos_loc`` and ``loss_fcos_ctr``, float32 scalars of at least
-            0. The smallest possible ``loss_fcos_ctr`` is not 0 but the entropy of its targets: a
-            well-trained model stays near 0.57.
+            ``loss_fcos_cls``, ``loss_fcos_loc`` and ``loss_fcos_ctr`` (or ``loss_fcos_iou``),
+            float32 scalars of at least 0. The smallest possible ``loss_fcos_ctr`` is not 0 but the
+            entropy of its targets: a well-trained model stays near 0.57.
 
         Raises:
             ValueError: the shapes do not fit together.
@@ -126,20 +197,31 @@ class FCOSLosses:
         is_positive = labels < cls_logits.shape[-1]
         weight = is_positive.to(torch.float32)
         # Background gets a harmless box, so that exp overflow there makes no 0 * inf.
-        ltrb = torch.where(is_positive[..., None], ltrb, torch.zeros_like(ltrb))
-        target = centerness(ltrb_targets.float()) * weight
-        num_positive, centerness_sum = mean_over_processes(
-            torch.stack((weight.sum(), target.sum()))
-        ).unbind()
-        num_positive = num_positive.clamp(min=1.0)
+        ltrb = torch.where(is_positive[..., None], ltrb, torch.zeros_like(ltrb)).float()
+        ltrb_targets = ltrb_targets.float()
+        if self.box_quality == "iou":
+            quality, loc_weight = ltrb_iou(ltrb.detach(), ltrb_targets), weight
+        else:
+            quality = loc_weight = centerness(ltrb_targets) * weight
+        counts = torch.stack((weight.sum(), loc_weight.sum(), weight.new_full((), weight.numel())))
+        num_positive, loc_weight_sum, num_locations = mean_over_processes(counts).unbind()
+        # 1 in the whole batch, whose other processes have their share of it.
+        num_positive = num_positive.clamp(min=1.0 / _num_processes())
 
         cls_sum = focal_loss_sum(cls_logits, labels, self.focal_alpha, self.focal_gamma)
-        loc_sum = self.iou_loss(ltrb.float(), ltrb_targets.float(), target)
-        ctr_sum = F.binary_cross_entropy_with_logits(
-            ctr_logits.float(), target, weight, reduction="sum"
+        quality_sum = F.binary_cross_entropy_with_logits(
+            ctr_logits.float(), quality, weight, reduction="sum"
         )
+        is_iou = self.box_quality == "iou"
+        loc_divisor = num_positive if is_iou else loc_weight_sum.clamp(min=1e-6)
         return {
-            "loss_fcos_cls": cls_sum / num_positive,
-            "loss_fcos_loc": loc_sum / centerness_sum.clamp(min=1e-6),
-            "loss_fcos_ctr": ctr_sum / num_positive,
+            "loss_fcos_cls": cls_sum / self.normalizer(num_positive, num_locations),
+            "loss_fcos_loc": self.iou_loss(ltrb, ltrb_targets, loc_weight) / loc_divisor,
+            "loss_fcos_iou" if is_iou else "loss_fcos_ctr": quality_sum / num_positive,
         }
+
+
+def _num_processes() -> int:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_world_size()
+    return 1

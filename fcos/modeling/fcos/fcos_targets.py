@@ -9,14 +9,13 @@ Letters: N images, L locations over all levels (finest level first, each row by 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fcos.modeling.fcos.fcos_assignment import Level, assign_boxes
+from fcos.modeling.fcos.fcos_assignment import Level, assign_boxes, level_limits
 
 
 def level_points(
@@ -105,6 +104,7 @@ class FCOSTargets:
         strides: pixels between two locations of each level, finest level first.
         sizes_of_interest: limits between the levels for max(l, t, r, b), in pixels of the network
             input; one fewer than there are levels, increasing. Both ends belong to a level.
+            Empty: see :func:`fcos.modeling.fcos.fcos_assignment.level_limits`.
         num_classes: number of object classes; background is labelled with this number.
         center_radius: half the side of the region of positive locations around the middle of a
             box, in strides; ``None`` takes all of the box.
@@ -124,19 +124,10 @@ class FCOSTargets:
         center_radius: float | None = None,
         inclusive_pixels: bool = False,
     ) -> None:
-        if len(sizes_of_interest) != len(strides) - 1:
-            raise ValueError(
-                "sizes_of_interest: expected one limit fewer than there are strides, got "
-                f"{len(sizes_of_interest)} limits for {len(strides)} strides"
-            )
-        if list(sizes_of_interest) != sorted(set(sizes_of_interest)):
-            raise ValueError(
-                f"sizes_of_interest: expected increasing limits, got {list(sizes_of_interest)}"
-            )
         if center_radius is not None and center_radius <= 0:
             raise ValueError(f"center_radius: expected more than 0, got {center_radius}")
         self.strides = tuple(strides)
-        self.limits = (0.0, *map(float, sizes_of_interest), math.inf)
+        self.limits = level_limits(strides, sizes_of_interest)
         self.num_classes = num_classes
         self.center_radius = center_radius
         self.inclusive_pixels = inclusive_pixels
