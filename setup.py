@@ -24,6 +24,8 @@ setup(
     extras_require={
         # The pictures and digits of the demo dataset.
         "demo": ["scikit-image>=0.22", "scikit-learn>=1.3"],
+        # Backbones (MODEL.BACKBONE.NAME build_fcos_timm_fpn_backbone).
+        "timm": ["timm>=1.0.31"],
         "dev": ["codespell", "mypy", "pytest", "pytest-xdist", "ruff"],
     },
 )
