@@ -3,6 +3,7 @@
 from detectron2._missing import missing_names
 from detectron2.layers.batch_norm import FrozenBatchNorm2d, get_norm
 from detectron2.layers.blocks import CNNBlockBase
+from detectron2.layers.mask_ops import paste_masks_in_image
 from detectron2.layers.nms import batched_nms, nms
 from detectron2.layers.roi_align import ROIAlign, roi_align
 from detectron2.layers.shape_spec import ShapeSpec
@@ -31,6 +32,7 @@ __all__ = [
     "interpolate",
     "nms",
     "nonzero_tuple",
+    "paste_masks_in_image",
     "roi_align",
 ]
 
