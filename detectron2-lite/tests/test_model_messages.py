@@ -228,13 +228,13 @@ def test_no_gpu():
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        ("detectron2.modeling", "GeneralizedRCNN"),
+        ("detectron2.modeling", "PanopticFPN"),
         ("detectron2.modeling", "RetinaNet"),
         ("detectron2.modeling.backbone", "RegNet"),
-        ("detectron2.modeling.meta_arch", "ProposalNetwork"),
+        ("detectron2.modeling.meta_arch", "SemanticSegmentor"),
         ("detectron2.modeling.proposal_generator", "RPN"),
         ("detectron2.modeling.roi_heads", "StandardROIHeads"),
-        ("detectron2.modeling.roi_heads.mask_head", "mask_rcnn_loss"),
+        ("detectron2.modeling.roi_heads.roi_heads", "Res5ROIHeads"),
         ("detectron2.modeling.postprocessing", "sem_seg_postprocess"),
         ("detectron2.solver.build", "GradientClipType"),
     ],
