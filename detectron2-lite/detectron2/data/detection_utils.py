@@ -15,14 +15,8 @@ from PIL import Image, UnidentifiedImageError
 from detectron2._missing import missing, missing_names
 from detectron2.data import transforms as T
 from detectron2.data.catalog import MetadataCatalog
-from detectron2.structures import (
-    BitMasks,
-    Boxes,
-    BoxMode,
-    Instances,
-    PolygonMasks,
-    polygons_to_bitmask,
-)
+from detectron2.structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks
+from detectron2.structures.masks import polygons_to_bitmask
 from detectron2.utils.file_io import PathManager
 
 __all__ = [
