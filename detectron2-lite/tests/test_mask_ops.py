@@ -79,6 +79,12 @@ def test_a_full_mask_fills_its_box(device):
     assert paste([-1e9, -1e9, 1e9, 1e9], device=device).all()
 
 
+def test_on_the_cpu_one_pixel_around_the_box_is_looked_at():
+    # With a threshold of zero all that is looked at is inside.
+    assert paste([1, 1, 5, 5], threshold=0).sum() == 6 * 6
+    assert paste([1.5, 2, 2.5, 4], threshold=0).sum() == 4 * 4
+
+
 @devices
 def test_values_are_interpolated(device):
     # Two cells, 0 and 1, over four pixels: 1/4 and 3/4 between their middles, at x = 1 and 3; the

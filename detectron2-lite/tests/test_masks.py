@@ -111,6 +111,14 @@ def test_a_box_without_size_shows_nothing_and_fails_nowhere():
         assert crops.shape == (1, 2, 2) and not crops.any()
 
 
+def test_a_small_box():
+    # Half a pixel wide: its left half is inside. Below a tenth of a pixel it counts as a tenth.
+    left = np.array([0, 0, 1.25, 0, 1.25, 9, 0, 9.0])
+    boxes = torch.tensor([[1, 1, 1.5, 1.5], [1.2, 1, 1.2, 5]])
+    wide, narrow = PolygonMasks([[left]] * 2).crop_and_resize(boxes, 4)
+    assert wide.tolist() == narrow.tolist() == [[True, True, False, False]] * 4
+
+
 def test_polygons_to_bitmask():
     mask = polygons_to_bitmask([SQUARE, SQUARE + 1], 6, 7)
     assert mask.dtype == bool and mask.shape == (6, 7)

@@ -1,5 +1,6 @@
 """Features of regions from a pyramid: detectron2's own values, the limits, and the messages."""
 
+import numpy as np
 import pytest
 import torch
 from golden_values import golden_npz
@@ -73,6 +74,12 @@ def test_levels_equal_detectron2(golden, boxes):
 def test_levels_by_hand(side, level):
     boxes = Boxes(torch.tensor([[10, 10, 10 + side, 10 + side]]))
     assert assign_boxes_to_levels([boxes], 2, 5, 224, 4).tolist() == [level - 2]
+
+
+def test_a_rounding_error_below_a_level_does_not_matter():
+    side = np.nextafter(np.float32(28), np.float32(0)).item()  # 224 / 8
+    boxes = Boxes(torch.tensor([[0, 0, side, side]]))
+    assert assign_boxes_to_levels([boxes], 0, 5, 224, 4).tolist() == [1]
 
 
 @lite_only

@@ -39,9 +39,8 @@ def assign_boxes_to_levels(
         (R,) int64, 0 for ``min_level``, for the boxes of all images one after the other.
     """
     sizes = cat([boxes.area() for boxes in box_lists]).clamp(min=0).sqrt()
-    # A side of exactly the canonical size must not fall below the level by rounding; and a box
-    # without area has a level.
-    exponent = torch.log2(sizes / canonical_box_size + 1e-8)
+    # Minus infinity for a box without area, which the lowest level takes.
+    exponent = torch.log2(sizes / canonical_box_size)
     levels = torch.floor(canonical_level + exponent).clamp(min=min_level, max=max_level)
     return levels.to(torch.int64) - min_level
 
