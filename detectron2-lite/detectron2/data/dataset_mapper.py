@@ -61,12 +61,10 @@ class DatasetMapper:
             raise missing("DatasetMapper with precomputed proposals (MODEL.LOAD_PROPOSALS)")
         if recompute_boxes and not use_instance_mask:
             raise ValueError("recompute_boxes takes boxes from masks: it needs use_instance_mask")
-        self.is_train = is_train
+        self.is_train, self.image_format = is_train, image_format
         self.augmentations = T.AugmentationList(augmentations)
-        self.image_format = image_format
-        self.use_instance_mask = use_instance_mask
+        self.use_instance_mask, self.recompute_boxes = use_instance_mask, recompute_boxes
         self.instance_mask_format = instance_mask_format
-        self.recompute_boxes = recompute_boxes
         mode = "training" if is_train else "inference"
         logger.info("Augmentations used in %s: %s", mode, augmentations)
 
@@ -106,6 +104,7 @@ class DatasetMapper:
         Raises:
             OSError: the image cannot be read.
             SizeMismatchError: it is not as large as ``dataset_dict`` says.
+            ValueError: the segmentations cannot be made masks of the wanted format.
             NotImplementedError: there is ground truth for semantic segmentation.
         """
         dataset_dict = copy.deepcopy(dataset_dict)
@@ -119,7 +118,11 @@ class DatasetMapper:
         dataset_dict["image"] = torch.as_tensor(np.array(channels_first, order="C"))
         annotations = dataset_dict.pop("annotations", None)
         if self.is_train and annotations is not None:
-            dataset_dict["instances"] = self._instances(annotations, transforms, image.shape[:2])
+            try:
+                instances = self._instances(annotations, transforms, image.shape[:2])
+            except ValueError as error:
+                raise ValueError(f"Image '{dataset_dict['file_name']}': {error}") from error
+            dataset_dict["instances"] = instances
         return dataset_dict
 
     def _instances(
@@ -138,6 +141,7 @@ class DatasetMapper:
         instances = utils.annotations_to_instances(
             annos, image_size, mask_format=self.instance_mask_format
         )
-        if self.recompute_boxes:
+        # Without objects there are neither masks nor boxes to recompute.
+        if self.recompute_boxes and annos:
             instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
         return utils.filter_empty_instances(instances)
