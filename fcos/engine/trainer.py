@@ -117,6 +117,7 @@ class Trainer(DefaultTrainer):
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> Any:
         """COCO's average precision, over all classes and for each; files go to ``inference/``.
 
+        It is that of boxes and, with ``MODEL.MASK_ON``, that of masks too.
         With ``MODEL.FCOS.NMS_POST_TOPK`` above COCO's usual 100 detections per image, all of them
         count.
         """
@@ -125,6 +126,7 @@ class Trainer(DefaultTrainer):
         most = cfg.MODEL.FCOS.NMS_POST_TOPK
         return COCOEvaluator(
             dataset_name,
+            tasks=("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",),
             output_dir=os.path.join(cfg.OUTPUT_DIR, "inference"),
             max_dets_per_image=most if most > 100 else None,
         )
