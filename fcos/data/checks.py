@@ -147,11 +147,7 @@ def check_dataset(
         UserError: with what is wrong, where, and what to do.
     """
     require_dataset(name)
-    metadata = MetadataCatalog.get(name)
-    if metadata.get("json_file"):
-        images, class_names = _read_coco(metadata.json_file, metadata.get("image_root", ""))
-    else:
-        images, class_names = _read_entries(name)
+    images, class_names = _read(name)
     if len(class_names) != num_classes:
         raise UserError(
             f"Data set {name!r} has {len(class_names)} classes ({_listed(class_names)}), but "
@@ -188,6 +184,13 @@ def check_dataset(
         num_files_checked=num_files,
         notes=tuple(filter(None, notes)),
     )
+
+
+def _read(name: str) -> tuple[list[_Image], list[str]]:
+    metadata = MetadataCatalog.get(name)
+    if metadata.get("json_file"):
+        return _read_coco(metadata.json_file, metadata.get("image_root", ""))
+    return _read_entries(name)
 
 
 def _read_coco(json_file: str, image_root: str) -> tuple[list[_Image], list[str]]:
@@ -267,8 +270,13 @@ def _mask_form(segmentation: object) -> str:
 
 
 def _check_masks(name: str, images: Sequence[_Image], mask_format: str, for_training: bool) -> None:
-    # Crowd regions are left out of training; an evaluation looks whether masks lie in them.
-    boxes = [b for image in images for b in image.boxes if not (for_training and b.is_crowd)]
+    # Training leaves crowd regions and degenerate boxes out; an evaluation has a use for both.
+    boxes = [
+        box
+        for image in images
+        for box in image.boxes
+        if not (for_training and (box.is_crowd or image.has_degenerate(box)))
+    ]
     lacking = [box.where for box in boxes if not box.mask_form]
     if lacking:
         raise UserError(

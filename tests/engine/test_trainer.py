@@ -13,7 +13,7 @@ from fcos.config import get_cfg
 from fcos.data import register_custom_datasets
 from fcos.engine import Trainer, TrainingStopped
 from fcos.utils.errors import UserError
-from tests.tiny import write_project
+from tests.tiny import MASK_OPTIONS, write_project
 
 
 @pytest.fixture
@@ -101,14 +101,30 @@ def test_results_say_the_precision_of_each_class(project):
 
 
 @pytest.mark.parametrize(("most", "limit"), [(100, None), (40, None), (300, 300)])
-def test_one_key_limits_detections_and_what_counts(project, monkeypatch, most, limit):
+@pytest.mark.parametrize(("masks", "tasks"), [(False, ("bbox",)), (True, ("bbox", "segm"))])
+def test_what_is_evaluated(project, monkeypatch, most, limit, masks, tasks):
     taken = {}
     monkeypatch.setattr(
         "detectron2.evaluation.COCOEvaluator", lambda name, **options: taken.update(options)
     )
-    cfg = cfg_of(project, "MODEL.FCOS.NMS_POST_TOPK", str(most))
+    cfg = cfg_of(project, "MODEL.FCOS.NMS_POST_TOPK", str(most), "MODEL.MASK_ON", str(masks))
     Trainer.build_evaluator(cfg, "tiny_val")
-    assert taken == {"output_dir": "output/inference", "max_dets_per_image": limit}
+    assert taken == {
+        "tasks": tasks,
+        "output_dir": "output/inference",
+        "max_dets_per_image": limit,
+    }
+
+
+def test_masks_are_trained_and_evaluated(project):
+    options = [*MASK_OPTIONS, "TEST.EVAL_PERIOD", "4", "TEST.BEST_METRIC", "segm/AP"]
+    trainer = Trainer(cfg_of(project, *options))
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    output = project / "output"
+    metrics = [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
+    assert {"loss_mask", "loss_fcos_cls", "bbox/AP", "segm/AP"} <= set().union(*metrics)
+    assert read_checkpoint(str(output / "model_best.pth"))["best"]["metric"] == "segm/AP"
 
 
 # ---- starting --------------------------------------------------------------------------------

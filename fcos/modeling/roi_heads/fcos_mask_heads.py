@@ -8,6 +8,7 @@ Letters: G objects of one image, R regions of one image.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -250,7 +251,7 @@ def _shapes_of(input_shape: dict[str, ShapeSpec], names: Sequence[str]) -> list[
         )
     shapes = [input_shape[name] for name in names]
     strides = [shape.stride for shape in shapes]
-    if any(2 * fine != coarse for fine, coarse in zip(strides, strides[1:], strict=False)):
+    if any(2 * fine != coarse for fine, coarse in itertools.pairwise(strides)):
         raise UserError(
             f"MODEL.ROI_HEADS.IN_FEATURES is {list(names)}, with strides {strides}: each must be "
             "twice the one before it, finest first."
