@@ -14,7 +14,7 @@ from fcos.data import register_custom_datasets
 from fcos.engine import Trainer
 from fcos.utils.agree import raise_together
 from fcos.utils.errors import UserError
-from tests.tiny import write_project
+from tests.tiny import MASK_OPTIONS, write_project
 
 ITERATIONS = 20
 # With batch normalisation nothing could be equal: its statistics are of one process's share.
@@ -74,18 +74,18 @@ class DoubleHalfEmpty(Double):
         return HalfEmpty(super().build_train_loader(cfg))
 
 
-def make(trainer_type, output):
+def make(trainer_type, output, options=()):
     cfg = get_cfg()
     cfg.merge_from_file("tiny.yaml")
-    cfg.merge_from_list([*OPTIONS, "OUTPUT_DIR", output])
+    cfg.merge_from_list([*OPTIONS, *options, "OUTPUT_DIR", output])
     os.makedirs(output, exist_ok=True)
     register_custom_datasets(cfg)
     torch.manual_seed(0)
     return trainer_type(cfg)
 
 
-def train(trainer_type, output):
-    trainer, record = make(trainer_type, output), Record()
+def train(trainer_type, output, options=()):
+    trainer, record = make(trainer_type, output, options), Record()
     trainer.register_hooks([record])
     trainer.resume_or_load(resume=False)
     trainer.train()
@@ -107,18 +107,23 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("trainer_type", [Double, DoubleHalfEmpty], ids=["full", "one-empty"])
-def test_two_processes_train_as_one(project, trainer_type):
-    launch(train, 2, dist_url="auto", args=(trainer_type, "two"))
-    train(trainer_type, "one")
+@pytest.mark.parametrize(
+    ("trainer_type", "options"),
+    [(Double, []), (DoubleHalfEmpty, []), (DoubleHalfEmpty, MASK_OPTIONS)],
+    ids=["full", "one-empty", "one-empty-masks"],
+)
+def test_two_processes_train_as_one(project, trainer_type, options):
+    launch(train, 2, dist_url="auto", args=(trainer_type, "two", options))
+    train(trainer_type, "one", options)
     losses_two, weights_two = result("two")
     losses_one, weights_one = result("one")
     assert len(losses_one) == len(losses_two) == ITERATIONS
     for one, two in zip(losses_one, losses_two, strict=True):
         assert one.keys() == two.keys() >= {"loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr"}
+        assert ("loss_mask" in one) == bool(options)
         for name in one:
             assert two[name] == pytest.approx(one[name], rel=1e-5), name
-    start = make(trainer_type, "one").model.state_dict()
+    start = make(trainer_type, "one", options).model.state_dict()
     for name, value in weights_one.items():
         way = (value - start[name]).abs().max().item()
         assert way > 0, name
