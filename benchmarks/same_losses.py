@@ -5,7 +5,7 @@
     python benchmarks/same_losses.py compare here.json there.json
 
 ``record`` trains for 20 iterations and writes every loss of each; run it once in each environment,
-or with ``--num-gpus 2 MODEL.DEVICE cpu`` for two processes. ``compare`` prints the largest relative
+or with ``--num-gpus 2`` for two processes. ``compare`` prints the largest relative
 difference of each loss, and where it lies.
 """
 
@@ -95,15 +95,16 @@ def main() -> None:
     one.add_argument("--iterations", type=int, default=20)
     one.add_argument("--num-gpus", type=int, default=1, help="processes, also on the CPU")
     one.add_argument("--double", action="store_true", help="weights in double precision")
-    one.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for the config")
+    one.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE ...; last")
     two = commands.add_parser("compare")
     two.add_argument("files", nargs=2)
     args = parser.parse_args()
     if args.command == "compare":
-        return compare(*args.files)
-    from detectron2.engine import launch
+        compare(*args.files)
+    else:
+        from detectron2.engine import launch
 
-    launch(record, args.num_gpus, dist_url="auto", args=(args,))
+        launch(record, args.num_gpus, dist_url="auto", args=(args,))
 
 
 if __name__ == "__main__":
