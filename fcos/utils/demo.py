@@ -169,9 +169,8 @@ class Demo:
         picture = draw_instances(image, instances, self._names)
         if "annotations" not in record:
             return picture
-        truth = ground_truth_instances(
-            record["annotations"], *image.shape[:2], with_masks=self._with_masks
-        )
+        height, width = image.shape[:2]
+        truth = ground_truth_instances(record["annotations"], height, width, self._with_masks)
         return side_by_side(
             draw_instances(image, truth, self._truth_names), picture, "ground truth", "detections"
         )

@@ -182,6 +182,7 @@ class FCOSMaskROIHeads(ROIHeads):
         DistributedDataParallel does, would give a region among few more weight than one among
         many; its share of all regions sets that right.
         """
+        assert self.mask_head is not None  # or there is nothing to lose
         number = sum(len(region) for region in regions)
         if has_event_storage():
             get_event_storage().put_scalar("roi_heads/regions_per_image", number / len(regions))
@@ -191,6 +192,7 @@ class FCOSMaskROIHeads(ROIHeads):
         return {name: loss * share for name, loss in losses.items()}
 
     def _pool(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
+        assert self.mask_pooler is not None  # it belongs to the mask head
         return self.mask_pooler([features[name] for name in self.in_features], boxes)
 
 
