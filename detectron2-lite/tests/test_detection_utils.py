@@ -3,6 +3,7 @@
 import copy
 import io
 import logging
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from detectron2.config import get_cfg
 from detectron2.data import DatasetMapper, MetadataCatalog
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
-from detectron2.structures import Boxes, BoxMode, Instances
+from detectron2.structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks
 
 lite_only = pytest.mark.skipif(
     not detectron2.__version__.endswith("+lite"), reason="a message of detectron2-lite's own"
@@ -188,6 +189,93 @@ def test_instances():
     assert instances.gt_classes.tolist() == [5, 0] and instances.gt_classes.dtype == torch.int64
 
 
+TRIANGLE = [1.0, 1.0, 5.0, 1.0, 5.0, 5.0]
+LEFT_HALF = np.zeros((8, 9), dtype=np.uint8)
+LEFT_HALF[:, :4] = 1
+
+
+def with_segmentations(*segmentations):
+    """Annotations that differ in their segmentation; None for one without."""
+    box = {"bbox": [1, 1, 5, 5], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0}
+    return [box if one is None else {**box, "segmentation": one} for one in segmentations]
+
+
+def test_polygons_become_polygon_masks():
+    annos = with_segmentations([TRIANGLE], [TRIANGLE, np.array(TRIANGLE) + 1])
+    masks = utils.annotations_to_instances(annos, (8, 9)).gt_masks
+    assert isinstance(masks, PolygonMasks)
+    assert [[p.tolist() for p in one] for one in masks] == [
+        [TRIANGLE],
+        [TRIANGLE, [2, 2, 6, 2, 6, 6]],
+    ]
+
+
+def test_any_segmentation_becomes_bit_masks():
+    encoded = mask_api.encode(np.asfortranarray(LEFT_HALF))
+    annos = with_segmentations([TRIANGLE], encoded, LEFT_HALF, LEFT_HALF > 0, [])
+    masks = utils.annotations_to_instances(annos, (8, 9), mask_format="bitmask").gt_masks
+    assert isinstance(masks, BitMasks)
+    assert masks.image_size == (8, 9)
+    # Of 4 x 4 pixels half, without those that the diagonal halves, gives 3 + 2 + 1.
+    assert masks.tensor.sum(dim=(1, 2)).tolist() == [6, 32, 32, 32, 0]
+    for mask in masks.tensor[1:4]:
+        assert torch.equal(mask, torch.from_numpy(LEFT_HALF > 0))
+
+
+def test_instances_without_segmentation_have_no_masks():
+    for annos in ([], with_segmentations(None, None)):
+        for mask_format in ("polygon", "bitmask"):
+            instances = utils.annotations_to_instances(annos, (8, 9), mask_format)
+            assert list(instances.get_fields()) == ["gt_boxes", "gt_classes"]
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "mask_format"),
+    [
+        ([TRIANGLE[:4]], "polygon"),
+        (LEFT_HALF, "polygon"),
+        (mask_api.encode(np.asfortranarray(LEFT_HALF)), "polygon"),
+        ("a mask", "bitmask"),
+    ],
+)
+def test_what_is_no_mask_of_that_format(segmentation, mask_format):
+    with pytest.raises(ValueError):
+        annos = with_segmentations(segmentation)
+        utils.annotations_to_instances(annos, (8, 9), mask_format)
+
+
+@lite_only
+@pytest.mark.parametrize(
+    ("annos", "mask_format", "message"),
+    [
+        (
+            with_segmentations(LEFT_HALF),
+            "polygon",
+            r"\(INPUT.MASK_FORMAT\) is 'polygon', but a segmentation is a ndarray, not a list",
+        ),
+        (with_segmentations([TRIANGLE]), "polygons", "expected 'polygon' or 'bitmask', got 'poly"),
+        (with_segmentations(LEFT_HALF[:3]), "bitmask", r"shape \(3, 9\), its image \(8, 9\)"),
+        (with_segmentations(LEFT_HALF[None]), "bitmask", r"is of shape \(1, 8, 9\), its"),
+        (with_segmentations("a"), "bitmask", r"dict with .* or an \(H, W\) array, got a str"),
+        (with_segmentations([TRIANGLE], None), "polygon", "Of 2 objects .* 1 have no 'segmenta"),
+        (with_segmentations(None, [TRIANGLE]), "bitmask", "all of them must have one, or none"),
+    ],
+)
+def test_messages_about_masks(annos, mask_format, message):
+    with pytest.raises(ValueError, match=message):
+        utils.annotations_to_instances(annos, (8, 9), mask_format)
+
+
+@lite_only
+def test_run_lengths_that_are_not_compressed():
+    run_lengths = {"counts": [0, 32, 40], "size": [8, 9]}
+    annotation = with_segmentations(run_lengths)[0]
+    masks = utils.annotations_to_instances([annotation], (8, 9), "bitmask").gt_masks
+    assert torch.equal(masks.tensor[0], torch.from_numpy(LEFT_HALF > 0))
+    flipped = utils.transform_instance_annotations(annotation, [T.HFlipTransform(9)], (8, 9))
+    assert (flipped["segmentation"] == LEFT_HALF[:, ::-1]).all()
+
+
 def test_no_instances():
     instances = utils.annotations_to_instances([], (8, 9))
     assert len(instances) == 0 and instances.gt_boxes.tensor.shape == (0, 4)
@@ -200,9 +288,8 @@ def test_what_is_left_out_says_so():
     box = {"bbox": [1, 2, 3, 4], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0}
     with pytest.raises(NotImplementedError, match="keypoints is not part of detectron2-lite"):
         utils.transform_instance_annotations({**box, "keypoints": [1, 2, 2]}, [], (8, 9))
-    for key in ("keypoints", "segmentation"):
-        with pytest.raises(NotImplementedError, match=f"'{key}' is not part of detectron2-lite"):
-            utils.annotations_to_instances([box, {**box, key: [[1, 1, 2, 2, 3, 1]]}], (8, 9))
+    with pytest.raises(NotImplementedError, match="'keypoints' is not part of detectron2-lite"):
+        utils.annotations_to_instances([box, {**box, "keypoints": [1, 2, 2]}], (8, 9))
     mapper = {"augmentations": [], "image_format": "BGR"}
     with pytest.raises(NotImplementedError, match="keypoints"):
         DatasetMapper(True, **mapper, use_keypoint=True)
@@ -221,6 +308,17 @@ def test_empty_instances_are_left_out():
     assert len(utils.filter_empty_instances(instances, by_box=False)) == 5
     with pytest.raises(AssertionError):
         utils.filter_empty_instances(instances, by_box=False, by_mask=False)
+
+
+def test_objects_without_a_mask_are_left_out():
+    instances = utils.annotations_to_instances(with_segmentations([TRIANGLE], [TRIANGLE]), (8, 9))
+    instances.gt_masks.polygons[0] = []
+    assert utils.filter_empty_instances(instances, return_mask=True)[1].tolist() == [False, True]
+    assert len(utils.filter_empty_instances(instances, by_mask=False)) == 2
+    instances = utils.annotations_to_instances(
+        with_segmentations(LEFT_HALF, LEFT_HALF * 0), (8, 9), "bitmask"
+    )
+    assert utils.filter_empty_instances(instances, return_mask=True)[1].tolist() == [True, False]
 
 
 def test_augmentation_by_config():
@@ -260,8 +358,6 @@ def photo(tmp_path):
     path = tmp_path / "photo.png"
     Image.fromarray(golden_npz("photo.npz")["rgb"]).save(path)
     annotations = copy.deepcopy(golden_json("host_transforms.json")["annotations_in"])
-    for annotation in annotations:
-        annotation.pop("segmentation")
     record = {"file_name": str(path), "height": 154, "width": 218, "image_id": 7}
     return {**record, "annotations": annotations}
 
@@ -286,6 +382,8 @@ def test_golden_list_of_annotations(photo):
     np.testing.assert_allclose(instances.gt_boxes.tensor, golden["list/gt_boxes"], rtol=1e-5)
     assert instances.gt_classes.tolist() == golden["list/gt_classes"].tolist()
     assert kept.tolist() == golden["list/kept"].tolist()
+    masks = BitMasks.from_polygon_masks(instances.gt_masks, *image.shape[:2])
+    assert masks.tensor.sum(dim=(1, 2)).tolist() == golden["list/bitmask_area"].tolist()
 
 
 def test_golden_mapper(photo):
@@ -323,6 +421,77 @@ def test_mapper_leaves_out_crowds_and_masks(photo):
     instances = mapper(photo)["instances"]
     assert instances.gt_classes.tolist() == [4]  # the third box has no width
     assert set(instances.get_fields()) == {"gt_boxes", "gt_classes"}
+
+
+@pytest.mark.parametrize("mask_format", ["polygon", "bitmask"])
+def test_mapper_with_masks(photo, mask_format):
+    cfg = mapper_config()
+    cfg.MODEL.MASK_ON, cfg.INPUT.MASK_FORMAT = True, mask_format
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.RANDOM_FLIP = (308,), "none"  # twice as large
+    instances = DatasetMapper(cfg, is_train=True)(photo)["instances"]
+    assert instances.gt_classes.tolist() == [2, 4]  # the third has neither width nor pixels
+    assert type(instances.gt_masks) is {"polygon": PolygonMasks, "bitmask": BitMasks}[mask_format]
+    boxes = instances.gt_masks.get_bounding_boxes().tensor
+    # A square, and a triangle that reaches out of the image (218 x 154, now 436 x 308).
+    assert boxes[0].tolist() == [20, 40, 140, 140]
+    if mask_format == "polygon":
+        assert instances.gt_masks.polygons[1][0].tolist() == [300, 200, 520, 200, 400, 400]
+    else:
+        assert boxes[1].tolist() == [300, 200, 436, 308]
+
+
+@pytest.mark.parametrize("recompute_boxes", [False, True])
+def test_mapper_takes_boxes_from_masks(photo, recompute_boxes):
+    # A mask larger than the box that is annotated: row i covers columns 0 to i.
+    triangle = np.asfortranarray(np.tri(154, 218, dtype=np.uint8))
+    photo["annotations"] = photo["annotations"][:1]
+    photo["annotations"][0]["segmentation"] = mask_api.encode(triangle)
+    mapper = DatasetMapper(
+        is_train=True,
+        augmentations=[T.HFlipTransform(218)],
+        image_format="RGB",
+        use_instance_mask=True,
+        instance_mask_format="bitmask",
+        recompute_boxes=recompute_boxes,
+    )
+    instances = mapper(photo)["instances"]
+    # The annotated box, flipped; or that of the mask, columns 0 to 153 of 218, flipped.
+    expected = [64, 0, 218, 154] if recompute_boxes else [148, 20, 208, 70]
+    assert instances.gt_boxes.tensor.tolist() == [expected]
+
+
+def test_mapper_recomputes_boxes_when_it_crops():
+    cfg = mapper_config()
+    for masks, crops in ((False, True), (True, False), (True, True)):
+        cfg.MODEL.MASK_ON, cfg.INPUT.CROP.ENABLED = masks, crops
+        assert DatasetMapper(cfg, is_train=True).recompute_boxes is (masks and crops)
+        assert DatasetMapper(cfg, is_train=False).recompute_boxes is False
+
+
+@lite_only
+def test_mapper_names_the_image_whose_masks_are_wrong(photo):
+    del photo["annotations"][1]["segmentation"]
+    cfg = mapper_config()
+    cfg.MODEL.MASK_ON = True
+    with pytest.raises(ValueError, match=r"Image '.*photo.png': Of 3 objects .* 1 have no 'segm"):
+        DatasetMapper(cfg, is_train=True)(photo)
+
+
+@lite_only
+def test_mapper_recomputes_no_boxes_of_no_objects(photo):
+    photo["annotations"] = []
+    cfg = mapper_config()
+    cfg.MODEL.MASK_ON = cfg.INPUT.CROP.ENABLED = True
+    assert len(DatasetMapper(cfg, is_train=True)(photo)["instances"]) == 0
+
+
+@lite_only
+@pytest.mark.skipif(find_spec("shapely") is not None, reason="shapely is installed")
+def test_cropping_polygons_names_the_package_it_needs(photo):
+    cfg = mapper_config()
+    cfg.MODEL.MASK_ON = cfg.INPUT.CROP.ENABLED = True
+    with pytest.raises(ModuleNotFoundError, match="Cropping polygons needs .* pip install shapely"):
+        DatasetMapper(cfg, is_train=True)(photo)
 
 
 def test_mapper_crops_first(photo):

@@ -80,6 +80,14 @@ STAGE = {"in_channels": 4, "out_channels": 4}
             "MODEL.RESNETS.RES5_DILATION: must be 1 for a ResNet-18, not 2",
         ),
         (
+            lambda: resnet(*R18, "MODEL.RESNETS.DEFORM_ON_PER_STAGE", [False] * 3 + [True]),
+            "MODEL.RESNETS.DEFORM_ON_PER_STAGE: must be False for all stages of a ResNet-18, which",
+        ),
+        (
+            lambda: resnet("MODEL.RESNETS.DEFORM_ON_PER_STAGE", [True] * 3),
+            "MODEL.RESNETS.DEFORM_ON_PER_STAGE: must have 4 values, for res2 to res5, not 3",
+        ),
+        (
             lambda: resnet("MODEL.RESNETS.RES5_DILATION", 3),
             "MODEL.RESNETS.RES5_DILATION: must be 1 or 2, not 3",
         ),
@@ -121,6 +129,17 @@ STAGE = {"in_channels": 4, "out_channels": 4}
         (
             lambda: detector_postprocess(Instances((4, 4), scores=torch.zeros(1)), 4, 4),
             r"pred_boxes or proposal_boxes, they have \['scores'\]",
+        ),
+        (
+            lambda: detector_postprocess(
+                Instances(
+                    (4, 4),
+                    pred_boxes=Boxes(torch.tensor([[0, 0, 2.0, 2]])),
+                    pred_masks=torch.zeros(1, 28, 28),
+                ),
+                *(4, 4),
+            ),
+            r"pred_masks must be \(N, 1, M, M\) or ROIMasks, they are \(1, 28, 28\)",
         ),
         (
             lambda: schedule("SOLVER.LR_SCHEDULER_NAME", "Cosine"),
@@ -209,14 +228,13 @@ def test_no_gpu():
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        ("detectron2.modeling", "GeneralizedRCNN"),
+        ("detectron2.modeling", "PanopticFPN"),
         ("detectron2.modeling", "RetinaNet"),
         ("detectron2.modeling.backbone", "RegNet"),
-        ("detectron2.modeling.backbone.resnet", "DeformBottleneckBlock"),
-        ("detectron2.modeling.meta_arch", "ProposalNetwork"),
+        ("detectron2.modeling.meta_arch", "SemanticSegmentor"),
         ("detectron2.modeling.proposal_generator", "RPN"),
         ("detectron2.modeling.roi_heads", "StandardROIHeads"),
-        ("detectron2.modeling.roi_heads.mask_head", "mask_rcnn_loss"),
+        ("detectron2.modeling.roi_heads.roi_heads", "Res5ROIHeads"),
         ("detectron2.modeling.postprocessing", "sem_seg_postprocess"),
         ("detectron2.solver.build", "GradientClipType"),
     ],
@@ -244,7 +262,6 @@ def test_names_that_detectron2_does_not_have_either():
         lambda: build_model(config()),  # GeneralizedRCNN, the default
         lambda: build_proposal_generator(config(), {}),  # RPN
         lambda: build_roi_heads(config(), {}),  # Res5ROIHeads
-        lambda: resnet("MODEL.RESNETS.DEFORM_ON_PER_STAGE", [False, True, True, True]),
     ],
 )
 def test_features_that_are_left_out(build):
@@ -252,11 +269,10 @@ def test_features_that_are_left_out(build):
         build()
 
 
-@pytest.mark.parametrize("field", ["pred_masks", "pred_keypoints"])
-def test_postprocess_of_more_than_boxes(field):
+def test_postprocess_of_keypoints():
     found = Instances((4, 4), pred_boxes=Boxes(torch.ones(1, 4)))
-    found.set(field, torch.ones(1, 2, 3))
-    with pytest.raises(NotImplementedError, match=f"{field} {LEFT_OUT}"):
+    found.pred_keypoints = torch.ones(1, 2, 3)
+    with pytest.raises(NotImplementedError, match=f"pred_keypoints {LEFT_OUT}"):
         detector_postprocess(found, 8, 8)
 
 

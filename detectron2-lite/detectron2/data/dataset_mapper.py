@@ -106,6 +106,7 @@ class DatasetMapper:
         Raises:
             OSError: the image cannot be read.
             SizeMismatchError: it is not as large as ``dataset_dict`` says.
+            ValueError: the segmentations cannot be made masks of the wanted format.
             NotImplementedError: there is ground truth for semantic segmentation.
         """
         dataset_dict = copy.deepcopy(dataset_dict)
@@ -119,7 +120,11 @@ class DatasetMapper:
         dataset_dict["image"] = torch.as_tensor(np.array(channels_first, order="C"))
         annotations = dataset_dict.pop("annotations", None)
         if self.is_train and annotations is not None:
-            dataset_dict["instances"] = self._instances(annotations, transforms, image.shape[:2])
+            try:
+                instances = self._instances(annotations, transforms, image.shape[:2])
+            except ValueError as error:
+                raise ValueError(f"Image '{dataset_dict['file_name']}': {error}") from error
+            dataset_dict["instances"] = instances
         return dataset_dict
 
     def _instances(
@@ -138,6 +143,7 @@ class DatasetMapper:
         instances = utils.annotations_to_instances(
             annos, image_size, mask_format=self.instance_mask_format
         )
-        if self.recompute_boxes:
+        # Without objects there are neither masks nor boxes to recompute.
+        if self.recompute_boxes and annos:
             instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
         return utils.filter_empty_instances(instances)

@@ -15,7 +15,14 @@ from PIL import Image, UnidentifiedImageError
 from detectron2._missing import missing, missing_names
 from detectron2.data import transforms as T
 from detectron2.data.catalog import MetadataCatalog
-from detectron2.structures import Boxes, BoxMode, Instances
+from detectron2.structures import (
+    BitMasks,
+    Boxes,
+    BoxMode,
+    Instances,
+    PolygonMasks,
+    polygons_to_bitmask,
+)
 from detectron2.utils.file_io import PathManager
 
 __all__ = [
@@ -203,15 +210,20 @@ def _transform_segmentation(
 ) -> list[np.ndarray] | np.ndarray:
     if isinstance(segmentation, list):
         polygons = [np.asarray(polygon).reshape(-1, 2) for polygon in segmentation]
-        return [polygon.reshape(-1) for polygon in transforms.apply_polygons(polygons)]
+        try:
+            polygons = transforms.apply_polygons(polygons)
+        except ModuleNotFoundError as error:  # fvcore imports it where it is used
+            raise ModuleNotFoundError(
+                f"Cropping polygons needs the package {error.name}: pip install {error.name}",
+                name=error.name,
+            ) from error
+        return [polygon.reshape(-1) for polygon in polygons]
     if not isinstance(segmentation, dict):
         raise ValueError(
             "segmentation: expected a list of polygons or a dict with run-length encoding, "
             f"got a {type(segmentation).__name__}"
         )
-    from pycocotools import mask as mask_api
-
-    mask = transforms.apply_segmentation(mask_api.decode(segmentation))
+    mask = transforms.apply_segmentation(_decoded(segmentation))
     if mask.shape[:2] != tuple(image_size):
         raise AssertionError(
             f"segmentation: the mask is {mask.shape[:2]} after the transforms, "
@@ -228,23 +240,78 @@ def annotations_to_instances(
     Args:
         annos: one dict per object, in detectron2's dataset format.
         image_size: (H, W) of their image.
-        mask_format: masks are not part of detectron2-lite yet; not read.
+        mask_format: "polygon" for ``PolygonMasks``, which are exact, or "bitmask" for
+            ``BitMasks``, which any segmentation can become.
 
     Returns:
-        ``gt_boxes`` (N boxes, float32) and ``gt_classes`` (N,) int64.
+        ``gt_boxes`` (N boxes, float32), ``gt_classes`` (N,) int64, and ``gt_masks`` if the objects
+        have a "segmentation".
 
     Raises:
-        NotImplementedError: an annotation has a segmentation or keypoints.
+        NotImplementedError: an annotation has keypoints.
+        ValueError: some objects have a segmentation and some have none, or one cannot be turned
+            into ``mask_format``.
     """
-    for name in ("segmentation", "keypoints"):
-        if any(name in anno for anno in annos):
-            raise missing(f"annotations_to_instances with '{name}'")
+    if any("keypoints" in anno for anno in annos):
+        raise missing("annotations_to_instances with 'keypoints'")
     boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annos]
     instances = Instances(image_size)
     # An array first: from a list of arrays torch would copy number by number.
     instances.gt_boxes = Boxes(torch.as_tensor(np.array(boxes)))
     instances.gt_classes = torch.tensor([a["category_id"] for a in annos], dtype=torch.int64)
+    segmentations = [anno["segmentation"] for anno in annos if "segmentation" in anno]
+    if segmentations:
+        if len(segmentations) < len(annos):
+            raise ValueError(
+                f"Of {len(annos)} objects of one image, {len(annos) - len(segmentations)} have no "
+                "'segmentation': either all of them must have one, or none"
+            )
+        instances.gt_masks = _masks(segmentations, image_size, mask_format)
     return instances
+
+
+def _masks(
+    segmentations: Sequence[Any], image_size: tuple[int, int], mask_format: str
+) -> PolygonMasks | BitMasks:
+    if mask_format == "bitmask":
+        return BitMasks(np.stack([_bitmask(one, image_size) for one in segmentations]))
+    if mask_format != "polygon":
+        raise ValueError(
+            f"mask_format (INPUT.MASK_FORMAT): expected 'polygon' or 'bitmask', got '{mask_format}'"
+        )
+    for segmentation in segmentations:
+        if not isinstance(segmentation, list):
+            raise ValueError(
+                "mask_format (INPUT.MASK_FORMAT) is 'polygon', but a segmentation is a "
+                f"{type(segmentation).__name__}, not a list of polygons: 'bitmask' takes masks, too"
+            )
+    return PolygonMasks(segmentations)
+
+
+def _bitmask(segmentation: Any, image_size: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool mask of polygons, a run-length encoding, or a mask."""
+    if isinstance(segmentation, list):
+        return polygons_to_bitmask(segmentation, *image_size)
+    mask = _decoded(segmentation) if isinstance(segmentation, dict) else segmentation
+    if not isinstance(mask, np.ndarray):
+        raise ValueError(
+            "segmentation: expected a list of polygons, a dict with run-length encoding or an "
+            f"(H, W) array, got a {type(mask).__name__}"
+        )
+    if mask.shape != tuple(image_size):
+        raise ValueError(
+            f"segmentation: the mask is of shape {mask.shape}, its image {tuple(image_size)}"
+        )
+    return mask.astype(bool)
+
+
+def _decoded(rle: dict[str, Any]) -> np.ndarray:
+    """(H, W) uint8 mask of COCO's run-length encoding, compressed or not."""
+    from pycocotools import mask as mask_api
+
+    if isinstance(rle["counts"], list):
+        rle = mask_api.frPyObjects(rle, *rle["size"])
+    return mask_api.decode(rle)
 
 
 def filter_empty_instances(

@@ -1,8 +1,10 @@
-"""Layers that torch has not, or has with less: convolutions with a norm, frozen batch norm, NMS."""
+"""Layers that torch has not, or has with less: convolutions with a norm, frozen batch norm, ..."""
 
 from detectron2._missing import missing_names
 from detectron2.layers.batch_norm import FrozenBatchNorm2d, get_norm
 from detectron2.layers.blocks import CNNBlockBase
+from detectron2.layers.deform_conv import DeformConv, ModulatedDeformConv
+from detectron2.layers.mask_ops import paste_masks_in_image
 from detectron2.layers.nms import batched_nms, nms
 from detectron2.layers.roi_align import ROIAlign, roi_align
 from detectron2.layers.shape_spec import ShapeSpec
@@ -21,8 +23,10 @@ __all__ = [
     "CNNBlockBase",
     "Conv2d",
     "ConvTranspose2d",
+    "DeformConv",
     "FrozenBatchNorm2d",
     "Linear",
+    "ModulatedDeformConv",
     "ROIAlign",
     "ShapeSpec",
     "batched_nms",
@@ -31,6 +35,7 @@ __all__ = [
     "interpolate",
     "nms",
     "nonzero_tuple",
+    "paste_masks_in_image",
     "roi_align",
 ]
 

@@ -12,7 +12,12 @@ from detectron2.modeling.backbone import (
     build_resnet_backbone,
     make_stage,
 )
-from detectron2.modeling.meta_arch import META_ARCH_REGISTRY, build_model
+from detectron2.modeling.meta_arch import (
+    META_ARCH_REGISTRY,
+    GeneralizedRCNN,
+    ProposalNetwork,
+    build_model,
+)
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.modeling.proposal_generator import (
     PROPOSAL_GENERATOR_REGISTRY,
@@ -21,6 +26,8 @@ from detectron2.modeling.proposal_generator import (
 from detectron2.modeling.roi_heads import (
     ROI_HEADS_REGISTRY,
     ROI_MASK_HEAD_REGISTRY,
+    BaseMaskRCNNHead,
+    ROIHeads,
     build_mask_head,
     build_roi_heads,
 )
@@ -33,6 +40,10 @@ __all__ = [
     "ROI_HEADS_REGISTRY",
     "ROI_MASK_HEAD_REGISTRY",
     "Backbone",
+    "BaseMaskRCNNHead",
+    "GeneralizedRCNN",
+    "ProposalNetwork",
+    "ROIHeads",
     "ResNet",
     "ResNetBlockBase",
     "ShapeSpec",

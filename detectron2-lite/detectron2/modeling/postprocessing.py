@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from detectron2._missing import missing, missing_names
-from detectron2.structures import Instances
+from detectron2.structures import Instances, ROIMasks
 
 __all__ = ["detector_postprocess"]
 
@@ -17,19 +19,19 @@ def detector_postprocess(
         results: detections in pixels of an image of ``results.image_size``, with ``pred_boxes``
             or, failing these, ``proposal_boxes``. They are not changed.
         output_height, output_width: the size in pixels of the image to return them for.
-        mask_threshold: for masks, which lite does not have yet.
+        mask_threshold: what of a mask is at least this probable is inside.
 
     Returns:
         The same fields; boxes are scaled and clipped to the new image, and detections whose box
-        then has no width or no height are left out.
+        then has no width or no height are left out.  ``pred_masks``, (N, 1, M, M) probabilities
+        in the frames of the boxes or ``ROIMasks``, become (N, output_height, output_width) bool.
 
     Raises:
-        ValueError: there are no boxes.
-        NotImplementedError: there are masks or keypoints.
+        ValueError: there are no boxes, or masks of another shape.
+        NotImplementedError: there are keypoints.
     """
-    for field in ("pred_masks", "pred_keypoints"):
-        if results.has(field):
-            raise missing(f"detector_postprocess of {field}")
+    if results.has("pred_keypoints"):
+        raise missing("detector_postprocess of pred_keypoints")
     names = [name for name in ("pred_boxes", "proposal_boxes") if results.has(name)]
     if not names:
         raise ValueError(
@@ -43,7 +45,25 @@ def detector_postprocess(
 
     fields = {**results.get_fields(), names[0]: boxes}
     scaled = Instances((output_height, output_width), **fields)
-    return scaled[boxes.nonempty()]
+    scaled = scaled[boxes.nonempty()]
+    if scaled.has("pred_masks"):
+        masks = _roi_masks(scaled.pred_masks)
+        in_image = masks.to_bitmasks(
+            scaled.get(names[0]), output_height, output_width, mask_threshold
+        )
+        scaled.pred_masks = in_image.tensor
+    return scaled
+
+
+def _roi_masks(masks: ROIMasks | Tensor) -> ROIMasks:
+    if isinstance(masks, ROIMasks):
+        return masks
+    if masks.dim() != 4:
+        raise ValueError(
+            "detector_postprocess: pred_masks must be (N, 1, M, M) or ROIMasks, they are "
+            f"{tuple(masks.shape)}"
+        )
+    return ROIMasks(masks[:, 0])
 
 
 __getattr__ = missing_names(__name__)

@@ -1,4 +1,4 @@
-"""What is passed around: boxes, instances, batches of images."""
+"""What is passed around: boxes, masks, instances, batches of images."""
 
 from detectron2._missing import missing_names
 from detectron2.structures.boxes import (
@@ -10,15 +10,20 @@ from detectron2.structures.boxes import (
 )
 from detectron2.structures.image_list import ImageList
 from detectron2.structures.instances import Instances
+from detectron2.structures.masks import BitMasks, PolygonMasks, ROIMasks, polygons_to_bitmask
 
 __all__ = [
+    "BitMasks",
     "BoxMode",
     "Boxes",
     "ImageList",
     "Instances",
+    "PolygonMasks",
+    "ROIMasks",
     "pairwise_ioa",
     "pairwise_iou",
     "pairwise_point_box_distance",
+    "polygons_to_bitmask",
 ]
 
 __getattr__ = missing_names(__name__)

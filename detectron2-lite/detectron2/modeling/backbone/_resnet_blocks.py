@@ -1,4 +1,4 @@
-"""The stem and the two kinds of block that a ResNet is made of."""
+"""The stem and the kinds of block that a ResNet is made of."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from fvcore.nn.weight_init import c2_msra_fill
 from torch import Tensor, nn
 
-from detectron2.layers import CNNBlockBase, Conv2d, get_norm
+from detectron2.layers import CNNBlockBase, Conv2d, DeformConv, ModulatedDeformConv, get_norm
 
 Norm = str | Callable[[int], nn.Module]
 
@@ -108,6 +108,68 @@ class BottleneckBlock(_ResidualBlock):
 
     def residual(self, x: Tensor) -> Tensor:
         return self.conv3(F.relu_(self.conv2(F.relu_(self.conv1(x)))))
+
+
+class DeformBottleneckBlock(_ResidualBlock):
+    """A bottleneck whose 3x3 convolution is deformable (arXiv:1703.06211, arXiv:1811.11168).
+
+    The offsets come from a convolution of the same input. It starts from zero, where the block
+    does what a bottleneck does (modulated: with half the values).
+
+    Args:
+        in_channels, out_channels, bottleneck_channels, stride, num_groups, norm, stride_in_1x1,
+            dilation: as of :class:`BottleneckBlock`.
+        deform_modulated: whether what is looked at is weighted, too.
+        deform_num_groups: groups of channels with offsets of their own.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        bottleneck_channels: int,
+        stride: int = 1,
+        num_groups: int = 1,
+        norm: Norm = "BN",
+        stride_in_1x1: bool = False,
+        dilation: int = 1,
+        deform_modulated: bool = False,
+        deform_num_groups: int = 1,
+    ):
+        super().__init__(in_channels, out_channels, stride, norm)
+        width = bottleneck_channels
+        first, middle = (stride, 1) if stride_in_1x1 else (1, stride)
+        self.deform_modulated = deform_modulated
+        self.conv1 = _conv((in_channels, width), 1, norm, stride=first)
+        where: dict[str, Any] = {"stride": middle, "padding": dilation, "dilation": dilation}
+        # dy, dx and perhaps a weight, for each of the nine places.
+        numbers = deform_num_groups * 9 * (3 if deform_modulated else 2)
+        self.conv2_offset = Conv2d(width, numbers, 3, **where)
+        self.conv2 = (ModulatedDeformConv if deform_modulated else DeformConv)(
+            width,
+            width,
+            3,
+            groups=num_groups,
+            deformable_groups=deform_num_groups,
+            bias=False,
+            norm=get_norm(norm, width),
+            **where,
+        )
+        self.conv3 = _conv((width, out_channels), 1, norm)
+        self._fill(self.conv1, self.conv2, self.conv3)
+        nn.init.zeros_(self.conv2_offset.weight)
+        nn.init.zeros_(self.conv2_offset.bias)
+
+    def residual(self, x: Tensor) -> Tensor:
+        x = F.relu_(self.conv1(x))
+        numbers = self.conv2_offset(x)
+        if self.deform_modulated:
+            offset, weight = numbers.tensor_split([numbers.shape[1] // 3 * 2], dim=1)
+            x = self.conv2(x, offset, weight.sigmoid())
+        else:
+            x = self.conv2(x, numbers)
+        return self.conv3(F.relu_(x))
 
 
 class BasicStem(CNNBlockBase):

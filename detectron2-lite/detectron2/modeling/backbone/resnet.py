@@ -7,10 +7,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from detectron2._missing import missing, missing_names
+from detectron2._missing import missing_names
 from detectron2.config import CfgNode
 from detectron2.layers import CNNBlockBase, ShapeSpec
-from detectron2.modeling.backbone._resnet_blocks import BasicBlock, BasicStem, BottleneckBlock
+from detectron2.modeling.backbone._resnet_blocks import (
+    BasicBlock,
+    BasicStem,
+    BottleneckBlock,
+    DeformBottleneckBlock,
+)
 from detectron2.modeling.backbone.backbone import Backbone
 from detectron2.modeling.backbone.build import BACKBONE_REGISTRY
 
@@ -18,6 +23,7 @@ __all__ = [
     "BasicBlock",
     "BasicStem",
     "BottleneckBlock",
+    "DeformBottleneckBlock",
     "ResNet",
     "ResNetBlockBase",
     "build_resnet_backbone",
@@ -247,6 +253,10 @@ def _stages_from_config(options: CfgNode) -> list[list[CNNBlockBase]]:
                 "stride_in_1x1": options.STRIDE_IN_1X1,
                 "dilation": dilation,
             }
+        if options.DEFORM_ON_PER_STAGE[number - 2]:
+            block = DeformBottleneckBlock
+            extra["deform_modulated"] = options.DEFORM_MODULATED
+            extra["deform_num_groups"] = options.DEFORM_NUM_GROUPS
         stage = ResNet.make_stage(
             block,
             num_blocks,
@@ -262,8 +272,12 @@ def _stages_from_config(options: CfgNode) -> list[list[CNNBlockBase]]:
 
 
 def _check_options(options: CfgNode) -> None:
-    if any(options.DEFORM_ON_PER_STAGE):
-        raise missing("MODEL.RESNETS.DEFORM_ON_PER_STAGE (deformable convolution in a ResNet)")
+    is_deformable = options.DEFORM_ON_PER_STAGE
+    if len(is_deformable) != 4:
+        raise ValueError(
+            "MODEL.RESNETS.DEFORM_ON_PER_STAGE: must have 4 values, for res2 to res5, not "
+            f"{len(is_deformable)}"
+        )
     if options.RES5_DILATION not in (1, 2):
         raise ValueError(
             f"MODEL.RESNETS.RES5_DILATION: must be 1 or 2, not {options.RES5_DILATION}"
@@ -271,6 +285,11 @@ def _check_options(options: CfgNode) -> None:
     _blocks_per_stage(options.DEPTH)
     if options.DEPTH >= 50:
         return
+    if any(is_deformable):
+        raise ValueError(
+            "MODEL.RESNETS.DEFORM_ON_PER_STAGE: must be False for all stages of a "
+            f"ResNet-{options.DEPTH}, which has no bottlenecks"
+        )
     # The basic block has neither groups nor dilation, and makes as many channels as it takes.
     for key, value in (("RES2_OUT_CHANNELS", 64), ("RES5_DILATION", 1), ("NUM_GROUPS", 1)):
         if options[key] != value:

@@ -1,0 +1,295 @@
+"""Two-stage detectors: proposals from the features, then a look at each (arXiv:1506.01497)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from detectron2._missing import missing_names
+from detectron2.config import CfgNode, configurable
+from detectron2.data.detection_utils import convert_image_to_rgb
+from detectron2.modeling.backbone import Backbone, build_backbone
+from detectron2.modeling.meta_arch.build import META_ARCH_REGISTRY
+from detectron2.modeling.postprocessing import detector_postprocess
+from detectron2.modeling.proposal_generator import build_proposal_generator
+from detectron2.modeling.roi_heads import build_roi_heads
+from detectron2.structures import ImageList, Instances
+from detectron2.utils.events import get_event_storage
+from detectron2.utils.logger import log_first_n
+
+__all__ = ["GeneralizedRCNN", "ProposalNetwork"]
+
+_Batch = list[dict[str, Any]]
+
+# More would hide the picture.
+_PROPOSALS_SHOWN = 20
+
+
+class _Detector(nn.Module):
+    """What both models do with the images: a backbone, and its input."""
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, backbone: Backbone, pixel_mean: Sequence[float], pixel_std: Sequence[float]):
+        super().__init__()
+        if len(pixel_mean) != len(pixel_std):
+            raise ValueError(
+                f"pixel_mean is of {len(pixel_mean)} channels, pixel_std of {len(pixel_std)}"
+            )
+        self.backbone = backbone
+        # Not in the state dict: published checkpoints do not have them either.
+        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
+            column = torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
+            self.register_buffer(name, column, persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.pixel_mean.device
+
+    def preprocess_image(self, batched_inputs: _Batch) -> ImageList:
+        """The images, normalised and padded on the right and below to one common size."""
+        images = [entry["image"].to(self.device) for entry in batched_inputs]
+        return ImageList.from_tensors(
+            [(image - self.pixel_mean) / self.pixel_std for image in images],
+            self.backbone.size_divisibility,
+            padding_constraints=self.backbone.padding_constraints,
+        )
+
+    def _field(self, batched_inputs: _Batch, key: str) -> list[Instances] | None:
+        """An entry of each image, on the model's device; None if the first one has none."""
+        if key not in batched_inputs[0]:
+            return None
+        return [entry[key].to(self.device) for entry in batched_inputs]
+
+
+@META_ARCH_REGISTRY.register()
+class GeneralizedRCNN(_Detector):
+    """A backbone, a proposal generator, and heads that look at each proposal."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        proposal_generator: nn.Module | None,
+        roi_heads: nn.Module,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        input_format: str | None = None,
+        vis_period: int = 0,
+    ):
+        """
+        Args:
+            backbone: gives a dict of feature maps.
+            proposal_generator: called with images, features and, in training, ground truth; gives
+                proposals and losses. None: proposals come with the images.
+            roi_heads: called with images, features, proposals and, in training, ground truth;
+                gives detections and losses.
+            pixel_mean, pixel_std: taken off the channels of the image, 0..255, and divided by.
+            input_format: the order of the channels; needed for ``vis_period``.
+            vis_period: put a picture of the proposals into the event storage every so many
+                iterations; 0: never.
+
+        Raises:
+            ValueError: means and standard deviations of different numbers of channels, or no
+                ``input_format`` where one is needed.
+        """
+        super().__init__(backbone, pixel_mean, pixel_std)
+        if vis_period > 0 and input_format is None:
+            raise ValueError("GeneralizedRCNN: vis_period (VIS_PERIOD) needs an input_format")
+        self.proposal_generator = proposal_generator
+        self.roi_heads = roi_heads
+        self.input_format = input_format
+        self.vis_period = vis_period
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The arguments by the builders, MODEL.PIXEL_*, INPUT.FORMAT and VIS_PERIOD."""
+        backbone = build_backbone(cfg)
+        shapes = backbone.output_shape()
+        return {
+            "backbone": backbone,
+            "proposal_generator": build_proposal_generator(cfg, shapes),
+            "roi_heads": build_roi_heads(cfg, shapes),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "input_format": cfg.INPUT.FORMAT,
+            "vis_period": cfg.VIS_PERIOD,
+        }
+
+    def forward(self, batched_inputs: _Batch) -> dict[str, Tensor] | list[dict[str, Instances]]:
+        """Losses in training, detections otherwise.
+
+        Args:
+            batched_inputs: of each image, as DatasetMapper gives it: ``image``, (C, H, W) in
+                0..255; ``instances``, the ground truth, in training; ``proposals`` if there is no
+                proposal generator; ``height`` and ``width`` of the output, by default those of
+                ``image``.
+
+        Returns:
+            In training the losses of heads and proposal generator, by name; else see
+            :meth:`inference`.
+
+        Raises:
+            ValueError: there are neither a proposal generator nor ``proposals``.
+        """
+        if not self.training:
+            return self.inference(batched_inputs)
+        images = self.preprocess_image(batched_inputs)
+        targets = self._field(batched_inputs, "instances")
+        features = self.backbone(images.tensor)
+        proposals, proposal_losses = self._proposals(batched_inputs, images, features, targets)
+        _, head_losses = self.roi_heads(images, features, proposals, targets)
+        if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
+            self.visualize_training(batched_inputs, proposals)
+        return {**head_losses, **proposal_losses}
+
+    def inference(
+        self,
+        batched_inputs: _Batch,
+        detected_instances: list[Instances] | None = None,
+        do_postprocess: bool = True,
+    ) -> list[Any]:
+        """Detections.
+
+        Args:
+            batched_inputs: see :meth:`forward`.
+            detected_instances: of each image, with ``pred_boxes`` and ``pred_classes`` in pixels of
+                the network's input: nothing is detected then, and the heads only add what belongs
+                to these boxes, as masks.
+            do_postprocess: scale the results to the size of the output.
+
+        Returns:
+            Of each image ``{"instances": Instances}``, in pixels of the output; without
+            ``do_postprocess`` the Instances themselves, in pixels of the network's input.
+
+        Raises:
+            ValueError: see :meth:`forward`.
+        """
+        assert not self.training, "GeneralizedRCNN.inference: the model is in training mode"
+        images = self.preprocess_image(batched_inputs)
+        features = self.backbone(images.tensor)
+        if detected_instances is None:
+            proposals, _ = self._proposals(batched_inputs, images, features, None)
+            results, _ = self.roi_heads(images, features, proposals, None)
+        else:
+            given = [one.to(self.device) for one in detected_instances]
+            results = self.roi_heads.forward_with_given_boxes(features, given)
+        return _to_output_sizes(results, batched_inputs, "instances") if do_postprocess else results
+
+    def visualize_training(self, batched_inputs: _Batch, proposals: list[Instances]) -> None:
+        """Put a picture of the batch's first image into the event storage.
+
+        Args:
+            batched_inputs: see :meth:`forward`.
+            proposals: of each image, best first; 20 are drawn, to the right of the ground truth.
+        """
+        from detectron2.utils.visualizer import Visualizer  # matplotlib takes a while to load
+
+        entry = batched_inputs[0]
+        image = convert_image_to_rgb(entry["image"].permute(1, 2, 0), self.input_format or "")
+        found = proposals[0].proposal_boxes.tensor[:_PROPOSALS_SHOWN].detach().cpu()
+        pictures = [
+            Visualizer(image).overlay_instances(boxes=boxes).get_image()
+            for boxes in (entry["instances"].gt_boxes, found)
+        ]
+        get_event_storage().put_image(
+            "Left: GT bounding boxes;  Right: Predicted proposals",
+            torch.from_numpy(np.concatenate(pictures, axis=1).transpose(2, 0, 1)),
+        )
+
+    def _proposals(
+        self,
+        batched_inputs: _Batch,
+        images: ImageList,
+        features: dict[str, Tensor],
+        targets: list[Instances] | None,
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        if self.proposal_generator is not None:
+            return self.proposal_generator(images, features, targets)
+        proposals = self._field(batched_inputs, "proposals")
+        if proposals is None:
+            raise ValueError(
+                "batched_inputs: GeneralizedRCNN without a proposal generator needs 'proposals' "
+                "with each image"
+            )
+        return proposals, {}
+
+
+@META_ARCH_REGISTRY.register()
+class ProposalNetwork(_Detector):
+    """A backbone and a proposal generator, whose proposals are the result."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        proposal_generator: nn.Module,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+    ):
+        """
+        Args:
+            backbone, proposal_generator, pixel_mean, pixel_std: as of :class:`GeneralizedRCNN`.
+
+        Raises:
+            ValueError: means and standard deviations of different numbers of channels.
+        """
+        super().__init__(backbone, pixel_mean, pixel_std)
+        self.proposal_generator = proposal_generator
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The arguments by the builders and MODEL.PIXEL_*."""
+        backbone = build_backbone(cfg)
+        return {
+            "backbone": backbone,
+            "proposal_generator": build_proposal_generator(cfg, backbone.output_shape()),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+        }
+
+    def forward(self, batched_inputs: _Batch) -> dict[str, Tensor] | list[dict[str, Instances]]:
+        """Losses in training, proposals otherwise.
+
+        Args:
+            batched_inputs: as of :class:`GeneralizedRCNN`; the ground truth may also be called
+                ``targets``, its name of old.
+
+        Returns:
+            In training the losses by name; else of each image ``{"proposals": Instances}`` with
+            ``proposal_boxes`` in pixels of the output.
+        """
+        images = self.preprocess_image(batched_inputs)
+        features = self.backbone(images.tensor)
+        targets = self._field(batched_inputs, "instances")
+        if targets is None and (targets := self._field(batched_inputs, "targets")) is not None:
+            log_first_n(
+                logging.WARNING, "The ground truth is called 'instances' now, not 'targets'", n=10
+            )
+        proposals, losses = self.proposal_generator(images, features, targets)
+        if self.training:
+            return losses
+        return _to_output_sizes(proposals, batched_inputs, "proposals")
+
+
+def _to_output_sizes(
+    results: list[Instances], batched_inputs: _Batch, key: str
+) -> list[dict[str, Instances]]:
+    outputs = []
+    for result, entry in zip(results, batched_inputs, strict=True):
+        height = entry.get("height", result.image_size[0])
+        width = entry.get("width", result.image_size[1])
+        outputs.append({key: detector_postprocess(result, height, width)})
+    return outputs
+
+
+__getattr__ = missing_names(__name__)
