@@ -34,7 +34,7 @@ def record(args: argparse.Namespace) -> None:
     class Note(HookBase):
         def after_step(self) -> None:
             latest = self.trainer.storage.latest()
-            losses.append({k: float(v) for k, (v, _) in latest.items() if "loss" in k})
+            losses.append({k: float(v) for k, (v, _) in latest.items() if is_compared(k)})
 
     class Precise(Trainer):
         @classmethod
@@ -63,6 +63,11 @@ def record(args: argparse.Namespace) -> None:
             json.dump({"where": what, "double": args.double, "losses": losses}, file)
 
 
+def is_compared(name: str) -> bool:
+    """Losses and, of a detector with masks, the regions that they are learnt from."""
+    return "loss" in name or name == "roi_heads/regions_per_image"
+
+
 def compare(first: str, second: str) -> None:
     """Print how far the losses of two files are apart."""
     records = []
@@ -79,7 +84,7 @@ def compare(first: str, second: str) -> None:
         ]
         at = max(range(len(apart)), key=apart.__getitem__)
         print(
-            f"{name:15} {apart[0]:.1e} at the first iteration, at most {apart[at]:.1e} "
+            f"{name:27} {apart[0]:.1e} at the first iteration, at most {apart[at]:.1e} "
             f"(iteration {at}: {a[at][name]:.6f} and {b[at][name]:.6f})"
         )
 
