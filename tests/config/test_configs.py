@@ -13,9 +13,9 @@ CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 
 def test_there_are_configs():
-    assert {"Base-FCOS.yaml", "R_50_1x.yaml", "R_101_2x.yaml", "digits.yaml"} <= {
-        path.name for path in CONFIGS
-    }
+    names = {path.name for path in CONFIGS}
+    assert {"Base-FCOS.yaml", "R_50_1x.yaml", "R_101_2x.yaml", "digits.yaml"} <= names
+    assert {"Mask_R_50_FPN_1x.yaml", "digits_mask.yaml"} <= names
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -28,6 +28,9 @@ def test_it_builds_and_detects(path):
     with torch.no_grad():
         (result,) = model.eval()([{"image": torch.zeros(3, 64, 96), "height": 640, "width": 960}])
     assert result["instances"].image_size == (640, 960)
+    assert (
+        result["instances"].has("pred_masks") == cfg.MODEL.MASK_ON == ("mask" in path.name.lower())
+    )
 
 
 def test_the_schedule_of_the_paper():

@@ -8,6 +8,7 @@ import torch
 
 from detectron2.data import MetadataCatalog
 from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer
+from detectron2.engine.hooks import CallbackHook
 from fcos.checkpoint import AdetCheckpointer, read_checkpoint
 from fcos.config import get_cfg
 from fcos.data import register_custom_datasets
@@ -125,6 +126,26 @@ def test_masks_are_trained_and_evaluated(project):
     metrics = [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
     assert {"loss_mask", "loss_fcos_cls", "bbox/AP", "segm/AP"} <= set().union(*metrics)
     assert read_checkpoint(str(output / "model_best.pth"))["best"]["metric"] == "segm/AP"
+
+
+def test_masks_with_images_without_objects_and_without_detections(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
+    write_project(tmp_path, empty=(0, 3, 4, 5, 6, 7, 8, 9, 10, 11))
+    (tmp_path / "output").mkdir()
+    options = [*MASK_OPTIONS, "DATALOADER.FILTER_EMPTY_ANNOTATIONS", "False"]
+    options += ["MODEL.FCOS.SCORE_THRESH_TEST", "0.99", "SOLVER.MAX_ITER", "3"]
+    trainer = Trainer(cfg_of(tmp_path, *options))  # 3 iterations of 4 images: 2 have an object
+    regions = []
+    trainer.register_hooks([CallbackHook(after_step=lambda t: regions.append(regions_of(t)))])
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    assert len(regions) == 3 and 0 in regions
+    assert all(value.isfinite().all() for value in trainer.model.state_dict().values())
+
+
+def regions_of(trainer):
+    return trainer.storage.latest()["roi_heads/regions_per_image"][0]
 
 
 # ---- starting --------------------------------------------------------------------------------

@@ -13,17 +13,18 @@ SIZE = (64, 96)
 TRAINING = {"MODEL.FCOS.SCORE_THRESH_TEST": 0.99, "MODEL.FCOS.SCORE_THRESH_TRAIN": 0.0}
 
 
-def proposals_of(is_training, **overrides):
+def proposals_of(is_training, bbox_bias=2.5, size=SIZE, **overrides):
     torch.manual_seed(0)
     cfg = tiny_mask_cfg()
     cfg.merge_from_list([x for pair in overrides.items() for x in pair])
     detector = build_model(cfg).train(is_training)
     # Boxes of some 24 pixels, of which some reach past the image.
-    detector.proposal_generator.fcos_head.bbox_pred.bias.data.fill_(2.5)
+    detector.proposal_generator.fcos_head.bbox_pred.bias.data.fill_(bbox_bias)
     image = {"image": torch.arange(3 * 64 * 96).view(3, *SIZE).remainder(256).byte()}
+    image["image"] = image["image"][:, : size[0], : size[1]]
     images = detector.preprocess_image([image])
     truth = Instances(
-        SIZE, gt_boxes=Boxes(torch.tensor([[8.0, 8, 40, 40]])), gt_classes=torch.tensor([1])
+        size, gt_boxes=Boxes(torch.tensor([[8.0, 8, 40, 40]])), gt_classes=torch.tensor([1])
     )
     (proposals,), losses = detector.proposal_generator(
         images, detector.backbone(images.tensor), [truth]
@@ -57,6 +58,18 @@ def test_boxes_are_inside_the_image(is_training):
     assert len(boxes) > 0
     assert boxes.min() == 0  # some had to be clipped
     assert (boxes <= boxes.new_tensor([96, 64, 96, 64])).all()
+    assert (boxes[:, 2:] > boxes[:, :2]).all()
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_nothing_is_proposed_in_the_padding(is_training):
+    """The image is padded to 96 columns; boxes of 2 pixels there have no area in its 70."""
+    settings = {"MODEL.FCOS.SCORE_THRESH_TEST": 0.0, "MODEL.FCOS.NMS_POST_TOPK": 1000}
+    settings |= {"MODEL.FCOS.NMS_POST_TOPK_TRAIN": 1000}
+    proposals, _ = proposals_of(is_training, bbox_bias=0.0, size=(64, 70), **settings)
+    boxes = proposals.proposal_boxes.tensor
+    # Of P3's columns, those at 4, 12, ... 68; none at 76.
+    assert boxes[:, 2].max() == pytest.approx(69, abs=0.5)
     assert (boxes[:, 2:] > boxes[:, :2]).all()
 
 
