@@ -166,8 +166,6 @@ class FCOSMaskROIHeads(ROIHeads):
             boxes = Boxes.cat([target.gt_boxes, boxes])
         object_of_box, label = self.proposal_matcher(pairwise_iou(target.gt_boxes, boxes))
         on_object = (label == 1).nonzero().squeeze(1)
-        if not len(target):  # the matcher names an object even where there is none
-            on_object = on_object[:0]
         chosen = on_object[evenly_spread(len(on_object), self.regions_per_image).to(label.device)]
         fields = target[object_of_box[chosen]].get_fields()
         fields = {name: value for name, value in fields.items() if name.startswith("gt_")}
