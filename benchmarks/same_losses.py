@@ -64,7 +64,7 @@ def record(args: argparse.Namespace) -> None:
 
 
 def is_compared(name: str) -> bool:
-    """Losses and, of a detector with masks, the regions in the main process they are learnt from."""
+    """Losses and, with masks, the number of regions that the main process learns them from."""
     return "loss" in name or name == "roi_heads/regions_per_image"
 
 
