@@ -1,5 +1,7 @@
 """Masks from the frames of boxes into the image: detectron2's own values, by hand, the limits."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -121,6 +123,17 @@ def test_no_masks():
     nothing.pred_masks = torch.zeros(0, 1, 28, 28)
     assert detector_postprocess(nothing, 12, 14).pred_masks.shape == (0, 12, 14)
     assert same_function is paste_masks_in_image
+
+
+@lite_only
+def test_the_way_of_a_gpu_gives_the_same(golden):
+    many = importlib.import_module("detectron2.layers.mask_ops")._paste_many
+    pasted = torch.zeros(6, 96, 128, dtype=torch.bool)
+    many(golden["paste/masks"], golden["paste/boxes"], 0.5, pasted)
+    assert torch.equal(pasted, golden["paste/threshold0.5"])
+    many(torch.ones(1, 4, 4), torch.tensor([[500, 500, 600, 600.0]]), 0.5, pasted[:1])
+    many(torch.ones(1, 4, 4), torch.tensor([[9.5, 0, 9.5, 90]]), 0.1, pasted[1:2])
+    assert not pasted[:2].any()
 
 
 @lite_only

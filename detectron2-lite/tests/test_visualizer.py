@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 import detectron2
-from detectron2.structures import Boxes, BoxMode, Instances
+from detectron2.structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks
 from detectron2.utils.colormap import colormap, random_color, random_colors
 from detectron2.utils.visualizer import ColorMode, GenericMask, VisImage, Visualizer
 
@@ -297,13 +297,8 @@ def test_masks_in_every_form(form):
 
 
 def test_the_structures_of_masks():
-    structures = pytest.importorskip("detectron2.structures")
-    try:
-        bit_masks, polygon_masks = structures.BitMasks, structures.PolygonMasks
-    except NotImplementedError:
-        pytest.skip("masks are left out so far")
     forms = mask_forms()
-    for masks in (bit_masks(forms["tensor"].bool()), polygon_masks(forms["polygons"])):
+    for masks in (BitMasks(forms["tensor"].bool()), PolygonMasks(forms["polygons"])):
         output = Visualizer(GRAY).overlay_instances(masks=masks, assigned_colors=["r"], alpha=1)
         assert differs(output)[11:59, 21:69].all()
 

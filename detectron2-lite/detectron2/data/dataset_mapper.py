@@ -61,12 +61,10 @@ class DatasetMapper:
             raise missing("DatasetMapper with precomputed proposals (MODEL.LOAD_PROPOSALS)")
         if recompute_boxes and not use_instance_mask:
             raise ValueError("recompute_boxes takes boxes from masks: it needs use_instance_mask")
-        self.is_train = is_train
+        self.is_train, self.image_format = is_train, image_format
         self.augmentations = T.AugmentationList(augmentations)
-        self.image_format = image_format
-        self.use_instance_mask = use_instance_mask
+        self.use_instance_mask, self.recompute_boxes = use_instance_mask, recompute_boxes
         self.instance_mask_format = instance_mask_format
-        self.recompute_boxes = recompute_boxes
         mode = "training" if is_train else "inference"
         logger.info("Augmentations used in %s: %s", mode, augmentations)
 

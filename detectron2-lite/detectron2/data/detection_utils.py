@@ -15,14 +15,8 @@ from PIL import Image, UnidentifiedImageError
 from detectron2._missing import missing, missing_names
 from detectron2.data import transforms as T
 from detectron2.data.catalog import MetadataCatalog
-from detectron2.structures import (
-    BitMasks,
-    Boxes,
-    BoxMode,
-    Instances,
-    PolygonMasks,
-    polygons_to_bitmask,
-)
+from detectron2.structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks
+from detectron2.structures.masks import polygons_to_bitmask
 from detectron2.utils.file_io import PathManager
 
 __all__ = [
@@ -274,7 +268,10 @@ def _masks(
     segmentations: Sequence[Any], image_size: tuple[int, int], mask_format: str
 ) -> PolygonMasks | BitMasks:
     if mask_format == "bitmask":
-        return BitMasks(np.stack([_bitmask(one, image_size) for one in segmentations]))
+        masks = [_bitmask(one, image_size) for one in segmentations]
+        if len(shapes := {mask.shape for mask in masks}) > 1:
+            raise ValueError(f"The masks of one image differ in size: {sorted(shapes)}")
+        return BitMasks(np.stack(masks))
     if mask_format != "polygon":
         raise ValueError(
             f"mask_format (INPUT.MASK_FORMAT): expected 'polygon' or 'bitmask', got '{mask_format}'"
@@ -298,10 +295,8 @@ def _bitmask(segmentation: Any, image_size: tuple[int, int]) -> np.ndarray:
             "segmentation: expected a list of polygons, a dict with run-length encoding or an "
             f"(H, W) array, got a {type(mask).__name__}"
         )
-    if mask.shape != tuple(image_size):
-        raise ValueError(
-            f"segmentation: the mask is of shape {mask.shape}, its image {tuple(image_size)}"
-        )
+    if mask.ndim != 2:
+        raise ValueError(f"segmentation: expected an (H, W) mask, got one of shape {mask.shape}")
     return mask.astype(bool)
 
 

@@ -42,14 +42,10 @@ class _DeformableConv(nn.Module):
     ):
         super().__init__()
         name = type(self).__name__
-        for what, channels, number in (
-            ("in_channels", in_channels, groups),
-            ("out_channels", out_channels, groups),
-            ("in_channels", in_channels, deformable_groups),
-        ):
+        for what, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
             # torch would find out at the first input, in its own words.
-            assert channels % number == 0, (
-                f"{name}: {what}, {channels}, must be a multiple of the number of groups, {number}"
+            assert channels % groups == 0, (
+                f"{name}: {what}, {channels}, must be a multiple of groups, {groups}"
             )
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size = _pair(kernel_size)
@@ -176,6 +172,8 @@ class ModulatedDeformConv(_DeformableConv):
             norm,
             activation,
         )
+        # As they were given, as detectron2 keeps them.
+        self.stride, self.padding, self.dilation = stride, padding, dilation
 
     def forward(self, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
         """

@@ -62,21 +62,31 @@ def paste_masks_in_image(
         return pasted
     masks = masks.to(torch.float32)
     corners = corners.to(device=masks.device, dtype=torch.float32)
-    if masks.device.type == "cpu":
-        for mask, box, target in zip(masks, corners, pasted, strict=True):
-            rows, columns = _pixels_of(box, height, width)
-            if rows and columns:
-                values = _values(mask[None], box[None], rows, columns)[0]
-                part = target[rows.start : rows.stop, columns.start : columns.stop]
-                part.copy_(_inside(values, threshold))
-        return pasted
+    paste = _paste_one_by_one if masks.device.type == "cpu" else _paste_many
+    paste(masks, corners, threshold, pasted)
+    return pasted
+
+
+def _paste_one_by_one(masks: Tensor, boxes: Tensor, threshold: float, pasted: Tensor) -> None:
+    """Fill ``pasted``, computing only what lies in a box and one pixel around it."""
+    height, width = pasted.shape[1:]
+    for mask, box, target in zip(masks, boxes, pasted, strict=True):
+        rows, columns = _pixels_of(box, height, width)
+        if rows and columns:
+            values = _values(mask[None], box[None], rows, columns)[0]
+            part = target[rows.start : rows.stop, columns.start : columns.stop]
+            part.copy_(_inside(values, threshold))
+
+
+def _paste_many(masks: Tensor, boxes: Tensor, threshold: float, pasted: Tensor) -> None:
+    """Fill ``pasted``, computing all of its pixels: reading where the boxes are would wait."""
+    height, width = pasted.shape[1:]
     # Of each pixel there are where to look in the mask, in x and y, and the value.
     at_a_time = max(1, GPU_MEM_LIMIT // (height * width * 3 * BYTES_PER_FLOAT))
     for start in range(0, len(masks), at_a_time):
         part = slice(start, start + at_a_time)
-        values = _values(masks[part], corners[part], range(height), range(width))
+        values = _values(masks[part], boxes[part], range(height), range(width))
         pasted[part] = _inside(values, threshold)
-    return pasted
 
 
 def _pixels_of(box: Tensor, height: int, width: int) -> tuple[range, range]:

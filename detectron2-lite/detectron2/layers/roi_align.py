@@ -42,7 +42,7 @@ class ROIAlign(nn.Module):
             (R, C, *output_size)
         """
         assert rois.dim() == 2 and rois.shape[1] == 5, (
-            f"rois: expected (R, 5), got {tuple(rois.shape)}"
+            f"rois: expected (R, 5), got {rois.shape}"  # no tuple(): for TorchScript
         )
         features = input.dequantize() if input.is_quantized else input
         return roi_align(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -23,8 +21,8 @@ class Matcher:
 
     def __init__(
         self,
-        thresholds: Sequence[float],
-        labels: Sequence[int],
+        thresholds: list[float],
+        labels: list[int],
         allow_low_quality_matches: bool = False,
     ):
         """
@@ -37,16 +35,20 @@ class Matcher:
         Raises:
             ValueError: thresholds or labels of another kind.
         """
-        thresholds, labels = list(thresholds), list(labels)
-        if not thresholds or thresholds[0] <= 0 or thresholds != sorted(thresholds):
+        # In words that TorchScript has, too: no sets, no sorted copies.
+        is_ascending = len(thresholds) > 0 and thresholds[0] > 0
+        for low, high in zip(thresholds[:-1], thresholds[1:]):  # noqa: B905, RUF007
+            is_ascending = is_ascending and low <= high
+        if not is_ascending:
             raise ValueError(f"thresholds: expected positive, ascending ones, got {thresholds}")
-        if len(labels) != len(thresholds) + 1 or not {-1, 0, 1}.issuperset(labels):
+        is_known = [label in (-1, 0, 1) for label in labels]
+        if len(labels) != len(thresholds) + 1 or not all(is_known):
             raise ValueError(
                 f"labels: expected {len(thresholds) + 1} of -1, 0 and 1 (one more than there are "
                 f"thresholds), got {labels}"
             )
-        self.thresholds = [-float("inf"), *thresholds, float("inf")]
-        self.labels = labels
+        self.thresholds = [-float("inf")] + list(thresholds) + [float("inf")]
+        self.labels = list(labels)
         self.allow_low_quality_matches = allow_low_quality_matches
 
     def __call__(self, match_quality_matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,9 +63,7 @@ class Matcher:
             label of the lowest range.
         """
         quality = match_quality_matrix
-        assert quality.dim() == 2, (
-            f"match_quality_matrix: expected (M, N), got {tuple(quality.shape)}"
-        )
+        assert quality.dim() == 2, f"match_quality_matrix: expected (M, N), got {quality.shape}"
         if quality.numel() == 0:
             matches = quality.new_zeros(quality.shape[1], dtype=torch.int64)
             return matches, torch.full_like(matches, self.labels[0], dtype=torch.int8)

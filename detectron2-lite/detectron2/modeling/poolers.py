@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.ops import RoIPool
 
 from detectron2._missing import missing, missing_names
-from detectron2.layers import ROIAlign, cat, nonzero_tuple
+from detectron2.layers import ROIAlign, cat
 from detectron2.structures import Boxes
 
 __all__ = ["ROIPooler"]
@@ -110,9 +110,11 @@ class ROIPooler(nn.Module):
                 f"ROIPooler: expected {len(self.level_poolers)} feature maps, got {len(x)}"
             )
         if len(box_lists) != len(x[0]):
-            raise ValueError(f"ROIPooler: got boxes of {len(box_lists)} images, but {len(x[0])}")
+            raise ValueError(
+                f"ROIPooler: got boxes of {len(box_lists)} images, but features of {len(x[0])}"
+            )
         if len(box_lists) == 0:
-            return x[0].new_zeros((0, x[0].shape[1], *self.output_size))
+            return x[0].new_zeros((0, x[0].shape[1]) + self.output_size)
         rois = convert_boxes_to_pooler_format(box_lists).to(x[0].dtype)
         if len(x) == 1:
             return self.level_poolers[0](x[0], rois)
@@ -123,10 +125,11 @@ class ROIPooler(nn.Module):
             self.canonical_box_size,
             self.canonical_level,
         )
-        pooled = x[0].new_zeros((len(rois), x[0].shape[1], *self.output_size))
-        for level, (features, pooler) in enumerate(zip(x, self.level_poolers, strict=True)):
-            (which,) = nonzero_tuple(levels == level)
-            pooled.index_put_((which,), pooler(features, rois[which]))
+        # The shape of the tensor, and no len(): a traced module takes other numbers of boxes.
+        pooled = x[0].new_zeros((rois.shape[0], x[0].shape[1]) + self.output_size)
+        for level, pooler in enumerate(self.level_poolers):
+            which = (levels == level).nonzero()[:, 0]
+            pooled.index_put_((which,), pooler(x[level], rois[which]))
         return pooled
 
 

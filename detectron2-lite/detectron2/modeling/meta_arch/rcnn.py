@@ -112,17 +112,9 @@ class GeneralizedRCNN(_Detector):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """The arguments by the builders, MODEL.PIXEL_*, INPUT.FORMAT and VIS_PERIOD."""
-        backbone = build_backbone(cfg)
-        shapes = backbone.output_shape()
-        return {
-            "backbone": backbone,
-            "proposal_generator": build_proposal_generator(cfg, shapes),
-            "roi_heads": build_roi_heads(cfg, shapes),
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
-            "input_format": cfg.INPUT.FORMAT,
-            "vis_period": cfg.VIS_PERIOD,
-        }
+        arguments = _common_arguments(cfg)
+        arguments["roi_heads"] = build_roi_heads(cfg, arguments["backbone"].output_shape())
+        return {**arguments, "input_format": cfg.INPUT.FORMAT, "vis_period": cfg.VIS_PERIOD}
 
     def forward(self, batched_inputs: _Batch) -> dict[str, Tensor] | list[dict[str, Instances]]:
         """Losses in training, detections otherwise.
@@ -249,13 +241,7 @@ class ProposalNetwork(_Detector):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """The arguments by the builders and MODEL.PIXEL_*."""
-        backbone = build_backbone(cfg)
-        return {
-            "backbone": backbone,
-            "proposal_generator": build_proposal_generator(cfg, backbone.output_shape()),
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
-        }
+        return _common_arguments(cfg)
 
     def forward(self, batched_inputs: _Batch) -> dict[str, Tensor] | list[dict[str, Instances]]:
         """Losses in training, proposals otherwise.
@@ -279,6 +265,13 @@ class ProposalNetwork(_Detector):
         if self.training:
             return losses
         return _to_output_sizes(proposals, batched_inputs, "proposals")
+
+
+def _common_arguments(cfg: CfgNode) -> dict[str, Any]:
+    backbone = build_backbone(cfg)
+    generator = build_proposal_generator(cfg, backbone.output_shape())
+    pixels = {"pixel_mean": cfg.MODEL.PIXEL_MEAN, "pixel_std": cfg.MODEL.PIXEL_STD}
+    return {"backbone": backbone, "proposal_generator": generator, **pixels}
 
 
 def _to_output_sizes(
