@@ -61,6 +61,15 @@ def test_boxes_are_inside_the_image(is_training):
     assert (boxes[:, 2:] > boxes[:, :2]).all()
 
 
+@pytest.mark.parametrize(("bias", "is_normalised"), [("nan", False), ("nan", True), ("inf", True)])
+def test_distances_that_are_not_finite_are_left_to_the_guard_of_the_loss(bias, is_normalised):
+    """It names the images; an assertion about boxes, before it, would not."""
+    settings = TRAINING | {"MODEL.FCOS.NORMALIZE_REG_TARGETS": is_normalised}
+    proposals, _ = proposals_of(True, bbox_bias=float(bias), **settings)
+    boxes = proposals.proposal_boxes.tensor
+    assert len(boxes) == 0 if bias == "nan" else boxes.tolist() == [[0, 0, 96, 64]] * len(boxes)
+
+
 @pytest.mark.parametrize("is_training", [True, False])
 def test_nothing_is_proposed_in_the_padding(is_training):
     """The image is padded to 96 columns; boxes of 2 pixels there have no area in its 70."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import clip_boxes_to_image
 
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
@@ -233,8 +234,9 @@ def _to_instances(detections: Detections, image_size: tuple[int, int]) -> Instan
 
 def _for_roi_heads(result: Instances, is_training: bool) -> Instances:
     """Detections with the fields that detectron2's ROI heads read."""
-    # Features of a region that is clipped only afterwards would be those of another region.
-    result.pred_boxes.clip(result.image_size)
+    # Features of a region that is clipped only afterwards would be those of another region. Not by
+    # Boxes.clip, which asserts that boxes are finite: a loss that is not has a better message.
+    result.pred_boxes = Boxes(clip_boxes_to_image(result.pred_boxes.tensor, result.image_size))
     result = result[result.pred_boxes.nonempty()]
     as_proposals = {
         "proposal_boxes": result.pred_boxes.clone(),
