@@ -68,3 +68,22 @@ def tiny_cfg():
     cfg = get_cfg()
     cfg.merge_from_list(TINY.split())
     return cfg
+
+
+MASKS = """
+MODEL.META_ARCHITECTURE GeneralizedRCNN
+MODEL.MASK_ON True
+MODEL.ROI_HEADS.NAME FCOSMaskROIHeads
+MODEL.ROI_HEADS.NUM_CLASSES 3
+MODEL.ROI_HEADS.IN_FEATURES ['p3','p4','p5']
+MODEL.ROI_MASK_HEAD.NUM_CONV 1
+MODEL.ROI_MASK_HEAD.CONV_DIM 16
+MODEL.FCOS.SCORE_THRESH_TRAIN 0.0
+"""
+
+
+def tiny_mask_cfg():
+    """The same with a mask head, which is trained on whatever the detector says."""
+    cfg = tiny_cfg()
+    cfg.merge_from_list(MASKS.split())
+    return cfg

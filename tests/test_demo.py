@@ -17,14 +17,22 @@ import demo
 from detectron2.modeling import build_model
 from fcos.checkpoint import AdetCheckpointer
 from fcos.utils import outputs
-from tests.helpers import tiny_cfg
+from tests.helpers import tiny_cfg, tiny_mask_cfg
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """Folder with a config and random weights that detect something in everything."""
-    folder = tmp_path_factory.mktemp("model")
-    cfg = tiny_cfg()
+    return write_model(tmp_path_factory.mktemp("model"), tiny_cfg())
+
+
+@pytest.fixture(scope="module")
+def mask_model(tmp_path_factory):
+    """The same with masks, of the whole box or of nothing."""
+    return write_model(tmp_path_factory.mktemp("mask_model"), tiny_mask_cfg())
+
+
+def write_model(folder, cfg):
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 64, 128
     cfg.MODEL.WEIGHTS = str(folder / "model.pth")
     (folder / "config.yaml").write_text(cfg.dump())
@@ -33,6 +41,9 @@ def model(tmp_path_factory):
     logits = model.proposal_generator.fcos_head.cls_logits
     torch.nn.init.normal_(logits.weight, std=0.3)  # low and high scores
     torch.nn.init.zeros_(logits.bias)
+    if cfg.MODEL.MASK_ON:
+        torch.nn.init.normal_(model.proposal_generator.fcos_head.bbox_pred.bias, mean=2, std=0.1)
+        torch.nn.init.normal_(model.roi_heads.mask_head.predictor.bias, mean=5, std=0.1)
     checkpointer = AdetCheckpointer(model, str(folder))
     checkpointer.class_names = ["cat", "dog", "bird"]
     checkpointer.save("model")
@@ -60,6 +71,7 @@ def place(tmp_path, monkeypatch):
         for i, name in enumerate(("a.png", "b.png"))
     ]
     box = {"id": 1, "image_id": 10, "category_id": 7, "bbox": [8, 8, 30, 20], "area": 600}
+    box["segmentation"] = [[8, 8, 38, 8, 38, 28, 8, 28]]
     categories = [
         {"id": i, "name": n} for i, n in zip((3, 7, 9), ("feline", "canine", "avian"), strict=True)
     ]
@@ -335,3 +347,42 @@ def test_ctrl_c_keeps_what_is_done(run, monkeypatch):
     assert result.code == 130 and "Stopped." in result.err
     assert os.listdir("out") == ["a.png"]
     assert {d["image_id"] for d in detections("found.json")} == {0}
+
+
+# ---- masks --------------------------------------------------------------------------------------
+
+
+def test_masks_are_drawn_and_written(run, mask_model, pets):
+    name_classes_as_the_model_does()
+    contents = json.loads(Path("pets.yaml").read_text())
+    contents["_BASE_"] = str(mask_model / "config.yaml")
+    Path("pets.yaml").write_text(json.dumps(contents))
+    line = f"--dataset {pets} --output out --json found.json --confidence-threshold 0.6"
+    with_masks = run(line, config="pets.yaml")
+    assert with_masks.code == 0, with_masks.err
+    found = COCO("truth.json").loadRes("found.json")
+    (first, *_), everything = found.loadAnns(found.getAnnIds(imgIds=[10])), detections("found.json")
+    assert all(result["segmentation"]["size"] == [48, 64] for result in everything)
+    x, y, width, height = first["bbox"]
+    mask = found.annToMask(first)
+    assert mask.sum() == pytest.approx(width * height, rel=0.3)  # corners are rounded
+    rows, columns = mask.nonzero()
+    assert x - 1 <= columns.min() and columns.max() <= x + width + 1
+    assert y - 1 <= rows.min() and rows.max() <= y + height + 1
+
+    # The left half of the picture is the ground truth: an object's inside is tinted.
+    truth = cv2.imread("out/a.png")[28:, :640]
+    image = cv2.imread("images/a.png").repeat(10, 0).repeat(10, 1)
+    inside = np.s_[100:260, 250:360]
+    assert np.abs(truth[inside].astype(int) - image[inside]).mean() > 20
+    assert np.abs(truth[300:].astype(int) - image[300:]).max() < 5
+
+
+def test_a_detector_of_boxes_shows_no_masks(run, pets):
+    name_classes_as_the_model_does()
+    assert run(f"--dataset {pets} --output out --json found.json", config="pets.yaml").code == 0
+    assert all("segmentation" not in result for result in detections("found.json"))
+    truth = cv2.imread("out/a.png")[28:, :640]
+    image = cv2.imread("images/a.png").repeat(10, 0).repeat(10, 1)
+    inside = np.s_[200:260, 250:360]
+    assert np.abs(truth[inside].astype(int) - image[inside]).max() < 5

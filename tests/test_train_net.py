@@ -18,7 +18,7 @@ from fcos.data import register_custom_datasets
 from fcos.engine import Trainer, argument_parser, run
 from fcos.engine.preflight import check_batch, check_training
 from fcos.utils.errors import UserError
-from tests.tiny import start, write_project
+from tests.tiny import MASK_OPTIONS, start, write_project
 from tests.tiny import train_net as run_program
 
 
@@ -109,6 +109,23 @@ def test_a_missing_dataset_folder(said, project):
 def test_another_number_of_classes(said):
     message = said("MODEL.FCOS.NUM_CLASSES", "80")
     assert "has 2 classes (dark, bright), but MODEL.FCOS.NUM_CLASSES is 80" in message
+
+
+def test_masks_that_were_not_annotated(said, project):
+    edit_annotations(project, lambda c: [a.pop("segmentation") for a in c["annotations"][:5]])
+    message = said(*MASK_OPTIONS)
+    assert message.startswith("Data set 'tiny_train': 5 of 12 annotations have no segmentation,")
+    assert message.endswith("or set MODEL.MASK_ON False for boxes only.")
+
+
+def test_masks_of_another_number_of_classes(said):
+    message = said(*MASK_OPTIONS, "MODEL.ROI_HEADS.NUM_CLASSES", "80")
+    assert message.startswith("MODEL.ROI_HEADS.NUM_CLASSES is 80, but MODEL.FCOS.NUM_CLASSES is 2:")
+
+
+def test_masks_of_a_detector_of_boxes(said):
+    message = said("MODEL.MASK_ON", "True")
+    assert message.startswith("MODEL.MASK_ON is True, but OneStageDetector has boxes only: set")
 
 
 def test_an_unknown_dataset(said):

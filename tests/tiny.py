@@ -48,9 +48,22 @@ OUTPUT_DIR: output
 VERSION: 2
 """
 
+# The detector with masks. It trains them on all that it detects, good or not.
+MASK_OPTIONS = [
+    *("MODEL.META_ARCHITECTURE", "GeneralizedRCNN"),
+    *("MODEL.MASK_ON", "True"),
+    *("MODEL.ROI_HEADS.NAME", "FCOSMaskROIHeads"),
+    *("MODEL.ROI_HEADS.NUM_CLASSES", "2"),
+    *("MODEL.ROI_HEADS.IN_FEATURES", "['p3','p4','p5']"),
+    *("MODEL.ROI_HEADS.IOU_THRESHOLDS", "[0.001]"),
+    *("MODEL.ROI_MASK_HEAD.NUM_CONV", "1"),
+    *("MODEL.ROI_MASK_HEAD.CONV_DIM", "16"),
+    *("MODEL.FCOS.SCORE_THRESH_TRAIN", "0.0"),
+]
+
 
 def write_dataset(root: Path, number: int = 12, empty: tuple[int, ...] = ()) -> None:
-    """``root/datasets/tiny``: images of 64x64 with a dark or bright rectangle in each.
+    """``root/datasets/tiny``: images of 64x64 with a dark or bright rectangle in each, outlined.
 
     Args:
         root: a folder; the program is run there.
@@ -70,6 +83,7 @@ def write_dataset(root: Path, number: int = 12, empty: tuple[int, ...] = ()) -> 
             annotations.append(
                 {"id": i + 1, "image_id": i + 1, "category_id": label + 1, "bbox": [x, y, w, h]}
                 | {"area": w * h, "iscrowd": 0}
+                | {"segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]]}
             )
         Image.fromarray(picture).save(folder / "images" / f"{i}.png")
         images.append({"id": i + 1, "file_name": f"{i}.png", "width": 64, "height": 64})

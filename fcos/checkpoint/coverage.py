@@ -36,11 +36,12 @@ class Coverage:
     @property
     def class_numbers(self) -> tuple[int, int] | None:
         """(classes of the file, classes of the model) where these are all that differs."""
-        names = [name for name, _, _ in self.mismatched]
-        if not names or not all(is_class_logits(name) for name in names):
+        if not all(is_per_class(name) for name, _, _ in self.mismatched):
             return None
-        _, in_file, in_model = self.mismatched[0]
-        return in_file[0], in_model[0]
+        for name, in_file, in_model in self.mismatched:
+            if is_class_logits(name):
+                return in_file[0], in_model[0]
+        return None
 
     def require_all(self, purpose: str) -> None:
         """Accept nothing less than a value for every parameter and buffer.
@@ -97,10 +98,10 @@ class Coverage:
                     f"is {in_model}: set it to {in_file}, or set MODEL.FCOS.REINIT_CLS_LOGITS True "
                     "to start the class-logit layer afresh."
                 )
-            said += (
-                f" The class-logit layer is re-initialised, from {in_file} classes in the file to "
-                f"{in_model}."
-            )
+            layers = "The class-logit layer is"
+            if not all(is_class_logits(name) for name, _, _ in self.mismatched):
+                layers = "The class-logit layer and the last layer of the mask head are"
+            said += f" {layers} re-initialised, from {in_file} classes in the file to {in_model}."
         return said
 
     def _start_sentence(self, model: nn.Module) -> str:
@@ -108,12 +109,14 @@ class Coverage:
         skipped = [name for name in self.missing if name in sizes]
         if not skipped:
             return f"Weights from {self.path}."
-        groups = Counter({"backbone": 0, "FPN": 0, "head": 0})
+        groups = Counter({"backbone": 0, "FPN": 0, "head": 0, "mask head": 0})
         for name in skipped:
             groups[_part(name)] += sizes[name]
         parts = ", ".join(f"{part} {number:,}" for part, number in groups.items() if number)
         whole = all(not name.startswith("backbone.bottom_up.") for name in skipped)
         source = "Backbone" if whole else "Only a part of the backbone"
+        if set(+groups) == {"mask head"}:
+            source = "Detector without masks"
         return (
             f"{source} from {self.path}; {sum(groups.values()):,} parameters start at random "
             f"({parts})."
@@ -134,8 +137,15 @@ def is_class_logits(name: str) -> bool:
     return "cls_logits" in name.split(".")
 
 
+def is_per_class(name: str) -> bool:
+    """Whether a parameter belongs to a layer whose size depends on the number of classes."""
+    return is_class_logits(name) or name.startswith("roi_heads.mask_head.predictor.")
+
+
 def _part(name: str) -> str:
     """The part of the detector that a parameter belongs to, in words."""
+    if name.startswith("roi_heads."):
+        return "mask head"
     if name.startswith("backbone.bottom_up."):
         return "backbone"
     return "FPN" if name.startswith("backbone.") else "head"

@@ -80,6 +80,14 @@ _MODEL_FCOS = {
     # Candidates per level that enter NMS; detections per image that leave it.
     "NMS_PRE_TOPK": 1000,
     "NMS_POST_TOPK": 100,
+    # --- regions for ROI heads ------------------------------------------------------------
+    # The same four for the detections that ROI heads, such as a mask head, are trained on
+    # (MODEL.META_ARCHITECTURE "GeneralizedRCNN"). A detector that has just begun has none above
+    # this threshold: its ROI heads start with the ground-truth boxes.
+    "SCORE_THRESH_TRAIN": 0.05,
+    "NMS_THRESH_TRAIN": 0.6,
+    "NMS_PRE_TOPK_TRAIN": 1000,
+    "NMS_POST_TOPK_TRAIN": 100,
     # --- weights --------------------------------------------------------------------------
     # Accept weights for another number of classes: their class-logit layer is left out and
     # starts from its initialisation.

@@ -81,6 +81,7 @@ class _Box:
     where: str  # for messages
     xyxy: list[float]
     is_crowd: bool
+    mask_form: str  # "polygons", "run lengths" or, without a usable segmentation, ""
 
 
 def check_datasets(
@@ -108,6 +109,7 @@ def check_datasets(
             all_images=all_images,
             for_training=is_for_training,
             filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+            mask_format=cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else "",
         )
         if reports and report.class_names != reports[0].class_names:
             raise UserError(
@@ -126,6 +128,7 @@ def check_dataset(
     all_images: bool = False,
     for_training: bool = True,
     filter_empty: bool = True,
+    mask_format: str = "",
 ) -> DatasetReport:
     """Checks one data set: its files, classes, category ids, boxes and images.
 
@@ -138,16 +141,13 @@ def check_dataset(
         all_images: decode every image; otherwise 100 files, evenly spread, are looked for.
         for_training: else it is going to be evaluated on; then it may be without objects.
         filter_empty: whether training leaves out images without objects.
+        mask_format: INPUT.MASK_FORMAT of a model with masks; empty for one without.
 
     Raises:
         UserError: with what is wrong, where, and what to do.
     """
     require_dataset(name)
-    metadata = MetadataCatalog.get(name)
-    if metadata.get("json_file"):
-        images, class_names = _read_coco(metadata.json_file, metadata.get("image_root", ""))
-    else:
-        images, class_names = _read_entries(name)
+    images, class_names = _read(name)
     if len(class_names) != num_classes:
         raise UserError(
             f"Data set {name!r} has {len(class_names)} classes ({_listed(class_names)}), but "
@@ -159,6 +159,8 @@ def check_dataset(
             f"Data set {name!r} leaves nothing to {'train' if for_training else 'evaluate'} on: "
             f"{len(images)} images, {sum(num_objects)} objects with an area inside their image."
         )
+    if mask_format:
+        _check_masks(name, images, mask_format, for_training)
     num_files = _check_all_images(name, images) if all_images else _look_for_images(name, images)
     degenerate = tuple(
         f"{box.where} ({os.path.basename(image.file_name)})"
@@ -182,6 +184,13 @@ def check_dataset(
         num_files_checked=num_files,
         notes=tuple(filter(None, notes)),
     )
+
+
+def _read(name: str) -> tuple[list[_Image], list[str]]:
+    metadata = MetadataCatalog.get(name)
+    if metadata.get("json_file"):
+        return _read_coco(metadata.json_file, metadata.get("image_root", ""))
+    return _read_entries(name)
 
 
 def _read_coco(json_file: str, image_root: str) -> tuple[list[_Image], list[str]]:
@@ -245,7 +254,43 @@ def _box(where: str, annotation: dict[str, Any], mode: BoxMode) -> _Box:
             f"{where} has the bbox {annotation.get('bbox')}; expected 4 finite numbers, in pixels."
         )
     xyxy = BoxMode.convert(numbers, mode, BoxMode.XYXY_ABS)
-    return _Box(where, xyxy, bool(annotation.get("iscrowd", 0)))
+    form = _mask_form(annotation.get("segmentation"))
+    return _Box(where, xyxy, bool(annotation.get("iscrowd", 0)), form)
+
+
+def _mask_form(segmentation: object) -> str:
+    if isinstance(segmentation, dict) and {"counts", "size"} <= set(segmentation):
+        return "run lengths"
+    if isinstance(segmentation, list):
+        parts = [part for part in segmentation if isinstance(part, list)]
+        # A polygon has three corners or more.
+        if any(len(part) >= 6 and len(part) % 2 == 0 for part in parts):
+            return "polygons"
+    return ""
+
+
+def _check_masks(name: str, images: Sequence[_Image], mask_format: str, for_training: bool) -> None:
+    # Training leaves crowd regions and degenerate boxes out; an evaluation has a use for both.
+    boxes = [
+        box
+        for image in images
+        for box in image.boxes
+        if not (for_training and (box.is_crowd or image.has_degenerate(box)))
+    ]
+    lacking = [box.where for box in boxes if not box.mask_form]
+    if lacking:
+        raise UserError(
+            f"Data set {name!r}: {len(lacking)} of {len(boxes)} annotations have no segmentation, "
+            f"which MODEL.MASK_ON True needs: {_listed(lacking)}. Annotate them with polygons, or "
+            "set MODEL.MASK_ON False for boxes only."
+        )
+    run_lengths = [box.where for box in boxes if box.mask_form == "run lengths"]
+    if for_training and mask_format == "polygon" and run_lengths:
+        raise UserError(
+            f"Data set {name!r}: {len(run_lengths)} of {len(boxes)} annotations have run lengths "
+            f"as segmentation, which INPUT.MASK_FORMAT polygon cannot hold: {_listed(run_lengths)}."
+            " Set INPUT.MASK_FORMAT bitmask."
+        )
 
 
 def _look_for_images(name: str, images: Sequence[_Image]) -> int:

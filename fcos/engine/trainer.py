@@ -137,17 +137,21 @@ class Trainer(DefaultTrainer):
     ) -> Any:
         """COCO's average precision, over all classes and for each.
 
-        Files go to ``output_folder``, by default ``inference/`` in OUTPUT_DIR.
-
+        Files go to ``output_folder``, by default ``inference/`` in OUTPUT_DIR, and there into a
+        folder of the data set's name where DATASETS.TEST has several. It is that of boxes and, with ``MODEL.MASK_ON``, that of masks too.
         With ``MODEL.FCOS.NMS_POST_TOPK`` above COCO's usual 100 detections per image, all of them
         count.
         """
         from detectron2.evaluation import COCOEvaluator
 
         most = cfg.MODEL.FCOS.NMS_POST_TOPK
+        folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
+        if len(cfg.DATASETS.TEST) > 1:
+            folder = os.path.join(folder, dataset_name)
         return COCOEvaluator(
             dataset_name,
-            output_dir=output_folder or os.path.join(cfg.OUTPUT_DIR, "inference"),
+            tasks=("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",),
+            output_dir=folder,
             max_dets_per_image=most if most > 100 else None,
         )
 

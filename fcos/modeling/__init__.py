@@ -5,10 +5,12 @@ from fcos.modeling.backbone import (
 )
 from fcos.modeling.fcos import FCOS
 from fcos.modeling.meta_arch import OneStageDetector
+from fcos.modeling.roi_heads import FCOSMaskROIHeads
 from fcos.modeling.test_time_augmentation import OneStageDetectorWithTTA
 
 __all__ = [
     "FCOS",
+    "FCOSMaskROIHeads",
     "OneStageDetector",
     "OneStageDetectorWithTTA",
     "TimmBackbone",

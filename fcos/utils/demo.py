@@ -109,6 +109,7 @@ class Demo:
         self._predict = Predictor(cfg)
         self._threshold = threshold
         self._sink = sink
+        self._with_masks = cfg.MODEL.MASK_ON
         self._results = results
         num_classes = cfg.MODEL.FCOS.NUM_CLASSES
         in_checkpoint = self._predict.class_names or []
@@ -168,7 +169,8 @@ class Demo:
         picture = draw_instances(image, instances, self._names)
         if "annotations" not in record:
             return picture
-        truth = ground_truth_instances(record["annotations"], *image.shape[:2])
+        height, width = image.shape[:2]
+        truth = ground_truth_instances(record["annotations"], height, width, self._with_masks)
         return side_by_side(
             draw_instances(image, truth, self._truth_names), picture, "ground truth", "detections"
         )

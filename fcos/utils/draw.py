@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from detectron2.structures import Boxes, BoxMode, Instances
+from detectron2.structures import Boxes, BoxMode, Instances, polygons_to_bitmask
 
 __all__ = ["class_colors", "draw_instances", "ground_truth_instances", "side_by_side"]
 
@@ -70,26 +70,45 @@ def draw_instances(
     return np.ascontiguousarray(drawn.get_image()[:, :, ::-1])
 
 
-def ground_truth_instances(annotations: list[dict[str, Any]], height: int, width: int) -> Instances:
+def ground_truth_instances(
+    annotations: list[dict[str, Any]], height: int, width: int, with_masks: bool = False
+) -> Instances:
     """Annotations in detectron2's format as instances that :func:`draw_instances` accepts.
 
     Args:
         annotations: the ``"annotations"`` of one image; regions marked ``iscrowd`` are left out,
             because they are no single objects.
         height, width: size of the image in pixels.
+        with_masks: give masks as well; an object without a segmentation has an empty one.
 
     Returns:
-        ``pred_boxes`` (G boxes, x1, y1, x2, y2 in pixels of that image) and ``pred_classes`` (G,)
-        int64; no scores.
+        ``pred_boxes`` (G boxes, x1, y1, x2, y2 in pixels of that image), ``pred_classes`` (G,)
+        int64 and, if asked for, ``pred_masks`` (G, height, width) bool; no scores.
     """
     objects = [a for a in annotations if not a.get("iscrowd", 0)]
     boxes = [BoxMode.convert(list(a["bbox"]), a["bbox_mode"], BoxMode.XYXY_ABS) for a in objects]
     classes = [a["category_id"] for a in objects]
-    return Instances(
+    truth = Instances(
         (height, width),
         pred_boxes=Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)),
         pred_classes=torch.tensor(classes, dtype=torch.int64),
     )
+    if with_masks:
+        masks = [_mask(a.get("segmentation"), height, width) for a in objects]
+        truth.pred_masks = torch.from_numpy(np.array(masks, bool).reshape(-1, height, width))
+    return truth
+
+
+def _mask(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """(height, width) bool, from polygons or run lengths in COCO's form."""
+    import pycocotools.mask
+
+    if not segmentation:
+        return np.zeros((height, width), bool)
+    if isinstance(segmentation, dict):
+        return pycocotools.mask.decode(segmentation).astype(bool)
+    parts = [np.asarray(part, dtype=np.float64).reshape(-1) for part in segmentation]
+    return polygons_to_bitmask(parts, height, width)
 
 
 def side_by_side(

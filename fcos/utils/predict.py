@@ -63,7 +63,8 @@ class Predictor:
 
         Returns:
             On the CPU, highest score first, in pixels of ``image``: ``pred_boxes`` (K boxes, x1,
-            y1, x2, y2), ``scores`` (K,) in [0, 1] and ``pred_classes`` (K,) in [0, C).
+            y1, x2, y2), ``scores`` (K,) in [0, 1], ``pred_classes`` (K,) in [0, C) and, from a
+            mask head, ``pred_masks`` (K, H, W) bool.
 
         Raises:
             ValueError: ``image`` has another shape or type, or no pixels.

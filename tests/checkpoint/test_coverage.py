@@ -6,7 +6,7 @@ import torch
 from detectron2.modeling import build_model
 from fcos.checkpoint import AdetCheckpointer
 from fcos.utils.errors import UserError
-from tests.helpers import tiny_cfg
+from tests.helpers import tiny_cfg, tiny_mask_cfg
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def only(weights, prefix):
 def with_classes(weights, number):
     weights = dict(weights)
     for name in weights:
-        if ".cls_logits." in name:
+        if ".cls_logits." in name or ".predictor." in name:
             weights[name] = torch.zeros(number, *weights[name].shape[1:])
     return weights
 
@@ -132,3 +132,43 @@ def test_class_logits_are_initialised_afresh_on_request(tmp_path):
     assert layer.bias.equal(bias)
     for name, value in others.items():
         assert model.state_dict()[name].equal(value)
+
+
+# ---- with masks ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mask_detector():
+    return build_model(tiny_mask_cfg())
+
+
+def test_masks_start_from_a_detector_without(detector, mask_detector, tmp_path):
+    coverage = coverage_of(mask_detector, detector.state_dict(), tmp_path)
+    number = sum(p.numel() for p in mask_detector.roi_heads.parameters())
+    assert coverage.require_start(mask_detector, False) == (
+        f"Detector without masks from {tmp_path}/a.pth; {number:,} parameters start at random "
+        f"(mask head {number:,})."
+    )
+    with pytest.raises(UserError, match=r"6 missing: roi_heads\.mask_head\."):
+        coverage.require_all("Evaluation")
+
+
+def test_masks_of_another_number_of_classes(mask_detector, tmp_path):
+    weights = with_classes(mask_detector.state_dict(), 80)
+    coverage = coverage_of(mask_detector, weights, tmp_path)
+    with pytest.raises(UserError, match="is a detector of 80 classes, but .* is 3: set it to 80"):
+        coverage.require_start(mask_detector, False)
+    said = coverage.require_start(mask_detector, True)
+    assert said == (
+        f"Weights from {tmp_path}/a.pth. The class-logit layer and the last layer of the mask head "
+        "are re-initialised, from 80 classes in the file to 3."
+    )
+
+
+def test_a_mask_head_of_another_kind_is_no_matter_of_classes(mask_detector, tmp_path):
+    weights = dict(mask_detector.state_dict())
+    for name in ("weight", "bias"):  # as of a head with one mask for all classes
+        name = f"roi_heads.mask_head.predictor.{name}"
+        weights[name] = weights[name][:1]
+    with pytest.raises(UserError, match=r"is for another model .*predictor\.weight 1x16x1x1"):
+        coverage_of(mask_detector, weights, tmp_path).require_start(mask_detector, True)

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler, build_optimizer
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, Instances, PolygonMasks
+from detectron2.utils.events import EventStorage
 from fcos.config import get_cfg
 
 ROOT = Path(__file__).parents[2] / "configs"
@@ -20,6 +22,8 @@ SMALLER = {
     "MODEL.DEVICE": "cpu",
     "MODEL.FPN.OUT_CHANNELS": 64,  # two for each group of GN, which one location can have alone
     "MODEL.FCOS.NUM_CLASSES": 3,
+    "MODEL.ROI_HEADS.NUM_CLASSES": 3,
+    "MODEL.ROI_MASK_HEAD.CONV_DIM": 8,
 }
 SMALLER_BOTTLENECKS = {
     "MODEL.RESNETS.DEPTH": 50,
@@ -48,9 +52,9 @@ def name_of(path):
 
 
 def test_there_are_configs():
-    assert {"Base-FCOS.yaml", "R_50_1x.yaml", "R_101_2x.yaml", "digits.yaml"} <= set(
-        map(name_of, CONFIGS)
-    )
+    names = set(map(name_of, CONFIGS))
+    assert {"Base-FCOS.yaml", "R_50_1x.yaml", "R_101_2x.yaml", "digits.yaml"} <= names
+    assert {"Mask_R_50_FPN_1x.yaml", "digits_mask.yaml"} <= names
 
 
 @pytest.mark.parametrize("path", PARAMETERS)
@@ -67,8 +71,11 @@ def test_it_builds_trains_and_detects(path):
         gt_boxes=Boxes(torch.tensor([[8.0, 8, 60, 50]])),
         gt_classes=torch.tensor([2]),
     )
+    if cfg.MODEL.MASK_ON:
+        truth.gt_masks = PolygonMasks([[np.array([8.0, 8, 60, 8, 60, 50, 8, 50])]])
     image = torch.randint(0, 256, (3, 64, 96)).byte()
-    losses = model.train()([{"image": image, "instances": truth}] * 2)
+    with EventStorage():  # Mask R-CNN's head logs its accuracy
+        losses = model.train()([{"image": image, "instances": truth}] * 2)
     assert all(loss.isfinite() for loss in losses.values())
     sum(losses.values()).backward()
     missing = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
@@ -78,6 +85,8 @@ def test_it_builds_trains_and_detects(path):
         (result,) = model.eval()([{"image": image, "height": 640, "width": 960}])
     assert result["instances"].image_size == (640, 960)
     assert result["instances"].scores.isfinite().all()
+    has_masks = "mask" in path.name.lower()
+    assert result["instances"].has("pred_masks") == cfg.MODEL.MASK_ON == has_masks
 
 
 def test_each_writes_to_a_folder_of_its_own():

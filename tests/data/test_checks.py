@@ -211,3 +211,71 @@ def test_classes_have_to_agree(coco, tmp_path):
     cfg.DATASETS.TEST = (coco.register("different"),)
     with pytest.raises(UserError, match=r"'for_train' and 'different' have .*seven.*VII"):
         check_datasets(cfg)
+
+
+# ---- masks -----------------------------------------------------------------------------------
+
+POLYGON = [[4, 5, 14, 5, 14, 15]]
+RUN_LENGTHS = {"counts": [0, 100], "size": [10, 10]}
+
+
+def give_masks(coco, segmentation=POLYGON):
+    for annotation in coco.annotations:
+        annotation["segmentation"] = segmentation
+
+
+@pytest.mark.parametrize("for_training", [True, False])
+def test_masks_everywhere(coco, for_training):
+    give_masks(coco)
+    check_dataset(coco.register(), 2, for_training=for_training, mask_format="polygon")
+
+
+@pytest.mark.parametrize("nothing", [None, [], [[1, 2, 3, 4]], [[1, 2, 3, 4, 5, 6, 7]], {}])
+@pytest.mark.parametrize("for_training", [True, False])
+def test_masks_that_are_missing_are_counted_and_named(coco, nothing, for_training):
+    give_masks(coco)
+    coco.annotations[1]["segmentation"] = coco.annotations[4]["segmentation"] = nothing
+    refused(
+        coco,
+        r"^Data set 'small': 2 of 6 annotations have no segmentation, which MODEL\.MASK_ON True "
+        r"needs: annotation 101, annotation 104\. Annotate them with polygons, or set "
+        r"MODEL\.MASK_ON False for boxes only\.$",
+        for_training=for_training,
+        mask_format="polygon",
+    )
+
+
+def test_boxes_alone_need_no_masks(coco):
+    check_dataset(coco.register(), 2)
+
+
+def test_training_leaves_out_what_an_evaluation_uses(coco):
+    give_masks(coco)
+    coco.add_box(1, [1, 1, 5, 5], iscrowd=1)
+    coco.add_box(2, [5, 5, 0, 9])
+    check_dataset(coco.register(), 2, mask_format="polygon")
+    with pytest.raises(UserError, match="2 of 8 annotations have no segmentation"):
+        check_dataset("small", 2, for_training=False, mask_format="polygon")
+
+
+def test_run_lengths_need_another_format_to_train_on(coco):
+    give_masks(coco)
+    coco.annotations[3]["segmentation"] = RUN_LENGTHS
+    refused(
+        coco,
+        r"^Data set 'small': 1 of 6 annotations have run lengths as segmentation, which "
+        r"INPUT\.MASK_FORMAT polygon cannot hold: annotation 103\. Set INPUT\.MASK_FORMAT bitmask",
+        mask_format="polygon",
+    )
+    check_dataset("small", 2, mask_format="bitmask")
+    check_dataset("small", 2, for_training=False, mask_format="polygon")
+
+
+def test_a_config_with_masks_asks_for_them(coco):
+    cfg = get_cfg()
+    cfg.MODEL.FCOS.NUM_CLASSES = 2
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), (coco.register(),)
+    assert len(check_datasets(cfg)) == 1
+    cfg.MODEL.MASK_ON = True
+    with pytest.raises(UserError, match="6 of 6 annotations have no segmentation"):
+        check_datasets(cfg)

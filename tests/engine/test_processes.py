@@ -14,7 +14,7 @@ from fcos.data import register_custom_datasets
 from fcos.engine import Trainer
 from fcos.utils.agree import raise_together
 from fcos.utils.errors import UserError
-from tests.tiny import write_project
+from tests.tiny import MASK_OPTIONS, write_project
 
 ITERATIONS = 20
 # With batch normalisation nothing could be equal: its statistics are of one process's share.
@@ -143,20 +143,22 @@ def project(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "trainer_type, options, quality",
-    [(Double, [], "ctr"), (DoubleHalfEmpty, LATER, "iou")],
-    ids=["full", "one-empty-later-switches"],
+    ("trainer_type", "options", "others"),
+    [
+        (Double, [], {"loss_fcos_ctr"}),
+        (DoubleHalfEmpty, LATER, {"loss_fcos_iou"}),
+        (DoubleHalfEmpty, MASK_OPTIONS, {"loss_fcos_ctr", "loss_mask"}),
+    ],
+    ids=["full", "one-empty-later-switches", "one-empty-masks"],
 )
-def test_two_processes_train_as_one(project, trainer_type, options, quality):
+def test_two_processes_train_as_one(project, trainer_type, options, others):
     launch(train, 2, dist_url="auto", args=(trainer_type, "two", options))
     train(trainer_type, "one", options)
     losses_two, weights_two = result("two")
     losses_one, weights_one = result("one")
     assert len(losses_one) == len(losses_two) == ITERATIONS
     for one, two in zip(losses_one, losses_two, strict=True):
-        assert (
-            one.keys() == two.keys() >= {"loss_fcos_cls", "loss_fcos_loc", f"loss_fcos_{quality}"}
-        )
+        assert one.keys() == two.keys() >= {"loss_fcos_cls", "loss_fcos_loc", *others}
         for name in one:
             assert two[name] == pytest.approx(one[name], rel=1e-5), name
     start = make(trainer_type, "one", options).model.state_dict()

@@ -1,6 +1,7 @@
 """The trainer on a detector of a few thousand weights, in this process."""
 
 import json
+from pathlib import Path
 import logging
 
 import pytest
@@ -8,13 +9,14 @@ import torch
 
 from detectron2.data import MetadataCatalog
 from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer
+from detectron2.engine.hooks import CallbackHook
 from fcos.checkpoint import AdetCheckpointer, read_checkpoint
 from fcos.config import get_cfg
 from fcos.data import register_custom_datasets
 from fcos.engine import Trainer, TrainingStopped
 from fcos.modeling import OneStageDetectorWithTTA
 from fcos.utils.errors import UserError
-from tests.tiny import write_project
+from tests.tiny import MASK_OPTIONS, write_project
 
 
 @pytest.fixture
@@ -115,6 +117,9 @@ def test_views_are_made_from_the_images_as_they_are(project, monkeypatch):
     results = Trainer.test_with_TTA(trainer.cfg, trainer.model)
     assert sizes == {(3, 64, 64)}
     assert list(results) == ["tiny_val_TTA", "tiny_train_TTA"]
+    for name in ("tiny_val", "tiny_train"):  # files of one do not replace those of another
+        folder = Path(trainer.cfg.OUTPUT_DIR, "inference_TTA", name)
+        assert (folder / "coco_instances_results.json").exists()
     assert trainer.cfg.INPUT.MIN_SIZE_TEST == 32
 
 
@@ -140,14 +145,50 @@ def test_results_say_the_precision_of_each_class(project):
 
 
 @pytest.mark.parametrize(("most", "limit"), [(100, None), (40, None), (300, 300)])
-def test_one_key_limits_detections_and_what_counts(project, monkeypatch, most, limit):
+@pytest.mark.parametrize(("masks", "tasks"), [(False, ("bbox",)), (True, ("bbox", "segm"))])
+def test_what_is_evaluated(project, monkeypatch, most, limit, masks, tasks):
     taken = {}
     monkeypatch.setattr(
         "detectron2.evaluation.COCOEvaluator", lambda name, **options: taken.update(options)
     )
-    cfg = cfg_of(project, "MODEL.FCOS.NMS_POST_TOPK", str(most))
+    cfg = cfg_of(project, "MODEL.FCOS.NMS_POST_TOPK", str(most), "MODEL.MASK_ON", str(masks))
     Trainer.build_evaluator(cfg, "tiny_val")
-    assert taken == {"output_dir": "output/inference", "max_dets_per_image": limit}
+    assert taken == {
+        "tasks": tasks,
+        "output_dir": "output/inference",
+        "max_dets_per_image": limit,
+    }
+
+
+def test_masks_are_trained_and_evaluated(project):
+    options = [*MASK_OPTIONS, "TEST.EVAL_PERIOD", "4", "TEST.BEST_METRIC", "segm/AP"]
+    trainer = Trainer(cfg_of(project, *options))
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    output = project / "output"
+    metrics = [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
+    assert {"loss_mask", "loss_fcos_cls", "bbox/AP", "segm/AP"} <= set().union(*metrics)
+    assert read_checkpoint(str(output / "model_best.pth"))["best"]["metric"] == "segm/AP"
+
+
+def test_masks_with_images_without_objects_and_without_detections(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
+    write_project(tmp_path, empty=(0, 3, 4, 5, 6, 7, 8, 9, 10, 11))
+    (tmp_path / "output").mkdir()
+    options = [*MASK_OPTIONS, "DATALOADER.FILTER_EMPTY_ANNOTATIONS", "False"]
+    options += ["MODEL.FCOS.SCORE_THRESH_TEST", "0.99", "SOLVER.MAX_ITER", "3"]
+    trainer = Trainer(cfg_of(tmp_path, *options))  # 3 iterations of 4 images: 2 have an object
+    regions = []
+    trainer.register_hooks([CallbackHook(after_step=lambda t: regions.append(regions_of(t)))])
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    assert len(regions) == 3 and 0 in regions
+    assert all(value.isfinite().all() for value in trainer.model.state_dict().values())
+
+
+def regions_of(trainer):
+    return trainer.storage.latest()["roi_heads/regions_per_image"][0]
 
 
 # ---- starting --------------------------------------------------------------------------------

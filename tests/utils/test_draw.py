@@ -1,6 +1,7 @@
 """Pictures of detections and ground truth."""
 
 import numpy as np
+import pycocotools.mask
 import pytest
 import torch
 
@@ -96,6 +97,30 @@ def test_ground_truth_is_drawn():
     box = {"bbox": [100, 100, 200, 100], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 0}
     picture = draw_instances(image, ground_truth_instances([box], 480, 640), NAMES)
     assert difference(picture, image)[150, 97:104].max() > 20
+
+
+def test_ground_truth_with_masks():
+    box = {"bbox": [10, 20, 30, 40], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 1}
+    stripe = np.zeros((60, 80), np.uint8)
+    stripe[5:8, 10:30] = 1
+    annotations = [
+        box | {"segmentation": [[10, 20, 40, 20, 40, 60, 10, 60], [0, 0, 5, 0, 5, 5, 0, 5]]},
+        box | {"segmentation": pycocotools.mask.encode(np.asfortranarray(stripe))},
+        box,
+        box | {"segmentation": [[0, 0, 9, 0, 9, 9]], "iscrowd": 1},
+    ]
+    masks = ground_truth_instances(annotations, 60, 80, with_masks=True).pred_masks
+    assert masks.shape == (3, 60, 80) and masks.dtype == torch.bool
+    parts = torch.zeros(60, 80, dtype=torch.bool)
+    parts[20:60, 10:40] = parts[:5, :5] = True
+    assert masks[0].equal(parts)
+    assert masks[1].equal(torch.from_numpy(stripe).bool())
+    assert not masks[2].any()
+    assert ground_truth_instances([], 60, 80, with_masks=True).pred_masks.shape == (0, 60, 80)
+    assert not ground_truth_instances(annotations, 60, 80).has("pred_masks")
+    for truth in (annotations, []):  # they can be drawn
+        truth = ground_truth_instances(truth, 60, 80, with_masks=True)
+        draw_instances(np.zeros((60, 80, 3), np.uint8), truth, NAMES)
 
 
 def test_side_by_side():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import clip_boxes_to_image
 
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
@@ -15,6 +16,9 @@ from fcos.modeling.fcos.fcos_head import FCOSHead
 from fcos.modeling.fcos.fcos_inference import Detections, detect
 from fcos.modeling.fcos.fcos_losses import FCOSLosses
 from fcos.modeling.fcos.fcos_targets import FCOSTargets
+
+# detectron2's names of detectors that end with the proposal generator.
+_WITHOUT_ROI_HEADS = ("OneStageDetector", "ProposalNetwork")
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
@@ -30,6 +34,9 @@ class FCOS(nn.Module):
         normalize_reg_targets: the distances of ``head`` are in strides, not in pixels.
         inference: keyword arguments of
             :func:`fcos.modeling.fcos.fcos_inference.detect`, for instance ``score_thresh``.
+        feeds_roi_heads: detections are the regions of ROI heads, in training too, and have the
+            fields that detectron2's ROI heads read (see :meth:`forward`).
+        inference_in_training: as ``inference``, for the detections that ROI heads are trained on.
     """
 
     @configurable
@@ -43,6 +50,8 @@ class FCOS(nn.Module):
         strides: Sequence[int],
         normalize_reg_targets: bool = False,
         inference: dict | None = None,
+        feeds_roi_heads: bool = False,
+        inference_in_training: dict | None = None,
     ) -> None:
         super().__init__()
         self.fcos_head = head
@@ -52,6 +61,8 @@ class FCOS(nn.Module):
         self.strides = tuple(strides)
         self.normalize_reg_targets = normalize_reg_targets
         self.inference = dict(inference or {})
+        self.feeds_roi_heads = feeds_roi_heads
+        self.inference_in_training = dict(inference_in_training or {})
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
@@ -85,6 +96,15 @@ class FCOS(nn.Module):
                 "thresh_with_ctr": node.THRESH_WITH_CTR,
                 "inclusive_pixels": node.INCLUSIVE_PIXELS,
             },
+            "feeds_roi_heads": cfg.MODEL.META_ARCHITECTURE not in _WITHOUT_ROI_HEADS,
+            "inference_in_training": {
+                "score_thresh": node.SCORE_THRESH_TRAIN,
+                "nms_thresh": node.NMS_THRESH_TRAIN,
+                "pre_nms_topk": node.NMS_PRE_TOPK_TRAIN,
+                "post_nms_topk": node.NMS_POST_TOPK_TRAIN,
+                "thresh_with_ctr": node.THRESH_WITH_CTR,
+                "inclusive_pixels": node.INCLUSIVE_PIXELS,
+            },
         }
 
     def forward(
@@ -93,7 +113,12 @@ class FCOS(nn.Module):
         features: dict[str, Tensor],
         gt_instances: Sequence[Instances] | None = None,
     ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """Losses in training, detections otherwise.
+        """Losses in training, detections otherwise; with ``feeds_roi_heads`` detections in both.
+
+        For ROI heads, boxes are clipped to the image and those without an area left out. In
+        training they get ``proposal_boxes`` and ``objectness_logits`` (the logit of the score) and
+        nothing else, since detectron2's ROI heads refuse fields that the ground truth lacks when
+        they add it to the proposals. Otherwise these two are there beside the detections' own.
 
         Args:
             images: the batch; only its sizes are used.
@@ -102,8 +127,8 @@ class FCOS(nn.Module):
                 ``gt_classes``; needed in training.
 
         Returns:
-            Detections per image (see :meth:`predict_proposals`; none in training) and the dict of
-            losses (empty outside of training).
+            Detections per image (see :meth:`predict_proposals`; none in training without
+            ``feeds_roi_heads``) and the dict of losses (empty outside of training).
 
         Raises:
             ValueError: in training without ``gt_instances``.
@@ -112,16 +137,19 @@ class FCOS(nn.Module):
         feature_sizes = [tuple(scores.shape[-2:]) for scores in outputs[0]]
         cls_logits, ltrb, ctr_logits = (_flatten(levels) for levels in outputs)
         ctr_logits = ctr_logits.squeeze(-1)
-        if not self.training:
-            return self.predict_proposals(
+        proposals = []
+        if self.feeds_roi_heads or not self.training:
+            proposals = self.predict_proposals(
                 cls_logits, ltrb, ctr_logits, feature_sizes, images.image_sizes
-            ), {}
+            )
+        if not self.training:
+            return proposals, {}
         if gt_instances is None:
             raise ValueError("gt_instances: training needs the ground truth of each image")
         labels, ltrb_targets = self.targets.fcos_target(feature_sizes, gt_instances)
         if self.normalize_reg_targets:
             ltrb_targets = ltrb_targets / self._stride_of_location(feature_sizes, ltrb)
-        return [], self.losses(cls_logits, ltrb, ctr_logits, labels, ltrb_targets)
+        return proposals, self.losses(cls_logits, ltrb, ctr_logits, labels, ltrb_targets)
 
     @torch.no_grad()
     def predict_proposals(
@@ -143,7 +171,8 @@ class FCOS(nn.Module):
 
         Returns:
             Per image, ``pred_boxes`` (pixels of the network input, not clipped), ``scores``,
-            ``pred_classes`` and ``locations`` (M, 2), highest score first.
+            ``pred_classes`` and ``locations`` (M, 2), highest score first; what differs for ROI
+            heads is told at :meth:`forward`.
         """
         points = torch.cat(self.targets.get_points(feature_sizes, device=cls_logits.device))
         if self.normalize_reg_targets:
@@ -175,9 +204,10 @@ class FCOS(nn.Module):
             ctr_logits,
             locations_per_level,
             image_size,
-            **self.inference,
+            **(self.inference_in_training if self.training else self.inference),
         )
-        return _to_instances(detections, image_size)
+        result = _to_instances(detections, image_size)
+        return _for_roi_heads(result, self.training) if self.feeds_roi_heads else result
 
     def _stride_of_location(self, feature_sizes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
         """(L, 1): the stride, in pixels, of the level that each location belongs to."""
@@ -202,6 +232,21 @@ def _to_instances(detections: Detections, image_size: tuple[int, int]) -> Instan
         pred_classes=detections.classes,
         locations=detections.locations,
     )
+
+
+def _for_roi_heads(result: Instances, is_training: bool) -> Instances:
+    """Detections with the fields that detectron2's ROI heads read."""
+    # Features of a region that is clipped only afterwards would be those of another region. Not by
+    # Boxes.clip, which asserts that boxes are finite: a loss that is not has a better message.
+    result.pred_boxes = Boxes(clip_boxes_to_image(result.pred_boxes.tensor, result.image_size))
+    result = result[result.pred_boxes.nonempty()]
+    as_proposals = {
+        "proposal_boxes": result.pred_boxes.clone(),
+        "objectness_logits": result.scores.logit(eps=1e-6),
+    }
+    if is_training:
+        return Instances(result.image_size, **as_proposals)
+    return Instances(result.image_size, **result.get_fields(), **as_proposals)
 
 
 def _shapes_of(
@@ -231,10 +276,11 @@ def _shapes_of(
 
 
 def _check_numbers(node) -> None:
-    for key in ("SCORE_THRESH_TEST", "NMS_THRESH_TEST"):
+    for key in ("SCORE_THRESH_TEST", "NMS_THRESH_TEST", "SCORE_THRESH_TRAIN", "NMS_THRESH_TRAIN"):
         if not 0 <= node[key] < 1:
             raise ValueError(f"MODEL.FCOS.{key}: expected within [0, 1), got {node[key]}")
-    for key in ("NMS_PRE_TOPK", "NMS_POST_TOPK", "NUM_CLASSES"):
+    limits = ("NMS_PRE_TOPK", "NMS_POST_TOPK", "NMS_PRE_TOPK_TRAIN", "NMS_POST_TOPK_TRAIN")
+    for key in (*limits, "NUM_CLASSES"):
         if node[key] < 1:
             raise ValueError(f"MODEL.FCOS.{key}: expected at least 1, got {node[key]}")
     if not 0 <= node.LOSS_ALPHA <= 1:

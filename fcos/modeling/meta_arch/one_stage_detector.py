@@ -17,6 +17,7 @@ from detectron2.modeling import (
     detector_postprocess,
 )
 from detectron2.structures import ImageList, Instances
+from fcos.utils.errors import UserError
 
 
 @META_ARCH_REGISTRY.register()
@@ -54,6 +55,12 @@ class OneStageDetector(nn.Module):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
+        if cfg.MODEL.MASK_ON:
+            raise UserError(
+                "MODEL.MASK_ON is True, but OneStageDetector has boxes only: set "
+                "MODEL.META_ARCHITECTURE GeneralizedRCNN and MODEL.ROI_HEADS.NAME "
+                "FCOSMaskROIHeads, as configs/Mask_R_50_FPN_1x.yaml does, or MODEL.MASK_ON False."
+            )
         backbone = build_backbone(cfg)
         generator = build_proposal_generator(cfg, backbone.output_shape())
         return {
