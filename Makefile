@@ -1,6 +1,7 @@
-# make demo     a small dataset, a trained detector, its AP and its pictures
-# make test     every test
-# make lint     formatter, linter, spelling, types
+# make demo        a small dataset, a trained detector, its AP and its pictures
+# make demo-mask   the same with a mask for every detection
+# make test        every test
+# make lint        formatter, linter, spelling, types
 #
 # Each makes the environment in .venv first, if there is none. To use one of your own, for instance
 # with detectron2 itself, install fcos there (pip install -e '.[demo,dev,timm]') and name its Python:
@@ -8,21 +9,23 @@
 #   make test PYTHON=python
 
 VENV := .venv
-DEMO := output/digits
 
 ifeq ($(origin PYTHON), undefined)
 PYTHON := $(VENV)/bin/python
 ENVIRONMENT := $(VENV)/installed
 endif
 
-.PHONY: demo test lint env clean
+.PHONY: demo demo-mask test lint env clean
 
-demo: $(ENVIRONMENT)
+demo: CONFIG := digits
+demo-mask: CONFIG := digits_mask
+
+demo demo-mask: $(ENVIRONMENT)
 	$(PYTHON) -m fcos.data.digits --root datasets/digits
-	$(PYTHON) train_net.py --config-file configs/digits.yaml --resume OUTPUT_DIR $(DEMO)
-	$(PYTHON) demo.py --config-file configs/digits.yaml --dataset digits_val --num-images 8 \
-		--output $(DEMO)/pictures --opts MODEL.WEIGHTS $(DEMO)/model_final.pth
-	@echo "AP: $(DEMO)/log.txt. Pictures: $(DEMO)/pictures"
+	$(PYTHON) train_net.py --config-file configs/$(CONFIG).yaml --resume OUTPUT_DIR output/$(CONFIG)
+	$(PYTHON) demo.py --config-file configs/$(CONFIG).yaml --dataset digits_val --num-images 8 \
+		--output output/$(CONFIG)/pictures --opts MODEL.WEIGHTS output/$(CONFIG)/model_final.pth
+	@echo "AP: output/$(CONFIG)/log.txt. Pictures: output/$(CONFIG)/pictures"
 
 test: $(ENVIRONMENT)
 	$(PYTHON) -m pytest -q -n 2 detectron2-lite/tests
@@ -44,4 +47,4 @@ $(VENV)/installed: setup.py constraints.txt detectron2-lite/pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO) datasets/digits
+	rm -rf $(VENV) output/digits output/digits_mask datasets/digits

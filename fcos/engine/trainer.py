@@ -137,10 +137,10 @@ class Trainer(DefaultTrainer):
     ) -> Any:
         """COCO's average precision, over all classes and for each.
 
-        Files go to ``output_folder``, by default ``inference/`` in OUTPUT_DIR, and there into a
-        folder of the data set's name where DATASETS.TEST has several. It is that of boxes and, with ``MODEL.MASK_ON``, that of masks too.
-        With ``MODEL.FCOS.NMS_POST_TOPK`` above COCO's usual 100 detections per image, all of them
-        count.
+        It is that of boxes and, with ``MODEL.MASK_ON``, that of masks too. With
+        ``MODEL.FCOS.NMS_POST_TOPK`` above COCO's usual 100 detections per image, all of them
+        count. Files go to ``output_folder``, by default ``inference/`` in OUTPUT_DIR, and there
+        into a folder of the data set's name where DATASETS.TEST has several.
         """
         from detectron2.evaluation import COCOEvaluator
 

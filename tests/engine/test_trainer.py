@@ -1,8 +1,8 @@
 """The trainer on a detector of a few thousand weights, in this process."""
 
 import json
-from pathlib import Path
 import logging
+from pathlib import Path
 
 import pytest
 import torch
