@@ -164,11 +164,12 @@ class BaseMaskRCNNHead(nn.Module):
         Returns:
             In training the loss, ``loss_mask``; in inference ``instances`` with ``pred_masks``.
         """
-        x = self.layers(x)
-        if self.training:
-            return {"loss_mask": mask_rcnn_loss(x, instances, self.vis_period) * self.loss_weight}
-        mask_rcnn_inference(x, instances)
-        return instances
+        logits = self.layers(x)
+        if not self.training:
+            mask_rcnn_inference(logits, instances)
+            return instances
+        loss = mask_rcnn_loss(logits, instances, self.vis_period)
+        return {"loss_mask": loss * self.loss_weight}
 
     def layers(self, x: Tensor) -> Tensor:
         """(R, C, H, W) features to (R, classes, M, M) logits."""
