@@ -13,6 +13,7 @@ from torch import nn
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 from fcos.checkpoint.coverage import Coverage
+from fcos.checkpoint.importers import HEAD, Imported, choose_classes, recognise
 from fcos.checkpoint.reading import local_file, read_file, without_prefix
 from fcos.utils.agree import raise_together
 from fcos.utils.errors import UserError
@@ -23,7 +24,8 @@ __all__ = ["AdetCheckpointer"]
 class AdetCheckpointer(DetectionCheckpointer):
     """Saves and loads a detector together with what its training needs to go on.
 
-    Differences from its base: reading never runs code from a file; a file in ``save_dir`` is either
+    Differences from its base: reading never runs code from a file; files of other implementations
+    of FCOS are given our names (:mod:`fcos.checkpoint.importers`); a file in ``save_dir`` is either
     complete or not there; :attr:`coverage` tells what the last :meth:`load` filled; and
     :attr:`class_names` goes into every file.
 
@@ -48,6 +50,8 @@ class AdetCheckpointer(DetectionCheckpointer):
         self._filled: Coverage | None = None
         self._by_heuristics = False
         self._read: dict[str, tuple[int, ...]] = {}
+        self._family = ""
+        self._dropped: tuple[str, ...] = ()
 
     @property
     def coverage(self) -> Coverage:
@@ -105,9 +109,31 @@ class AdetCheckpointer(DetectionCheckpointer):
         checkpoint = read_file(filename, mmap=not self.checkpointables)
         if self._by_heuristics:
             checkpoint["matching_heuristics"] = True
-        weights = without_prefix(checkpoint["model"])
+        weights = self._import(checkpoint)
         self._read = {name: tuple(value.shape) for name, value in weights.items()}
         return checkpoint
+
+    def _import(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
+        """Give the weights of a known family our names; returns them without any prefix."""
+        weights = without_prefix(checkpoint["model"])
+        family = recognise(weights)
+        self._family = family.name if family else ""
+        self._dropped = ()
+        if family is None:
+            return weights
+        imported: Imported = family.to_ours(weights)
+        self._dropped = imported.dropped
+        logits = self.model.state_dict().get(f"{HEAD}cls_logits.bias")
+        weights, choice = choose_classes(
+            imported.weights, family, None if logits is None else len(logits)
+        )
+        # Our own training checkpoints have the names of AdelaiDet, but not only weights.
+        is_published = checkpoint.keys() <= {"model", "__author__", "meta"}
+        said = [family.note if is_published else "", choice]
+        if any(said) and comm.is_main_process():
+            self.logger.info(" ".join(sentence for sentence in said if sentence))
+        checkpoint["model"] = weights
+        return weights
 
     def _compare(self, path: str, missing: list[str], unexpected: list[str]) -> Coverage:
         shapes = {name: tuple(value.shape) for name, value in self.model.state_dict().items()}
@@ -123,6 +149,8 @@ class AdetCheckpointer(DetectionCheckpointer):
             missing=tuple(m for m in missing if m not in {name for name, _, _ in mismatched}),
             mismatched=mismatched,
             unexpected=tuple(unexpected),
+            family=self._family,
+            dropped=self._dropped,
         )
 
     # ---- writing -----------------------------------------------------------------------------

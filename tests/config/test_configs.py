@@ -12,7 +12,8 @@ from detectron2.structures import Boxes, Instances
 from fcos.config import get_cfg
 
 ROOT = Path(__file__).parents[2] / "configs"
-CONFIGS = sorted(ROOT.rglob("*.yaml"))
+PUBLISHED = sorted((ROOT / "published").rglob("*.yaml"))
+CONFIGS = sorted(set(ROOT.rglob("*.yaml")) - set(PUBLISHED))
 
 # What makes any of them small: the same network with fewer layers and channels. Everything else is
 # as in the file.
@@ -81,7 +82,7 @@ def test_it_builds_trains_and_detects(path):
 
 
 def test_each_writes_to_a_folder_of_its_own():
-    paths = [path for path in CONFIGS if "Base" not in path.name]
+    paths = [path for path in CONFIGS + PUBLISHED if "Base" not in path.name]
     folders = [yaml.safe_load(path.read_text())["OUTPUT_DIR"] for path in paths]
     assert len(folders) == len(set(folders))
 
@@ -166,3 +167,19 @@ def test_what_the_ending_of_a_name_means(path):
         base = base.removesuffix("_bn") if ending == "head" else base
         base = "R_50_1x_improve" if base == "R_50_1x" else base
         assert differences(config(path.with_name(f"{base}.yaml")), cfg) == wanted[ending]
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=name_of)
+def test_a_published_config_states_its_source_and_its_licence(path):
+    cfg = config(path)
+    assert cfg.MODEL.WEIGHTS.startswith("https://") or not cfg.MODEL.WEIGHTS
+    comment = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    if path.parent.name == "detectron2":
+        assert "publishes neither weights nor an AP" in " ".join(comment)
+        return
+    text = " ".join(line.lstrip("# ") for line in comment)
+    assert "published by" in text and text.startswith("AP ")
+    assert "https://" in path.read_text()
+    assert "Licence" in text
+    is_restricted = path.parent.name in ("adelaidet", "original")
+    assert ("non-commercial use only" in text) == is_restricted
