@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,10 +13,16 @@ from detectron2.utils import comm
 from fcos.checkpoint.coverage import Coverage
 from fcos.checkpoint.importers import HEAD, Imported, choose_classes, recognise
 from fcos.checkpoint.reading import local_file, read_file, without_prefix
+from fcos.checkpoint.writing import write_whole
 from fcos.utils.agree import raise_together
 from fcos.utils.errors import UserError
 
 __all__ = ["AdetCheckpointer"]
+
+_ADVICE = (
+    "Earlier checkpoints are as they were; make room or choose another OUTPUT_DIR, then go on with "
+    "--resume."
+)
 
 
 class AdetCheckpointer(DetectionCheckpointer):
@@ -176,7 +180,7 @@ class AdetCheckpointer(DetectionCheckpointer):
             content["class_names"] = list(self.class_names)
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info(f"Writing {path}")
-        _write_whole(path, lambda file: torch.save(content, file))
+        write_whole(path, lambda file: torch.save(content, file), _ADVICE)
         if tag:
             self.tag_last_checkpoint(f"{name}.pth")
 
@@ -187,32 +191,4 @@ class AdetCheckpointer(DetectionCheckpointer):
             last_filename_basename: name of the file, with its ending.
         """
         path = os.path.join(self.save_dir, "last_checkpoint")
-        _write_whole(path, lambda file: file.write(last_filename_basename.encode()))
-
-
-def _write_whole(path: str, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a file beside ``path``, bring it to the disk, and only then give it its name."""
-    unfinished = f"{path}.unfinished"
-    try:
-        with open(unfinished, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except (OSError, RuntimeError) as error:
-        if os.path.exists(unfinished):
-            os.remove(unfinished)
-        raise UserError(
-            f"The checkpoint {path} cannot be written: {_reason(error)}. Earlier checkpoints are "
-            "as they were; make room or choose another OUTPUT_DIR, then go on with --resume."
-        ) from error
-
-
-def _reason(error: BaseException) -> str:
-    """The operating system's reason, which torch's writer hides behind errors of its own."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError):
-            return cause.strerror or os.strerror(cause.errno or errno.EIO)
-        cause = cause.__cause__ or cause.__context__
-    return " ".join(str(error).split())
+        write_whole(path, lambda file: file.write(last_filename_basename.encode()), _ADVICE)

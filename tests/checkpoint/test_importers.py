@@ -241,6 +241,16 @@ def test_every_form_of_every_family_fills_the_whole_model(family, wrap, detector
         torch.testing.assert_close(value, detector.state_dict()[name], atol=1e-6, rtol=0)
 
 
+def test_the_91_outputs_of_torchvision_in_a_model_of_80_classes(detector, tmp_path):
+    weights = named_as("torchvision", detector)
+    head = "head.classification_head.cls_logits."
+    weights[head + "weight"] = torch.rand(91, 32, 3, 3)
+    weights[head + "bias"] = torch.arange(91.0)
+    model = build_model(small_cfg())
+    assert load(model, weights, tmp_path / "a.pth").mismatched == ()
+    assert model.proposal_generator.fcos_head.cls_logits.bias[[0, 79]].tolist() == [1, 90]
+
+
 @pytest.mark.parametrize("family", ["original", "torchvision", "mmdetection", "detectron2"])
 def test_one_name_that_is_wrong_is_named(family, detector, tmp_path):
     weights = named_as(family, detector)

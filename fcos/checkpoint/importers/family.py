@@ -89,13 +89,12 @@ class Family:
         return Imported(self.arrive(renamed), tuple(dropped))
 
     def from_ours(self, weights: Weights) -> Weights:
-        """Undo :meth:`to_ours`.
+        """Undo :meth:`to_ours`; factors of 1 for the levels come and go as the family has them.
 
         Raises:
             UserError: the family has no place for some of the weights.
         """
-        if not self.has_scales:
-            weights = _without_scales(weights, self.name)
+        weights = _with_scales(weights) if self.has_scales else _without_scales(weights, self.name)
         weights = self.leave(weights)
         renamed: Weights = {}
         homeless = []
@@ -113,6 +112,15 @@ class Family:
                 f"parameters: {', '.join(homeless[:10])}{', ...' if len(homeless) > 10 else ''}."
             )
         return renamed
+
+
+def _with_scales(weights: Weights) -> Weights:
+    """Factors of 1 for the levels, where a whole detector has none."""
+    if f"{HEAD}bbox_pred.weight" not in weights or f"{HEAD}scales.0.scale" in weights:
+        return weights
+    levels = [n for n in weights if re.match(r"backbone\.(fpn_output\d|top_block\.p\d)\.weight", n)]
+    ones = {f"{HEAD}scales.{level}.scale": torch.ones(1) for level in range(len(levels))}
+    return {**weights, **ones}
 
 
 def _without_scales(weights: Weights, family: str) -> Weights:
