@@ -11,7 +11,7 @@ from torch import nn
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 from fcos.checkpoint.coverage import Coverage
-from fcos.checkpoint.importers import HEAD, Imported, choose_classes, recognise
+from fcos.checkpoint.importers import FAMILIES, HEAD, Imported, choose_classes, recognise
 from fcos.checkpoint.reading import local_file, read_file, without_prefix
 from fcos.checkpoint.writing import write_whole
 from fcos.utils.agree import raise_together
@@ -134,6 +134,9 @@ class AdetCheckpointer(DetectionCheckpointer):
         # Our own training checkpoints have the names of AdelaiDet, but not only weights.
         is_published = checkpoint.keys() <= {"model", "__author__", "meta"}
         said = [family.note if is_published else "", choice]
+        if family is not FAMILIES["adelaidet"]:
+            folder = f"configs/published/{family.name}"
+            said.insert(0, f"The file is of {family.name}; what that computes is in {folder}.")
         if any(said) and comm.is_main_process():
             self.logger.info(" ".join(sentence for sentence in said if sentence))
         checkpoint["model"] = weights

@@ -83,9 +83,9 @@ _MODEL_FCOS = {
     "RANK_BY_CLASS": False,
     # Clip boxes to the image before NMS, not after it (torchvision, mmdetection).
     "CLIP_BEFORE_NMS": False,
-    # Leave out boxes without width or height before NMS (mmdetection). In any case they are no part
-    # of the final detections.
-    "DROP_EMPTY": False,
+    # Boxes without width or height are left out "after" NMS, as by every detector of detectron2,
+    # or "before" it (mmdetection), or "never" (the original, torchvision).
+    "DROP_EMPTY": "after",
     # The score is the square root of probability times centerness, or the product (mmdetection).
     "SQRT_SCORE": True,
     # IoU above which the lower-scored of two boxes of one class is dropped.

@@ -304,3 +304,5 @@ def test_the_licence_is_said_once(family, detector, tmp_path, caplog):
         logger.removeHandler(caplog.handler)
     lines = {r.getMessage() for r in caplog.records if "non-commercial" in r.getMessage()}
     assert len(lines) == 1
+    is_ours = family == "adelaidet"
+    assert ("The file is of original; what that computes is in " in lines.pop()) != is_ours

@@ -86,7 +86,7 @@ class FCOS(nn.Module):
                 "thresh_with_ctr": node.THRESH_WITH_CTR,
                 "rank_by_class": node.RANK_BY_CLASS,
                 "clip_before_nms": node.CLIP_BEFORE_NMS,
-                "drop_empty": node.DROP_EMPTY,
+                "drop_empty": node.DROP_EMPTY == "before",
                 "square_root": node.SQRT_SCORE,
                 "inclusive_pixels": node.INCLUSIVE_PIXELS,
             },
