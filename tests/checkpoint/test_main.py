@@ -8,7 +8,9 @@ from torchvision.models.detection import fcos_resnet50_fpn
 from detectron2.modeling import build_model
 from fcos.checkpoint import AdetCheckpointer, read_checkpoint
 from fcos.checkpoint.__main__ import main
-from fcos.checkpoint.importers import FAMILIES, HEAD
+from fcos.checkpoint.architecture import fitting_configs, settings_of
+from fcos.checkpoint.importers import FAMILIES, HEAD, recognise
+from fcos.config import get_cfg
 from tests.helpers import golden
 from tests.published import CONFIGS, MODELS, config_of, family_of, shapes_of, weights_of
 
@@ -204,3 +206,34 @@ def test_a_truncated_file_of_safetensors(tmp_path, length, capsys):
     error = capsys.readouterr().err
     assert "is truncated, damaged or no weights file at all" in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("to", ["original", "mmdetection"])
+def test_a_deformable_model_goes_there_and_back(to, tmp_path):
+    weights = small_weights("adet_dcnv2")
+    source, other, back = (str(tmp_path / f"{name}.pth") for name in "abc")
+    torch.save(weights, source)
+    assert main(["convert", source, other, "--to", to]) == 0
+    assert main(["convert", other, back, "--to", "adelaidet"]) == 0
+    assert same(read_checkpoint(back)["model"], weights)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "adelaidet/RT_MS_R_50_4x_bn_head",
+        "adelaidet/MS_X_101_64x4d_2x",
+        "original/imprv_dcnv2_R_50_FPN_1x",
+        "mmdetection/R_50_caffe_tricks_dcn_1x",
+    ],
+)
+def test_the_model_of_a_config_leads_back_to_the_config(path):
+    cfg = get_cfg()
+    cfg.merge_from_file(f"configs/published/{path}.yaml")
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        weights = build_model(cfg).state_dict()
+    fitting = fitting_configs(path.split("/")[0], settings_of(weights))
+    assert f"configs/published/{path}.yaml" in fitting
+    assert not [other for other in fitting if "R_101" in other or "32x8d" in other]
+    assert recognise(weights).name == "adelaidet"  # our own names
