@@ -1,5 +1,7 @@
 """python -m fcos.checkpoint: what a file is, and the way to another layout and back."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -119,8 +121,9 @@ def test_there_and_back_is_the_identity(key, to, ending, tmp_path):
     torch.save({"model": weights, "iteration": 3}, source)
     assert main(["convert", source, other, "--to", to]) == 0
     assert main(["convert", other, back, "--to", home]) == 0
-    got = read_checkpoint(back)["model"]
-    assert same(got, weights)
+    assert same(read_checkpoint(back)["model"], weights)
+    assert os.stat(back).st_mode == os.stat(source).st_mode  # readable for the same people
+    assert not list(tmp_path.glob("*.unfinished"))
 
 
 def test_the_forms_of_the_files(tmp_path):

@@ -55,7 +55,11 @@ def test_there_are_configs():
     )
 
 
-@pytest.mark.parametrize("path", PARAMETERS)
+# Published weights are for evaluation first; this one trains with other locations too.
+CORNERS = pytest.param(ROOT / "published/torchvision/R_50_FPN.yaml", id="torchvision")
+
+
+@pytest.mark.parametrize("path", [*PARAMETERS, CORNERS])
 def test_it_builds_trains_and_detects(path):
     torch.manual_seed(0)
     cfg = config(path, small=True)
