@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -18,6 +19,8 @@ from fcos.utils.agree import raise_together
 from fcos.utils.errors import UserError
 
 __all__ = ["AdetCheckpointer"]
+
+logger = logging.getLogger(__name__)
 
 _ADVICE = (
     "Earlier checkpoints are as they were; make room or choose another OUTPUT_DIR, then go on with "
@@ -138,7 +141,7 @@ class AdetCheckpointer(DetectionCheckpointer):
             folder = f"configs/published/{family.name}"
             said.insert(0, f"The file is of {family.name}; what that computes is in {folder}.")
         if any(said) and comm.is_main_process():
-            self.logger.info(" ".join(sentence for sentence in said if sentence))
+            logger.info(" ".join(sentence for sentence in said if sentence))
         checkpoint["model"] = weights
         return weights
 

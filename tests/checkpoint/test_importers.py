@@ -1,5 +1,7 @@
 """Files of other implementations: names, values, and each mistake in one sentence."""
 
+import logging
+
 import pytest
 import torch
 
@@ -294,7 +296,7 @@ def test_fine_tuning_on_three_classes(family, detector, tmp_path):
 
 @pytest.mark.parametrize("family", ["adelaidet", "original"])
 def test_the_licence_is_said_once(family, detector, tmp_path, caplog):
-    logger = AdetCheckpointer(detector).logger
+    logger = logging.getLogger("fcos.checkpoint.checkpointer")
     logger.addHandler(caplog.handler)
     caplog.set_level("INFO", logger=logger.name)
     try:
