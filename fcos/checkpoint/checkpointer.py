@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import errno
+import logging
 import os
-from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,17 +12,27 @@ from torch import nn
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 from fcos.checkpoint.coverage import Coverage
+from fcos.checkpoint.importers import FAMILIES, HEAD, Imported, choose_classes, recognise
 from fcos.checkpoint.reading import local_file, read_file, without_prefix
+from fcos.checkpoint.writing import write_whole
 from fcos.utils.agree import raise_together
 from fcos.utils.errors import UserError
 
 __all__ = ["AdetCheckpointer"]
 
+logger = logging.getLogger(__name__)
+
+_ADVICE = (
+    "Earlier checkpoints are as they were; make room or choose another OUTPUT_DIR, then go on with "
+    "--resume."
+)
+
 
 class AdetCheckpointer(DetectionCheckpointer):
     """Saves and loads a detector together with what its training needs to go on.
 
-    Differences from its base: reading never runs code from a file; a file in ``save_dir`` is either
+    Differences from its base: reading never runs code from a file; files of other implementations
+    of FCOS are given our names (:mod:`fcos.checkpoint.importers`); a file in ``save_dir`` is either
     complete or not there; :attr:`coverage` tells what the last :meth:`load` filled; and
     :attr:`class_names` goes into every file.
 
@@ -48,6 +57,8 @@ class AdetCheckpointer(DetectionCheckpointer):
         self._filled: Coverage | None = None
         self._by_heuristics = False
         self._read: dict[str, tuple[int, ...]] = {}
+        self._family = ""
+        self._dropped: tuple[str, ...] = ()
 
     @property
     def coverage(self) -> Coverage:
@@ -105,9 +116,34 @@ class AdetCheckpointer(DetectionCheckpointer):
         checkpoint = read_file(filename, mmap=not self.checkpointables)
         if self._by_heuristics:
             checkpoint["matching_heuristics"] = True
-        weights = without_prefix(checkpoint["model"])
+        weights = self._import(checkpoint)
         self._read = {name: tuple(value.shape) for name, value in weights.items()}
         return checkpoint
+
+    def _import(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
+        """Give the weights of a known family our names; returns them without any prefix."""
+        weights = without_prefix(checkpoint["model"])
+        family = recognise(weights)
+        self._family = family.name if family else ""
+        self._dropped = ()
+        if family is None:
+            return weights
+        imported: Imported = family.to_ours(weights)
+        self._dropped = imported.dropped
+        logits = self.model.state_dict().get(f"{HEAD}cls_logits.bias")
+        weights, choice = choose_classes(
+            imported.weights, family, None if logits is None else len(logits)
+        )
+        # Our own training checkpoints have the names of AdelaiDet, but not only weights.
+        is_published = checkpoint.keys() <= {"model", "__author__", "meta"}
+        said = [family.note if is_published else "", choice]
+        if family is not FAMILIES["adelaidet"]:
+            folder = f"configs/published/{family.name}"
+            said.insert(0, f"The file is of {family.name}; what that computes is in {folder}.")
+        if any(said) and comm.is_main_process():
+            logger.info(" ".join(sentence for sentence in said if sentence))
+        checkpoint["model"] = weights
+        return weights
 
     def _compare(self, path: str, missing: list[str], unexpected: list[str]) -> Coverage:
         shapes = {name: tuple(value.shape) for name, value in self.model.state_dict().items()}
@@ -123,6 +159,8 @@ class AdetCheckpointer(DetectionCheckpointer):
             missing=tuple(m for m in missing if m not in {name for name, _, _ in mismatched}),
             mismatched=mismatched,
             unexpected=tuple(unexpected),
+            family=self._family,
+            dropped=self._dropped,
         )
 
     # ---- writing -----------------------------------------------------------------------------
@@ -148,7 +186,7 @@ class AdetCheckpointer(DetectionCheckpointer):
             content["class_names"] = list(self.class_names)
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info(f"Writing {path}")
-        _write_whole(path, lambda file: torch.save(content, file))
+        write_whole(path, lambda file: torch.save(content, file), _ADVICE)
         if tag:
             self.tag_last_checkpoint(f"{name}.pth")
 
@@ -159,32 +197,4 @@ class AdetCheckpointer(DetectionCheckpointer):
             last_filename_basename: name of the file, with its ending.
         """
         path = os.path.join(self.save_dir, "last_checkpoint")
-        _write_whole(path, lambda file: file.write(last_filename_basename.encode()))
-
-
-def _write_whole(path: str, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a file beside ``path``, bring it to the disk, and only then give it its name."""
-    unfinished = f"{path}.unfinished"
-    try:
-        with open(unfinished, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except (OSError, RuntimeError) as error:
-        if os.path.exists(unfinished):
-            os.remove(unfinished)
-        raise UserError(
-            f"The checkpoint {path} cannot be written: {_reason(error)}. Earlier checkpoints are "
-            "as they were; make room or choose another OUTPUT_DIR, then go on with --resume."
-        ) from error
-
-
-def _reason(error: BaseException) -> str:
-    """The operating system's reason, which torch's writer hides behind errors of its own."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError):
-            return cause.strerror or os.strerror(cause.errno or errno.EIO)
-        cause = cause.__cause__ or cause.__context__
-    return " ".join(str(error).split())
+        write_whole(path, lambda file: file.write(last_filename_basename.encode()), _ADVICE)

@@ -25,6 +25,9 @@ class Coverage:
         missing: those that the file does not have.
         mismatched: (name, shape in the file, shape in the model); they kept their values.
         unexpected: names in the file that the model does not have.
+        family: that the file is of (:mod:`fcos.checkpoint.importers`), or "". The file of a
+            detector that this model does not have all of computes something else than this model.
+        dropped: names in the file that hold no weights, such as counters.
     """
 
     path: str
@@ -32,6 +35,8 @@ class Coverage:
     missing: tuple[str, ...]
     mismatched: tuple[tuple[str, Shape, Shape], ...]
     unexpected: tuple[str, ...]
+    family: str = ""
+    dropped: tuple[str, ...] = ()
 
     @property
     def class_numbers(self) -> tuple[int, int] | None:
@@ -46,15 +51,18 @@ class Coverage:
     def require_all(self, purpose: str) -> None:
         """Accept nothing less than a value for every parameter and buffer.
 
+        Of a detector's file (``family``), nothing may be left over either.
+
         Args:
             purpose: begins the message, such as "Evaluation".
 
         Raises:
-            UserError: something is missing or has another shape; the message lists it.
+            UserError: something is missing, left over or of another shape; the message lists it.
         """
-        if not self.missing and not self.mismatched:
+        left_over = self.family and self.unexpected
+        if not self.missing and not self.mismatched and not left_over:
             return
-        if self.class_numbers and not self.missing:
+        if self.class_numbers and not self.missing and not left_over:
             in_file, in_model = self.class_numbers
             raise UserError(
                 f"{self.path} is a detector of {in_file} classes, but MODEL.FCOS.NUM_CLASSES is "
@@ -62,7 +70,7 @@ class Coverage:
             )
         raise UserError(
             f"{purpose} needs weights for the whole model, and {self.path} does not fit it "
-            f"({self._differences()}); give the weights that belong to this config."
+            f"({self._differences()}); give the weights that belong to this config{self._hint()}."
         )
 
     def require_start(self, model: nn.Module, reinit_cls_logits: bool) -> str:
@@ -76,7 +84,8 @@ class Coverage:
             One or two sentences that say what starts from the file and what at random.
 
         Raises:
-            UserError: nothing of the file fits, or shapes differ that should not.
+            UserError: nothing of the file fits, shapes differ that should not, or a detector's
+                file has more than this model.
         """
         # Only parameters tell: torch fills some buffers that a file lacks by itself.
         if not {name for name, _ in model.named_parameters()}.intersection(self.loaded):
@@ -84,10 +93,10 @@ class Coverage:
                 f"Nothing in {self.path} fits this model ({self._differences()}); check "
                 "MODEL.WEIGHTS and the backbone of the config."
             )
-        if self.mismatched and self.class_numbers is None:
+        if (self.mismatched and self.class_numbers is None) or (self.family and self.unexpected):
             raise UserError(
                 f"{self.path} is for another model ({self._differences()}); use the config that "
-                "belongs to it, or other weights."
+                f"belongs to it, or other weights{self._hint()}."
             )
         said = self._start_sentence(model)
         if self.class_numbers:
@@ -121,6 +130,11 @@ class Coverage:
             f"{source} from {self.path}; {sum(groups.values()):,} parameters start at random "
             f"({parts})."
         )
+
+    def _hint(self) -> str:
+        if not self.family:
+            return ""
+        return f" ('python -m fcos.checkpoint inspect {self.path}' tells which config that is)"
 
     def _differences(self) -> str:
         shapes = [f"{name} {_size(a)} instead of {_size(b)}" for name, a, b in self.mismatched]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from detectron2.utils.file_io import PathManager
+from fcos.checkpoint.writing import safetensors_torch
 from fcos.utils.errors import UserError
 
 __all__ = ["local_file", "read_checkpoint", "read_file", "without_prefix"]
@@ -25,10 +26,10 @@ _OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # torch.save before 1
 def read_checkpoint(path: str) -> dict[str, Any]:
     """Read a weights file or a training checkpoint.
 
-    Accepted are what ``torch.save`` writes (any age of the format) and pickles of numpy arrays
-    (detectron2's model zoo, Caffe2), decided by the content, not by the name of the file. Inside
-    may be ``{"model": ...}``, ``{"state_dict": ...}``, ``{"blobs": ...}`` or a bare mapping of
-    names to arrays; a prefix ``module.`` of all names is dropped.
+    Accepted are what ``torch.save`` writes (any age of the format), safetensors, and pickles of
+    numpy arrays (detectron2's model zoo, Caffe2), decided by the content, not by the name of the
+    file. Inside may be ``{"model": ...}``, ``{"state_dict": ...}``, ``{"blobs": ...}`` or a bare
+    mapping of names to arrays; a prefix ``module.`` of all names is dropped.
 
     Args:
         path: a file, or an address that detectron2's ``PathManager`` knows (``detectron2://``,
@@ -83,6 +84,8 @@ def read_file(path: str, mmap: bool = False) -> dict[str, Any]:
                 content = _torch_load(path, mmap)
             elif start.startswith(_OLD_TORCH):
                 content = _torch_load(path, mmap=False)
+            elif _is_safetensors(start, path):
+                content = safetensors_torch(path).load_file(path)
             else:
                 content = _Unpickler(file, path).load()
     except OSError as error:
@@ -92,6 +95,13 @@ def read_file(path: str, mmap: bool = False) -> dict[str, Any]:
     except Exception as error:  # damaged files raise nearly every type that there is
         raise UserError(_damaged(path, _one_line(error))) from None
     return _as_checkpoint(content, path)
+
+
+def _is_safetensors(start: bytes, path: str) -> bool:
+    """A length of 8 bytes, and a header of that length that is a JSON object."""
+    length = int.from_bytes(start[:8], "little")
+    is_whole = length + 8 <= os.path.getsize(path)
+    return start[8:9] == b"{" and (is_whole or path.endswith(".safetensors"))
 
 
 def _check_zip(path: str) -> None:
@@ -232,7 +242,9 @@ def _nearby(folder: str, most: int = 5) -> str:
     """``; <folder> has a.pth, b.pth`` for a message, or nothing."""
     if not os.path.isdir(folder):
         return f"; there is no folder {folder} either"
-    found = sorted(name for name in os.listdir(folder) if name.endswith((".pth", ".pkl")))
+    found = sorted(
+        name for name in os.listdir(folder) if name.endswith((".pth", ".pkl", ".safetensors"))
+    )
     if not found:
         return ""
     more = ", ..." if len(found) > most else ""

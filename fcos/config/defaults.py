@@ -55,6 +55,9 @@ _MODEL_FCOS = {
     # Learn distances in strides of the level, with relu on the box output. Off: in pixels,
     # with exp. AP 38.3 -> 38.6.
     "NORMALIZE_REG_TARGETS": False,
+    # Where the locations of a level with stride s lie: "middle", at floor(s/2) + k*s, or "corner",
+    # at k*step, as in torchvision, whose step is the padded side divided by the number of cells.
+    "LOCATION": "middle",
     # Count the right and bottom pixel as part of a box (width x2 - x1 + 1), as the original
     # implementation does in the areas of ambiguous boxes, in clipping and in NMS.
     "INCLUSIVE_PIXELS": False,
@@ -75,6 +78,16 @@ _MODEL_FCOS = {
     # when probability times centerness is.
     "SCORE_THRESH_TEST": 0.05,
     "THRESH_WITH_CTR": False,
+    # Which candidates of a level enter NMS is decided by class probability alone, not by the
+    # product (mmdetection).
+    "RANK_BY_CLASS": False,
+    # Clip boxes to the image before NMS, not after it (torchvision, mmdetection).
+    "CLIP_BEFORE_NMS": False,
+    # Boxes without width or height are left out "after" NMS, as by every detector of detectron2,
+    # or "before" it (mmdetection), or "never" (the original, torchvision).
+    "DROP_EMPTY": "after",
+    # The score is the square root of probability times centerness, or the product (mmdetection).
+    "SQRT_SCORE": True,
     # IoU above which the lower-scored of two boxes of one class is dropped.
     "NMS_THRESH_TEST": 0.6,
     # Candidates per level that enter NMS; detections per image that leave it.

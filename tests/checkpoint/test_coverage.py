@@ -39,18 +39,27 @@ def test_all_of_it(detector, tmp_path):
     assert coverage.require_start(detector, False) == f"Weights from {tmp_path}/a.pth."
 
 
-def test_more_than_the_model_has_is_enough(detector, tmp_path):
+def test_what_is_no_weight_is_dropped(detector, tmp_path):
     weights = detector.state_dict() | {"pixel_mean": torch.zeros(3, 1, 1)}
     coverage = coverage_of(detector, weights, tmp_path)
     coverage.require_all("Evaluation")
-    assert coverage.unexpected == ("pixel_mean",)
+    assert (coverage.dropped, coverage.unexpected) == (("pixel_mean",), ())
+
+
+def test_a_detector_with_more_than_the_model_is_another_one(detector, tmp_path):
+    weights = detector.state_dict() | {"roi_heads.mask_head.bias": torch.zeros(3)}
+    coverage = coverage_of(detector, weights, tmp_path)
+    with pytest.raises(UserError, match=r"1 unexpected: roi_heads\.mask_head\.bias"):
+        coverage.require_all("Evaluation")
+    with pytest.raises(UserError, match=r"is for another model \(1 unexpected: roi_heads"):
+        coverage.require_start(detector, False)
 
 
 def test_an_evaluation_needs_every_parameter_and_buffer(detector, tmp_path):
     weights = detector.state_dict()
     del weights["backbone.bottom_up.stem.conv1.norm.running_var"]
     weights["proposal_generator.fcos_head.bbox_pred.weight"] = torch.zeros(8, 32, 3, 3)
-    weights["proposal_generator.fcos_head.centerness.bias"] = torch.zeros(1)
+    weights["proposal_generator.fcos_head.extra.bias"] = torch.zeros(1)
     with pytest.raises(UserError) as error:
         coverage_of(detector, weights, tmp_path).require_all("Evaluation")
     message = str(error.value)
@@ -60,7 +69,7 @@ def test_an_evaluation_needs_every_parameter_and_buffer(detector, tmp_path):
         "1 of another shape: proposal_generator.fcos_head.bbox_pred.weight 8x32x3x3 instead of "
         "4x32x3x3;" in message
     )
-    assert "1 unexpected: proposal_generator.fcos_head.centerness.bias" in message
+    assert "1 unexpected: proposal_generator.fcos_head.extra.bias" in message
 
 
 def test_a_long_list_is_cut(detector, tmp_path):

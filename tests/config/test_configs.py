@@ -1,5 +1,6 @@
 """Every config of this repository, on the CPU."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from detectron2.utils.events import EventStorage
 from fcos.config import get_cfg
 
 ROOT = Path(__file__).parents[2] / "configs"
-CONFIGS = sorted(ROOT.rglob("*.yaml"))
+PUBLISHED = sorted((ROOT / "published").rglob("*.yaml"))
+CONFIGS = sorted(set(ROOT.rglob("*.yaml")) - set(PUBLISHED))
 
 # What makes any of them small: the same network with fewer layers and channels. Everything else is
 # as in the file.
@@ -57,7 +59,11 @@ def test_there_are_configs():
     assert {"Mask_R_50_FPN_1x.yaml", "digits_mask.yaml"} <= names
 
 
-@pytest.mark.parametrize("path", PARAMETERS)
+# Published weights are for evaluation first; this one trains with other locations too.
+CORNERS = pytest.param(ROOT / "published/torchvision/R_50_FPN.yaml", id="torchvision")
+
+
+@pytest.mark.parametrize("path", [*PARAMETERS, CORNERS])
 def test_it_builds_trains_and_detects(path):
     torch.manual_seed(0)
     cfg = config(path, small=True)
@@ -90,7 +96,7 @@ def test_it_builds_trains_and_detects(path):
 
 
 def test_each_writes_to_a_folder_of_its_own():
-    paths = [path for path in CONFIGS if "Base" not in path.name]
+    paths = [path for path in CONFIGS + PUBLISHED if "Base" not in path.name]
     folders = [yaml.safe_load(path.read_text())["OUTPUT_DIR"] for path in paths]
     assert len(folders) == len(set(folders))
 
@@ -175,3 +181,34 @@ def test_what_the_ending_of_a_name_means(path):
         base = base.removesuffix("_bn") if ending == "head" else base
         base = "R_50_1x_improve" if base == "R_50_1x" else base
         assert differences(config(path.with_name(f"{base}.yaml")), cfg) == wanted[ending]
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=name_of)
+def test_a_published_config_states_its_source_and_its_licence(path):
+    cfg = config(path)
+    assert cfg.MODEL.WEIGHTS.startswith("https://") or not cfg.MODEL.WEIGHTS
+    comment = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    if path.parent.name == "detectron2":
+        assert "publishes neither weights nor an AP" in " ".join(comment)
+        return
+    text = " ".join(line.lstrip("# ") for line in comment)
+    assert "published by" in text and text.startswith("AP ")
+    assert "https://" in path.read_text()
+    assert "Licence" in text
+    is_restricted = path.parent.name in ("adelaidet", "original")
+    assert ("non-commercial use only" in text) == is_restricted
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=name_of)
+def test_the_model_zoo_states_what_the_config_states(path):
+    zoo = (ROOT.parent / "docs" / "MODEL_ZOO.md").read_text().splitlines()
+    (row,) = [line for line in zoo if f"(../configs/{name_of(path)})" in line]
+    comment = path.read_text().splitlines()[0]
+    if path.parent.name == "detectron2":
+        assert "| none |" in row
+        return
+    ap = re.match(r"# AP ([\d.]+) on COCO (val2017|minival)", comment)
+    assert f"| {ap[1]} ({ap[2]})" in row
+    for number in re.findall(r"test-dev [\d.]+\d|[\d.]+(?= images per| ms per)", comment):
+        assert number in row
+    assert row.endswith("| |")  # reproduced here: nobody has measured it yet

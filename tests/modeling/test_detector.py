@@ -78,6 +78,21 @@ def test_inference_gives_instances_in_the_size_that_was_asked_for():
         assert result.pred_classes.max() < 3
 
 
+@pytest.mark.parametrize("drop, kept", [("after", 1), ("never", 2)])
+def test_boxes_without_area_are_left_out_or_not(drop, kept, monkeypatch):
+    detector = model(**{"MODEL.FCOS.DROP_EMPTY": drop}).eval()
+    found = Instances(
+        (64, 96),
+        pred_boxes=Boxes(torch.tensor([[8.0, 8, 60, 70], [10.0, 20, 10, 40]])),
+        scores=torch.tensor([0.9, 0.8]),
+    )
+    monkeypatch.setattr(detector.proposal_generator, "forward", lambda *_: ([found], {}))
+    (result,) = detector([{"image": torch.zeros(3, 64, 96), "height": 128, "width": 288}])
+    boxes = result["instances"].pred_boxes.tensor.tolist()
+    # Twice as high, three times as wide, and clipped to the image.
+    assert boxes == [[24, 16, 180, 128], [30, 40, 30, 80]][:kept]
+
+
 def test_a_batch_gives_what_its_images_give_alone():
     detector = model(**{"MODEL.FCOS.SCORE_THRESH_TEST": 0.0}).eval()
     batch = inputs(with_ground_truth=False)
@@ -183,6 +198,8 @@ def test_r50_baseline_has_the_same_without_group_norm():
         ("MODEL.FCOS.NMS_PRE_TOPK", "0", "NMS_PRE_TOPK: expected at least 1, got 0"),
         ("MODEL.FCOS.NUM_CLASSES", "0", "NUM_CLASSES: expected at least 1, got 0"),
         ("MODEL.FCOS.LOC_LOSS_TYPE", "diou", "expected one of .*'giou'.*, got 'diou'"),
+        ("MODEL.FCOS.LOCATION", "edge", "LOCATION: expected one of .*'corner'.*, got 'edge'"),
+        ("MODEL.FCOS.DROP_EMPTY", "no", "DROP_EMPTY: expected one of 'before'.*, got 'no'"),
         ("MODEL.FCOS.TOP_LEVELS", "3", "TOP_LEVELS: expected 0, 1 or 2, got 3"),
         ("MODEL.FCOS.TOP_IN_FEATURE", "c5", "TOP_IN_FEATURE: expected 'p5' or 'res5', got 'c5'"),
     ],

@@ -21,14 +21,37 @@ PEERS = {
 }
 
 
-def detections_of(setting, **options):
+# Those that differ in more ways, and a few settings in which it matters.
+OTHER_PEERS = {
+    "d2": {"score_thresh": 0.2**2, "thresh_with_ctr": True},
+    "torchvision": {
+        "score_thresh": 0.2**2,
+        "thresh_with_ctr": True,
+        "clip_before_nms": True,
+        "location": "corner",
+    },
+    "mmdet": {
+        "square_root": False,
+        "rank_by_class": True,
+        "clip_before_nms": True,
+        "drop_empty": True,
+    },
+}
+OTHER_SETTINGS = [
+    "clip/nms0.5_pre50_post100",
+    "sparse/nms0.6_pre50_post100",
+    "objects/nms0.5_pre1000_post100",
+]
+
+
+def detections_of(setting, location="middle", **options):
     """Our detections of both images of a case; boxes in pixels of the network input."""
     case, name = setting.split("/")
     nms, pre, post = name.split("_")
     cls, reg, ctr = raw_outputs(VALUES, f"{case}/")
     sizes = [tuple(x.shape[-2:]) for x in cls]
     ltrb = flatten(reg).relu() * strides_of_locations(sizes)
-    points = torch.cat(FCOSTargets().get_points(sizes))
+    points = torch.cat(FCOSTargets(location=location).get_points(sizes))
     return [
         detect(
             points,
@@ -63,6 +86,19 @@ def test_detections_equal_the_reference(setting, peer):
     for image, got in enumerate(detections_of(setting, **PEERS[peer])):
         boxes, scores, classes = reference(setting, peer, image)
         torch.testing.assert_close(got.scores, scores, atol=1e-6, rtol=0)
+        torch.testing.assert_close(got.boxes, boxes, atol=1e-3, rtol=0)
+        torch.testing.assert_close(got.classes, classes, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("peer", OTHER_PEERS)
+@pytest.mark.parametrize("setting", OTHER_SETTINGS)
+def test_options_reproduce_other_implementations(setting, peer):
+    for image, got in enumerate(detections_of(setting, **OTHER_PEERS[peer])):
+        boxes, scores, classes = reference(setting, peer, image)
+        torch.testing.assert_close(got.scores, scores, atol=1e-6, rtol=0)
+        if peer != "d2":  # whose boxes are clipped later
+            size = VALUES["image_sizes"][image].tolist()
+            assert (got.boxes >= 0).all() and (got.boxes <= torch.tensor(size[::-1] * 2)).all()
         torch.testing.assert_close(got.boxes, boxes, atol=1e-3, rtol=0)
         torch.testing.assert_close(got.classes, classes, atol=0, rtol=0)
 

@@ -49,7 +49,35 @@ def test_points_equal_the_reference(size):
     )
 
 
+def test_points_at_corners_by_hand():
+    # An image padded to 64x96: p7 has 1 row and 1 column, so its step is the whole side.
+    sizes = [(8, 12), (4, 6), (2, 3), (1, 2), (1, 1)]
+    points = FCOSTargets(location="corner").get_points(sizes)
+    assert points[0][:2].tolist() == [[0, 0], [8, 0]]
+    assert points[3].tolist() == [[0, 0], [48, 0]]  # 96 / 2, not the stride of 64
+    assert points[4].tolist() == [[0, 0]]
+
+
+def test_points_at_corners_equal_the_reference():
+    points = torch.cat(FCOSTargets(location="corner").get_points(feature_sizes_for(480, 640)))
+    want = torch.tensor(TARGETS["points/torchvision/480x640"]).float()
+    torch.testing.assert_close(points, want, atol=0, rtol=0)
+
+
+def test_targets_at_corners_by_hand():
+    # The location (8, 16) of the finest level, column 1 and row 2; the box is 6 to its left, 3
+    # above it, 4 to its right and 5 below.
+    sizes = [(8, 12), (4, 6), (2, 3), (1, 2), (1, 1)]
+    truth = ground_truth([[2.0, 13, 12, 21]], [7])
+    labels, ltrb = FCOSTargets(location="corner").fcos_target_single_image(sizes, truth)
+    assert (labels != 80).nonzero().flatten().tolist() == [2 * 12 + 1]
+    assert labels[2 * 12 + 1] == 7
+    assert ltrb[2 * 12 + 1].tolist() == [6, 3, 4, 5]
+
+
 def test_points_errors():
+    with pytest.raises(ValueError, match="MODEL.FCOS.LOCATION: expected one of .*got 'edge'"):
+        FCOSTargets(location="edge")
     with pytest.raises(ValueError, match="stride: expected at least 1, got 0"):
         level_points((1, 1), 0)
     with pytest.raises(ValueError, match="feature_sizes: expected 5 levels, got 1"):

@@ -77,6 +77,7 @@ class FCOS(nn.Module):
                 num_classes=node.NUM_CLASSES,
                 center_radius=node.POS_RADIUS if node.CENTER_SAMPLE else None,
                 inclusive_pixels=node.INCLUSIVE_PIXELS,
+                location=node.LOCATION,
             ),
             "losses": FCOSLosses(
                 focal_alpha=node.LOSS_ALPHA,
@@ -94,6 +95,10 @@ class FCOS(nn.Module):
                 "pre_nms_topk": node.NMS_PRE_TOPK,
                 "post_nms_topk": node.NMS_POST_TOPK,
                 "thresh_with_ctr": node.THRESH_WITH_CTR,
+                "rank_by_class": node.RANK_BY_CLASS,
+                "clip_before_nms": node.CLIP_BEFORE_NMS,
+                "drop_empty": node.DROP_EMPTY == "before",
+                "square_root": node.SQRT_SCORE,
                 "inclusive_pixels": node.INCLUSIVE_PIXELS,
             },
             "feeds_roi_heads": cfg.MODEL.META_ARCHITECTURE not in _WITHOUT_ROI_HEADS,

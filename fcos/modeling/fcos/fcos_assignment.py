@@ -13,6 +13,46 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+LOCATIONS = ("middle", "corner")
+
+
+class Grid(NamedTuple):
+    """Where the locations of one level lie, in pixels of the network input."""
+
+    first: int
+    """x and y of the first one."""
+    steps: tuple[int, int]
+    """Pixels between two of them, in y and in x."""
+
+
+def location_grids(
+    feature_sizes: Sequence[tuple[int, int]], strides: Sequence[int], location: str = "middle"
+) -> list[Grid]:
+    """The grid of locations of every level.
+
+    Args:
+        feature_sizes: rows and columns of each feature map, finest level first.
+        strides: pixels between two cells of each level.
+        location: "middle": floor(s/2) + k*s, as in the paper (Sec. 3.1). "corner": k*step, as in
+            torchvision, where the step is the side of the padded image divided by the number of
+            cells and rounded down. On coarse levels that is less than the stride.
+
+    Returns:
+        One grid per level.
+
+    Raises:
+        ValueError: ``location`` is unknown, or a stride is below 1.
+    """
+    if location not in LOCATIONS:
+        raise ValueError(f"MODEL.FCOS.LOCATION: expected one of {LOCATIONS}, got {location!r}")
+    if min(strides) < 1:
+        raise ValueError(f"strides: expected at least 1, got {list(strides)}")
+    if location == "middle":
+        return [Grid(stride // 2, (stride, stride)) for stride in strides]
+    # The image is padded to a multiple of the finest stride, so the first level tells its size.
+    height, width = (cells * strides[0] for cells in feature_sizes[0])
+    return [Grid(0, (height // rows, width // columns)) for rows, columns in feature_sizes]
+
 
 class Level(NamedTuple):
     """One level of the pyramid, as assignment sees it."""
@@ -25,6 +65,8 @@ class Level(NamedTuple):
     """Smallest max(l, t, r, b) that the level takes, in pixels; belongs to the level."""
     max_distance: float
     """Largest one, in pixels; belongs to the level too. Infinity for the last level."""
+    grid: Grid
+    """Where its locations lie."""
 
 
 def level_limits(strides: Sequence[int], sizes_of_interest: Sequence[float] = ()) -> list[float]:
@@ -173,13 +215,13 @@ def _window(
     Returns their indices, (G, n) int64, all of them on the feature map, and their coordinates in
     pixels, (G, n). The number n depends on the level alone.
     """
-    cells, stride = level.feature_size[axis], level.stride
-    # An interval of this length has at most length / stride + 1 cells. One more on either side
+    cells, step, offset = level.feature_size[axis], level.grid.steps[axis], level.grid.first
+    # An interval of this length has at most length / step + 1 cells. One more on either side
     # keeps rounding out of the question; the comparisons that follow are made on coordinates.
-    length = level.max_distance if center_radius is None else 2 * center_radius * stride
-    count = cells if math.isinf(length) else min(cells, math.floor(length / stride) + 3)
-    first = ((low - stride // 2) / stride).floor() - 1
+    length = level.max_distance if center_radius is None else 2 * center_radius * level.stride
+    count = cells if math.isinf(length) else min(cells, math.floor(length / step) + 3)
+    first = ((low - offset) / step).floor() - 1
     # A box that is not a number matches nothing, but must not become an index out of range.
     first = first.nan_to_num(0.0).clamp(min=0, max=cells - count).to(torch.int64)
     index = first[:, None] + torch.arange(count, device=low.device)
-    return index, index.to(low.dtype) * stride + stride // 2
+    return index, index.to(low.dtype) * step + offset

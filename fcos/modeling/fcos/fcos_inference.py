@@ -22,7 +22,7 @@ class Detections(NamedTuple):
     boxes: Tensor
     """(M, 4) float32, x1, y1, x2, y2 in pixels of the network input."""
     scores: Tensor
-    """(M,) float32 in [0, 1], the square root of class probability times centerness."""
+    """(M,) float32 in [0, 1], from class probability times centerness; see :func:`detect`."""
     classes: Tensor
     """(M,) int64 in [0, C)."""
     locations: Tensor
@@ -57,12 +57,14 @@ def rank_candidates(
     score_thresh: float,
     topk_per_level: int,
     thresh_with_ctr: bool = False,
+    rank_by_class: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The pairs of location and class that may become a detection.
 
     A pair passes when the class probability is above ``score_thresh`` (with ``thresh_with_ctr``:
     the probability times centerness). Of each level, the ``topk_per_level`` with the largest
-    product of probability and centerness stay.
+    product of probability and centerness stay (with ``rank_by_class``: with the largest
+    probability).
 
     Args:
         cls_logits: (L, C) float, before the sigmoid.
@@ -71,10 +73,11 @@ def rank_candidates(
         score_thresh: in [0, 1); equal to it does not pass.
         topk_per_level: at least 1.
         thresh_with_ctr: apply the threshold to the product.
+        rank_by_class: rank by class probability alone, as mmdetection does.
 
     Returns:
-        location (K,) int64, class (K,) int64, and product (K,) float32 in [0, 1], the largest
-        product first.
+        location (K,) int64, class (K,) int64, and product (K,) float32 in [0, 1], the first in
+        rank first.
 
     Raises:
         ValueError: the shapes do not fit together.
@@ -90,7 +93,8 @@ def rank_candidates(
     passes = (product if thresh_with_ctr else probability) > score_thresh
     location, class_, product = location[passes], class_[passes], product[passes]
 
-    order = product.argsort(descending=True, stable=True)
+    key = probability[passes] if rank_by_class else product
+    order = key.argsort(descending=True, stable=True)
     location, class_, product = location[order], class_[order], product[order]
     ends = torch.tensor(locations_per_level, device=location.device).cumsum(0)
     level = torch.bucketize(location, ends, right=True)
@@ -114,6 +118,10 @@ def detect(
     pre_nms_topk: int = 1000,
     post_nms_topk: int = 100,
     thresh_with_ctr: bool = False,
+    rank_by_class: bool = False,
+    clip_before_nms: bool = False,
+    drop_empty: bool = False,
+    square_root: bool = True,
     inclusive_pixels: bool = False,
 ) -> Detections:
     """The detections of one image.
@@ -129,15 +137,21 @@ def detect(
         ctr_logits: (L,) float, before the sigmoid.
         locations_per_level: how many of the L locations belong to each level, in order.
         image_size: height and width of the image without padding, in pixels of the network input;
-            only used with ``inclusive_pixels``.
+            only used where boxes are clipped.
         score_thresh: see :func:`rank_candidates`.
         nms_thresh: IoU above which a lower-scored box of the same class is dropped.
         pre_nms_topk: candidates per level that enter NMS.
         post_nms_topk: detections that leave it, at most.
         thresh_with_ctr: see :func:`rank_candidates`.
+        rank_by_class: see :func:`rank_candidates`.
+        clip_before_nms: clip boxes to [0, width] and [0, height] before NMS, as torchvision and
+            mmdetection do.
+        drop_empty: leave out boxes without width or height, after any clipping and before NMS,
+            as mmdetection does. Otherwise they count among the ``post_nms_topk``.
+        square_root: the score is the square root of the product; else the product itself, as in
+            mmdetection.
         inclusive_pixels: as in the original implementation, clip boxes to [0, width - 1] and
-            [0, height - 1] before NMS and measure overlaps with widths of x2 - x1 + 1. Otherwise
-            boxes are not clipped.
+            [0, height - 1] before NMS and measure overlaps with widths of x2 - x1 + 1.
 
     Returns:
         The detections, highest score first. Boxes are float32.
@@ -146,15 +160,24 @@ def detect(
         ValueError: the shapes do not fit together.
     """
     location, classes, product = rank_candidates(
-        cls_logits, ctr_logits, locations_per_level, score_thresh, pre_nms_topk, thresh_with_ctr
+        cls_logits,
+        ctr_logits,
+        locations_per_level,
+        score_thresh,
+        pre_nms_topk,
+        thresh_with_ctr,
+        rank_by_class,
     )
     locations = points[location].float()
     boxes = decode_boxes(locations, ltrb_px[location].float())
-    if inclusive_pixels:
-        height, width = image_size
-        largest = boxes.new_tensor([width - 1, height - 1, width - 1, height - 1])
-        boxes = boxes.clamp(min=0).minimum(largest)
-    scores = product.sqrt()
+    if clip_before_nms or inclusive_pixels:
+        height, width = (side - int(inclusive_pixels) for side in image_size)
+        boxes = boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
+    if drop_empty:
+        has_area = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+        boxes, classes, product = boxes[has_area], classes[has_area], product[has_area]
+        locations = locations[has_area]
+    scores = product.sqrt() if square_root else product
     keep = class_aware_nms(boxes, scores, classes, nms_thresh, post_nms_topk, inclusive_pixels)
     return Detections(boxes[keep], scores[keep], classes[keep], locations[keep])
 

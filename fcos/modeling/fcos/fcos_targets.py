@@ -15,7 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcos.modeling.fcos.fcos_assignment import Level, assign_boxes, level_limits
+from fcos.modeling.fcos.fcos_assignment import (
+    Grid,
+    Level,
+    assign_boxes,
+    level_limits,
+    location_grids,
+)
 
 
 def level_points(
@@ -23,6 +29,7 @@ def level_points(
     stride: int,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
+    grid: Grid | None = None,
 ) -> Tensor:
     """The location of every cell of one level.
 
@@ -33,19 +40,19 @@ def level_points(
         stride: pixels between neighbouring locations, at least 1.
         dtype: of the result.
         device: of the result.
+        grid: where they lie, if not at floor(s/2) + k*s.
 
     Returns:
-        (H*W, 2), x then y, in pixels of the network input, row by row. The first one is
-        (floor(s/2), floor(s/2)).
+        (H*W, 2), x then y, in pixels of the network input, row by row.
 
     Raises:
         ValueError: ``stride`` is below 1.
     """
     if stride < 1:
         raise ValueError(f"stride: expected at least 1, got {stride}")
-    rows, columns = feature_size
-    y = torch.arange(rows, dtype=dtype, device=device) * stride + stride // 2
-    x = torch.arange(columns, dtype=dtype, device=device) * stride + stride // 2
+    (rows, columns), (first, steps) = feature_size, grid or Grid(stride // 2, (stride, stride))
+    y = torch.arange(rows, dtype=dtype, device=device) * steps[0] + first
+    x = torch.arange(columns, dtype=dtype, device=device) * steps[1] + first
     y, x = torch.meshgrid(y, x, indexing="ij")
     return torch.stack((x.reshape(-1), y.reshape(-1)), dim=-1)
 
@@ -109,6 +116,7 @@ class FCOSTargets:
         center_radius: half the side of the region of positive locations around the middle of a
             box, in strides; ``None`` takes all of the box.
         inclusive_pixels: compare areas of (w + 1) * (h + 1), as the original implementation does.
+        location: see :func:`fcos.modeling.fcos.fcos_assignment.location_grids`.
 
     Raises:
         ValueError: the number or the order of ``sizes_of_interest`` does not fit, or
@@ -123,7 +131,9 @@ class FCOSTargets:
         num_classes: int = 80,
         center_radius: float | None = None,
         inclusive_pixels: bool = False,
+        location: str = "middle",
     ) -> None:
+        location_grids([(1, 1)] * len(strides), strides, location)  # refuses what it cannot use
         if center_radius is not None and center_radius <= 0:
             raise ValueError(f"center_radius: expected more than 0, got {center_radius}")
         self.strides = tuple(strides)
@@ -131,6 +141,7 @@ class FCOSTargets:
         self.num_classes = num_classes
         self.center_radius = center_radius
         self.inclusive_pixels = inclusive_pixels
+        self.location = location
 
     def get_points(
         self,
@@ -155,9 +166,10 @@ class FCOSTargets:
             raise ValueError(
                 f"feature_sizes: expected {len(self.strides)} levels, got {len(feature_sizes)}"
             )
+        grids = location_grids(feature_sizes, self.strides, self.location)
         return [
-            self.get_points_single(size, stride, dtype, device)
-            for size, stride in zip(feature_sizes, self.strides, strict=True)
+            level_points(size, stride, dtype, device, grid)
+            for size, stride, grid in zip(feature_sizes, self.strides, grids, strict=True)
         ]
 
     def get_points_single(
@@ -167,7 +179,7 @@ class FCOSTargets:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ) -> Tensor:
-        """The locations of one level, (H*W, 2); see :func:`level_points`."""
+        """The locations of one level, (H*W, 2), in the middle; see :func:`level_points`."""
         return level_points(feature_size, stride, dtype, device)
 
     def fcos_target(
@@ -220,12 +232,10 @@ class FCOSTargets:
         return centerness(ltrb)
 
     def _levels(self, feature_sizes: Sequence[tuple[int, int]]) -> list[Level]:
-        return [
-            Level((size[0], size[1]), stride, low, high)
-            for size, stride, low, high in zip(
-                feature_sizes, self.strides, self.limits[:-1], self.limits[1:], strict=True
-            )
-        ]
+        grids = location_grids(feature_sizes, self.strides, self.location)
+        sizes = [(rows, columns) for rows, columns in feature_sizes]
+        parts = (sizes, self.strides, self.limits[:-1], self.limits[1:], grids)
+        return [Level(*part) for part in zip(*parts, strict=True)]
 
     def _gather(
         self, points: Tensor, boxes: Tensor, classes: Tensor, box_index: Tensor

@@ -30,6 +30,7 @@ class OneStageDetector(nn.Module):
             :class:`fcos.modeling.FCOS`.
         pixel_mean: subtracted from each channel of the image, 0..255.
         pixel_std: divides each channel after that.
+        keep_empty: report boxes without width or height as well, which detectron2 leaves out.
     """
 
     pixel_mean: Tensor
@@ -43,10 +44,12 @@ class OneStageDetector(nn.Module):
         proposal_generator: nn.Module,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
+        keep_empty: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.proposal_generator = proposal_generator
+        self.keep_empty = keep_empty
         # Not in the state dict: published checkpoints do not have them either.
         mean = torch.tensor(pixel_mean, dtype=torch.float32).view(-1, 1, 1)
         std = torch.tensor(pixel_std, dtype=torch.float32).view(-1, 1, 1)
@@ -68,6 +71,7 @@ class OneStageDetector(nn.Module):
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "backbone": backbone,
             "proposal_generator": generator,
+            "keep_empty": _keeps_empty(cfg.MODEL.FCOS.DROP_EMPTY),
         }
 
     @property
@@ -99,7 +103,7 @@ class OneStageDetector(nn.Module):
         if self.training:
             return losses
         return [
-            {"instances": _to_output_size(result, dataset_dict)}
+            {"instances": _to_output_size(result, dataset_dict, self.keep_empty)}
             for result, dataset_dict in zip(detections, batched_inputs, strict=True)
         ]
 
@@ -121,7 +125,23 @@ class OneStageDetector(nn.Module):
         return [entry["instances"].to(self.device) for entry in batched_inputs]
 
 
-def _to_output_size(result: Instances, dataset_dict: dict[str, Any]) -> Instances:
+def _keeps_empty(drop_empty: str) -> bool:
+    if drop_empty not in ("before", "after", "never"):
+        raise ValueError(
+            "MODEL.FCOS.DROP_EMPTY: expected one of 'before', 'after' and 'never' (NMS), got "
+            f"{drop_empty!r}"
+        )
+    return drop_empty == "never"
+
+
+def _to_output_size(
+    result: Instances, dataset_dict: dict[str, Any], keep_empty: bool = False
+) -> Instances:
     height = dataset_dict.get("height", result.image_size[0])
     width = dataset_dict.get("width", result.image_size[1])
-    return detector_postprocess(result, height, width)
+    if not keep_empty or result.has("pred_masks"):  # an empty box has no mask
+        return detector_postprocess(result, height, width)
+    boxes = result.pred_boxes.clone()
+    boxes.scale(width / result.image_size[1], height / result.image_size[0])
+    boxes.clip((height, width))
+    return Instances((height, width), **{**result.get_fields(), "pred_boxes": boxes})

@@ -1,0 +1,162 @@
+"""Tell what a weights file is, and write it in the layout of another implementation.
+
+python -m fcos.checkpoint inspect FILE
+python -m fcos.checkpoint convert IN OUT --to torchvision
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from fcos.checkpoint.architecture import describe, fitting_configs, settings_of
+from fcos.checkpoint.importers import FAMILIES, Family, Weights, recognise
+from fcos.checkpoint.reading import read_checkpoint
+from fcos.checkpoint.writing import write_weights
+from fcos.utils.errors import UserError
+
+# What stands around the weights in the files of a family, and in front of each name.
+_WRAPPERS: dict[str, dict[str, Any]] = {
+    "original": {"key": "model", "prefix": "module."},
+    "mmdetection": {"key": "state_dict", "more": {"meta": {}}},
+    "detectron2": {"key": "model"},
+}
+
+
+def inspect(path: str) -> str:
+    """What a weights file holds, line by line.
+
+    Args:
+        path: file or address.
+
+    Raises:
+        UserError: the file cannot be read, or is of no known family.
+    """
+    weights = read_checkpoint(path)["model"]
+    family = _family_of(weights, path)
+    imported = family.to_ours(weights)
+    settings = settings_of(imported.weights)
+    lines = [
+        f"family        {family.name}",
+        f"architecture  {describe(settings)}",
+        f"classes       {settings['MODEL.FCOS.NUM_CLASSES']}",
+        f"parameters    {_number_of_parameters(weights):,}, with those of normalisation",
+        f"type          {', '.join(sorted(_types(weights)))}",
+    ]
+    if imported.dropped:
+        lines.append(f"not used      {len(imported.dropped)} entries that are no weights")
+    lines += _config_lines(family, settings)
+    return "\n".join(lines + ([f"licence       {family.note}"] if family.note else []))
+
+
+def convert(source: str, target: str, to: str) -> str:
+    """Write the weights of a file in the layout of another family.
+
+    What else the file has (the state of a training, names of classes) is left out. Tensors stay in
+    the file until they are written, so that memory holds one copy at most.
+
+    Args:
+        source: file or address.
+        target: file to write; with the ending ``.safetensors``, in that format.
+        to: name of the family.
+
+    Returns:
+        A sentence on what was written.
+
+    Raises:
+        UserError: a file cannot be read or written, or the layout has no place for the weights.
+    """
+    weights = read_checkpoint(source)["model"]
+    family, new = _family_of(weights, source), FAMILIES[to]
+    imported = family.to_ours(weights).weights
+    tensors = {name: torch.as_tensor(value) for name, value in imported.items()}
+    renamed = new.from_ours(tensors)
+    write_weights(target, renamed if target.endswith(".safetensors") else _wrapped(renamed, to))
+    said = f"{len(renamed)} tensors of {source} ({family.name}) written to {target} ({to})."
+    if family is not new:
+        said += (
+            f" They give the same detections in {to} only if they were trained with what it "
+            f"computes: compare configs/published/{family.name} and configs/published/{to}."
+        )
+    return said
+
+
+def _family_of(weights: Weights, path: str) -> Family:
+    family = recognise(weights)
+    if family is None:
+        names = list(weights)
+        raise UserError(
+            f"{path} is of no family that is known here ({', '.join(FAMILIES)}): its {len(names)} "
+            f"names, such as {', '.join(names[:3])}, are not those of their FCOS."
+        )
+    return family
+
+
+def _config_lines(family: Family, settings: dict[str, Any]) -> list[str]:
+    fitting = fitting_configs(family.name, settings)
+    if not fitting:
+        needed = " ".join(f"{key} {value}".replace(", ", ",") for key, value in settings.items())
+        return [f"config        none of configs/published/{family.name} fits; it needs {needed}"]
+    lines = [f"config        {fitting[0]}", *(f"              {path}" for path in fitting[1:])]
+    if len(fitting) > 1:
+        lines.append("              Their parameters are the same: only its source tells which.")
+    return lines
+
+
+def _number_of_parameters(weights: Weights) -> int:
+    """Numbers in the weights; statistics and counters of normalisation are none."""
+    ends = ("running_mean", "running_var", "num_batches_tracked", "pixel_mean", "pixel_std")
+    return sum(
+        torch.as_tensor(value).numel() for name, value in weights.items() if not name.endswith(ends)
+    )
+
+
+def _types(weights: Weights) -> set[str]:
+    types = {torch.as_tensor(value).dtype for value in weights.values()}
+    return {str(dtype).removeprefix("torch.") for dtype in types if dtype.is_floating_point}
+
+
+def _wrapped(weights: Weights, family: str) -> dict[str, Any]:
+    """The content of a file of a family."""
+    wrapper = _WRAPPERS.get(family)
+    if wrapper is None:
+        return weights
+    prefix = wrapper.get("prefix", "")
+    named = {prefix + name: value for name, value in weights.items()}
+    return {**wrapper.get("more", {}), wrapper["key"]: named}
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command and its arguments."""
+    parser = argparse.ArgumentParser(prog="python -m fcos.checkpoint", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("inspect", help="tell what a weights file is")
+    command.add_argument("file", help="file or address")
+    command = commands.add_parser("convert", help="write weights in another layout")
+    command.add_argument("source", metavar="IN", help="file or address")
+    command.add_argument("target", metavar="OUT", help="ending .safetensors: in that format")
+    command.add_argument("--to", required=True, choices=list(FAMILIES), help="whose layout")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    args = parse_args(argv)
+    try:
+        if args.command == "inspect":
+            print(inspect(args.file))
+        else:
+            print(convert(args.source, args.target, args.to))
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""What the parameters of a detector tell of the config that it needs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import fcos
+from fcos.checkpoint.importers import HEAD, Weights
+from fcos.config import get_cfg
+
+__all__ = ["describe", "fitting_configs", "settings_of"]
+
+_BOTTOM_UP = "backbone.bottom_up."
+_STAGES = ("res2", "res3", "res4", "res5")
+# Blocks per stage, and whether they have a third convolution -> depth.
+_DEPTHS: dict[tuple[tuple[int, ...], bool], int] = {
+    ((2, 2, 2, 2), False): 18,
+    ((3, 4, 6, 3), False): 34,
+    ((3, 4, 6, 3), True): 50,
+    ((3, 4, 23, 3), True): 101,
+    ((3, 8, 36, 3), True): 152,
+}
+
+
+def settings_of(weights: Weights) -> dict[str, Any]:
+    """Config keys whose value the parameters tell, and that value.
+
+    Args:
+        weights: name -> tensor or array, with our names. Only names and shapes are used.
+
+    Returns:
+        Key -> value. Keys of ``MODEL.RESNETS`` only if the backbone is a ResNet. What leaves no
+        trace in the parameters, such as the order of the colours, the place of the stride, or
+        whether distances are in strides, is not among them.
+    """
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    settings = {**_of_backbone(shapes), **_of_head(shapes)}
+    top = [level for level in ("p6", "p7") if f"backbone.top_block.{level}.weight" in shapes]
+    settings["MODEL.FCOS.TOP_LEVELS"] = len(top)
+    output = shapes.get("backbone.fpn_output5.weight")
+    if top and output:
+        is_p5 = shapes["backbone.top_block.p6.weight"][1] == output[0]
+        settings["MODEL.FCOS.TOP_IN_FEATURE"] = "p5" if is_p5 else "res5"
+    return settings
+
+
+def describe(settings: dict[str, Any]) -> str:
+    """An architecture in words, such as "ResNeXt-101-32x8d, FPN with P6 and P7 from p5"."""
+    depth = settings.get("MODEL.RESNETS.DEPTH")
+    words = ["a backbone that is no ResNet of detectron2"]
+    if depth:
+        groups, width = (settings[f"MODEL.RESNETS.{k}"] for k in ("NUM_GROUPS", "WIDTH_PER_GROUP"))
+        words = [f"ResNet-{depth}" if groups == 1 else f"ResNeXt-{depth}-{groups}x{width}d"]
+    stages = settings.get("MODEL.RESNETS.DEFORM_ON_PER_STAGE", [])
+    deformable = [name for name, is_on in zip(_STAGES, stages, strict=False) if is_on]
+    if deformable:
+        words.append(f"deformable convolution in {', '.join(deformable)}")
+    levels = ("no level", "P6", "P6 and P7")[settings["MODEL.FCOS.TOP_LEVELS"]]
+    source = settings.get("MODEL.FCOS.TOP_IN_FEATURE")
+    words.append(f"FPN with {levels} on top" + (f" from {source}" if source else ""))
+    shared, convs = (settings[f"MODEL.FCOS.NUM_{k}_CONVS"] for k in ("SHARED", "STACKED"))
+    tower = f"{convs} convolutions per tower" + (f" after {shared} shared ones" if shared else "")
+    words.append(f"{tower}, norm {settings['MODEL.FCOS.NORM']}")
+    if settings["MODEL.FCOS.USE_DEFORMABLE"]:
+        words.append("the last one deformable")
+    return ", ".join(words)
+
+
+def fitting_configs(family: str, settings: dict[str, Any]) -> list[str]:
+    """The files of ``configs/published/<family>`` with these settings, but for the classes.
+
+    Args:
+        family: name of the family.
+        settings: see :func:`settings_of`.
+
+    Returns:
+        Their paths, from the folder of the repository.
+    """
+    root = Path(fcos.__file__).resolve().parents[1]
+    paths = sorted((root / "configs" / "published" / family).glob("*.yaml"))
+    return [str(path.relative_to(root)) for path in paths if _fits(path, settings)]
+
+
+def _fits(path: Path, settings: dict[str, Any]) -> bool:
+    cfg = get_cfg()
+    cfg.merge_from_file(str(path))
+    for key, value in settings.items():
+        expected: Any = cfg
+        for part in key.split("."):
+            expected = expected[part]
+        if key == "MODEL.FCOS.NORM" and expected == "SyncBN":
+            expected = "BN"  # of the same parameters
+        if key != "MODEL.FCOS.NUM_CLASSES" and expected != value:
+            return False
+    return "MODEL.RESNETS.DEPTH" in settings
+
+
+def _of_backbone(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    blocks: dict[str, set[str]] = {stage: set() for stage in _STAGES}
+    for name in shapes:
+        parts = name.removeprefix(_BOTTOM_UP).split(".")
+        if name.startswith(_BOTTOM_UP) and parts[0] in blocks and parts[-2] == "conv1":
+            blocks[parts[0]].add(parts[1])
+    has_third = f"{_BOTTOM_UP}res2.0.conv3.weight" in shapes
+    depth = _DEPTHS.get((tuple(len(found) for found in blocks.values()), has_third))
+    kernel = shapes.get(f"{_BOTTOM_UP}res2.0.conv2.weight")
+    if depth is None or kernel is None:
+        return {}
+    settings: dict[str, Any] = {"MODEL.RESNETS.DEPTH": depth}
+    settings["MODEL.RESNETS.NUM_GROUPS"] = kernel[0] // kernel[1]
+    settings["MODEL.RESNETS.WIDTH_PER_GROUP"] = kernel[1]
+    offsets = {stage: shapes.get(f"{_BOTTOM_UP}{stage}.0.conv2_offset.weight") for stage in _STAGES}
+    settings["MODEL.RESNETS.DEFORM_ON_PER_STAGE"] = [
+        shape is not None for shape in offsets.values()
+    ]
+    found = [shape[0] for shape in offsets.values() if shape]
+    if found:  # 3x3 places with an offset in y and x, and in v2 a weight
+        settings["MODEL.RESNETS.DEFORM_MODULATED"] = found[0] % 27 == 0
+    return settings
+
+
+def _of_head(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    layers = {tower: _layers(shapes, f"{HEAD}{tower}_tower.") for tower in ("share", "cls")}
+    tower = "cls" if layers["cls"] else "share"
+    norm = "none"
+    if f"{HEAD}{tower}_tower.1.weight" in shapes:
+        norm = "GN"
+    elif f"{HEAD}{tower}_tower.1.0.weight" in shapes:
+        norm = "BN"
+    logits = shapes.get(f"{HEAD}cls_logits.bias", (0,))
+    return {
+        "MODEL.FCOS.NUM_CLASSES": logits[0],
+        "MODEL.FCOS.NORM": norm,
+        "MODEL.FCOS.NUM_SHARED_CONVS": len(layers["share"]),
+        "MODEL.FCOS.NUM_STACKED_CONVS": len(layers["cls"]),
+        "MODEL.FCOS.USE_DEFORMABLE": any(
+            re.fullmatch(re.escape(HEAD) + r"cls_tower\.\d+\.offset\.weight", name)
+            for name in shapes
+        ),
+        "MODEL.FCOS.USE_SCALE": f"{HEAD}scales.0.scale" in shapes,
+    }
+
+
+def _layers(shapes: dict[str, tuple[int, ...]], tower: str) -> list[int]:
+    """The places of the convolutions in a tower."""
+    kernel = re.compile(re.escape(tower) + r"(\d+)\.(conv\.)?weight")
+    found = [(kernel.fullmatch(name), shape) for name, shape in shapes.items()]
+    return sorted(int(match[1]) for match, shape in found if match and len(shape) == 4)

@@ -1,0 +1,310 @@
+"""Files of other implementations: names, values, and each mistake in one sentence."""
+
+import logging
+
+import pytest
+import torch
+
+from detectron2.modeling import build_model
+from fcos.checkpoint import AdetCheckpointer
+from fcos.checkpoint.importers import FAMILIES, HEAD, choose_classes, recognise
+from fcos.checkpoint.importers.rules import Rule, rename
+from fcos.utils.errors import UserError
+from tests.helpers import tiny_cfg
+from tests.published import MODELS, family_of, names_of, shapes_of
+
+# ---- rules -----------------------------------------------------------------------------------
+
+
+def test_a_rule_by_hand():
+    rule = Rule("layer{s}.conv{i}.{what}", "res{s+1}.{i*3+1}.{what}")
+    assert rule.translate("layer2.conv3.weight", ()) == "res3.10.weight"
+    assert rule.translate("res3.10.weight", (), to_ours=False) == "layer2.conv3.weight"
+    assert rule.translate("res3.9.weight", (), to_ours=False) is None  # 9 is not 3 * i + 1
+    assert rule.translate("res0.1.weight", (), to_ours=False) is None  # nor 0 a stage and one
+    assert rule.translate("layer2.conv3.weight.more", ()) is None
+    assert rule.translate("layer2xconv3.weight", ()) is None  # a dot is a dot
+
+
+def test_a_rule_that_needs_another_parameter():
+    rule = Rule("{i}.conv.w", "{i}.w", beside=("{i}.offset", "{i}_offset"))
+    assert rule.translate("1.conv.w", {"1.offset"}) == "1.w"
+    assert rule.translate("1.conv.w", {"2.offset"}) is None
+    assert rule.translate("1.w", {"1_offset"}, to_ours=False) == "1.conv.w"
+
+
+# ---- names of whole models -------------------------------------------------------------------
+
+
+def on_meta(shapes):
+    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("key", MODELS)
+def test_names_are_those_of_the_reference(key):
+    """The tables of names were made by running the implementations with each other's weights."""
+    shapes = shapes_of(key)
+    family = recognise(shapes)
+    assert family.name == family_of(key)
+    for name, ours in names_of(key).items():
+        if ours is not None:
+            assert (rename(name, family.rules, shapes) or name) == ours
+    imported = family.to_ours(on_meta(shapes))
+    assert set(imported.dropped) == {name for name, ours in names_of(key).items() if not ours}
+    assert imported.weights.keys() >= {ours for ours in names_of(key).values() if ours}
+    # And back: the same names and shapes.
+    left = family.from_ours({n: torch.zeros(v.shape) for n, v in imported.weights.items()})
+    assert {name: list(value.shape) for name, value in left.items()} == shapes
+
+
+OTHERS = {
+    "imagenet": ["stem.conv1.weight", "res2.0.conv1.norm.bias"],
+    "Mask R-CNN": ["backbone.fpn_lateral2.weight", "proposal_generator.rpn_head.conv.weight"],
+    "RetinaNet": ["head.cls_subnet.0.weight", "head.cls_score.weight", "head.bbox_pred.bias"],
+    "torchvision's RetinaNet": ["head.classification_head.cls_logits.weight"],
+    "mmdetection's RetinaNet": ["bbox_head.cls_convs.0.conv.weight", "bbox_head.retina_cls.bias"],
+    "mmdetection's ATSS": ["bbox_head.scales.0.scale", "bbox_head.atss_centerness.bias"],
+    "two at once": ["rpn.head.centerness.bias", "head.ctrness.bias"],
+    "nothing": [],
+}
+
+
+@pytest.mark.parametrize("names", OTHERS.values(), ids=OTHERS)
+def test_other_detectors_and_backbones_are_of_no_family(names):
+    assert recognise(names) is None
+
+
+DEFORMABLE = [
+    # Modulated deformable convolution in the backbone and in the towers, with the names of each.
+    (
+        "original",
+        "backbone.body.layer2.0.conv2.offset.bias",
+        "backbone.bottom_up.res3.0.conv2_offset.bias",
+    ),
+    (
+        "original",
+        "backbone.body.layer2.0.conv2.conv.weight",
+        "backbone.bottom_up.res3.0.conv2.weight",
+    ),
+    ("original", "rpn.head.cls_tower.9.offset.weight", HEAD + "cls_tower.9.offset.weight"),
+    ("original", "rpn.head.cls_tower.9.conv.bias", HEAD + "cls_tower.9.conv.bias"),
+    (
+        "mmdetection",
+        "backbone.layer2.0.conv2.conv_offset.weight",
+        "backbone.bottom_up.res3.0.conv2_offset.weight",
+    ),
+    ("mmdetection", "backbone.layer2.0.conv2.weight", "backbone.bottom_up.res3.0.conv2.weight"),
+    ("mmdetection", "bbox_head.reg_convs.3.conv.bias", HEAD + "bbox_tower.9.conv.bias"),
+    (
+        "mmdetection",
+        "bbox_head.reg_convs.3.conv.conv_offset.bias",
+        HEAD + "bbox_tower.9.offset.bias",
+    ),
+    ("adelaidet", HEAD + "cls_tower.9.conv.bias", HEAD + "cls_tower.9.conv.bias"),
+    ("adelaidet", HEAD + "share_tower.1.2.running_var", HEAD + "share_tower.1.2.running_var"),
+]
+
+
+@pytest.mark.parametrize("family, theirs, ours", DEFORMABLE)
+def test_names_of_deformable_models(family, theirs, ours):
+    rules = FAMILIES[family].rules
+    beside = [
+        "backbone.body.layer2.0.conv2.offset.weight",
+        "bbox_head.reg_convs.3.conv.conv_offset.weight",
+    ]
+    assert (rename(theirs, rules, beside) or theirs) == ours
+    beside = ["backbone.bottom_up.res3.0.conv2_offset.weight", HEAD + "bbox_tower.9.offset.weight"]
+    if family == "mmdetection":  # which has the plain name for both
+        beside = beside[1:]
+    assert (rename(ours, rules, beside, to_ours=False) or ours) == theirs
+
+
+def test_older_spellings_are_read():
+    weights = {"bbox_head.fcos_centerness.bias": torch.ones(1)}
+    family = recognise(weights)
+    assert family.name == "mmdetection"
+    assert list(family.to_ours(weights).weights) == [HEAD + "ctrness.bias"]
+    weights = {HEAD + "centerness.bias": torch.ones(1), "pixel_std": torch.ones(3)}
+    imported = recognise(weights).to_ours(weights)
+    assert (list(imported.weights), imported.dropped) == ([HEAD + "ctrness.bias"], ("pixel_std",))
+    weights |= {HEAD + "ctrness.bias": torch.ones(1)}
+    with pytest.raises(UserError, match=r"Two entries of the file are .*ctrness\.bias"):
+        recognise(weights).to_ours(weights)
+
+
+# ---- values ----------------------------------------------------------------------------------
+
+
+def test_variances_of_the_original_have_no_epsilon():
+    """1 / sqrt(var) there is 1 / sqrt(var' + 1e-5) here; nothing is lost on the way back."""
+    variance = torch.tensor([1.0, 0.3, 4e-3, 3e-5, 123.0])
+    family, name = FAMILIES["original"], "backbone.body.layer1.0.bn1.running_var"
+    ours = family.to_ours({name: variance}).weights
+    (value,) = ours.values()
+    torch.testing.assert_close(value.double() + 1e-5, variance.double(), atol=0, rtol=1e-6)
+    assert family.from_ours(ours)[name].equal(variance)
+
+
+def test_mmdetection_has_no_biases_and_scalars_as_scales():
+    family = FAMILIES["mmdetection"]
+    weights = {
+        "bbox_head.cls_convs.1.conv.weight": torch.ones(8, 8, 3, 3).half(),
+        "bbox_head.cls_convs.1.gn.weight": torch.ones(8).half(),
+        "bbox_head.cls_convs.1.gn.bias": torch.ones(8).half(),
+        "bbox_head.scales.2.scale": torch.tensor(1.5),
+    }
+    ours = family.to_ours(weights).weights
+    assert ours[HEAD + "cls_tower.3.bias"].equal(torch.zeros(8).half())
+    assert ours[HEAD + "scales.2.scale"].equal(torch.tensor([1.5]))
+    assert family.from_ours(ours).keys() == weights.keys()
+    # With biases (conv_bias=True), they are kept.
+    weights["bbox_head.cls_convs.1.conv.bias"] = torch.ones(8).half()
+    ours = family.to_ours(weights).weights
+    assert ours[HEAD + "cls_tower.3.bias"].equal(torch.ones(8).half())
+    assert family.from_ours(ours).keys() == weights.keys()
+
+
+def test_the_80_categories_among_the_91_outputs_of_torchvision():
+    weights = {HEAD + "cls_logits.weight": torch.arange(91.0).view(91, 1, 1, 1)}
+    weights[HEAD + "cls_logits.bias"] = torch.arange(91.0)
+    family = FAMILIES["torchvision"]
+    chosen, said = choose_classes(weights, family, 80)
+    ids = chosen[HEAD + "cls_logits.bias"].long().tolist()
+    # COCO's ids: 1 is a person, 13 a stop sign (12 is not in use), 90 a toothbrush.
+    assert (len(ids), ids[0], ids[10:13], ids[-1]) == (80, 1, [11, 13, 14], 90)
+    assert chosen[HEAD + "cls_logits.weight"].flatten().long().tolist() == ids
+    assert "80" in said
+    for other, wanted in ((family, 91), (family, 3), (FAMILIES["adelaidet"], 80)):
+        assert choose_classes(weights, other, wanted) == (weights, "")
+
+
+def test_a_layout_without_a_place_for_some_of_it():
+    with pytest.raises(UserError, match=r"torchvision has no place for 1 of 1 parameters: roi"):
+        FAMILIES["torchvision"].from_ours({"roi_heads.box.weight": torch.ones(1)})
+    scales = {HEAD + "scales.0.scale": torch.ones(1)}
+    assert FAMILIES["torchvision"].from_ours(scales) == {}
+    with pytest.raises(UserError, match=r"no factors for the levels.*scales\.0\.scale"):
+        FAMILIES["detectron2"].from_ours({HEAD + "scales.0.scale": torch.tensor([1.5])})
+
+
+# ---- loading into a detector -----------------------------------------------------------------
+
+
+def small_cfg():
+    """A whole detector with the parts that every family has: a bottleneck ResNet and GN."""
+    cfg = tiny_cfg()
+    cfg.merge_from_list(
+        "MODEL.RESNETS.DEPTH 50 MODEL.RESNETS.STEM_OUT_CHANNELS 8 MODEL.RESNETS.NORM FrozenBN "
+        "MODEL.RESNETS.RES2_OUT_CHANNELS 16 MODEL.RESNETS.WIDTH_PER_GROUP 4 MODEL.FCOS.NORM GN "
+        "MODEL.FCOS.NUM_CLASSES 80".split()
+    )
+    return cfg
+
+
+@pytest.fixture(scope="module")
+def detector():
+    torch.manual_seed(0)
+    return build_model(small_cfg())
+
+
+def load(model, content, path):
+    torch.save(content, path)
+    checkpointer = AdetCheckpointer(model)
+    checkpointer.load(str(path))
+    return checkpointer.coverage
+
+
+def named_as(family, model):
+    """The weights of ``model`` as a file of a family has them."""
+    return FAMILIES[family].from_ours(model.state_dict())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        dict,
+        lambda w: {"model": w},
+        lambda w: {"state_dict": w, "meta": {"epoch": 12}},
+        lambda w: {"model": {f"module.{name}": v for name, v in w.items()}},
+        lambda w: {f"module.{name}": v for name, v in w.items()},
+    ],
+    ids=["plain", "model", "state_dict", "model-module", "module"],
+)
+def test_every_form_of_every_family_fills_the_whole_model(family, wrap, detector, tmp_path):
+    model = build_model(small_cfg())
+    coverage = load(model, wrap(named_as(family, detector)), tmp_path / "a.pth")
+    if FAMILIES[family].has_scales:
+        coverage.require_all("Evaluation")
+    else:
+        assert coverage.missing == tuple(f"{HEAD}scales.{i}.scale" for i in range(5))
+    assert coverage.family == family
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, detector.state_dict()[name], atol=1e-6, rtol=0)
+
+
+def test_the_91_outputs_of_torchvision_in_a_model_of_80_classes(detector, tmp_path):
+    weights = named_as("torchvision", detector)
+    head = "head.classification_head.cls_logits."
+    weights[head + "weight"] = torch.rand(91, 32, 3, 3)
+    weights[head + "bias"] = torch.arange(91.0)
+    model = build_model(small_cfg())
+    assert load(model, weights, tmp_path / "a.pth").mismatched == ()
+    assert model.proposal_generator.fcos_head.cls_logits.bias[[0, 79]].tolist() == [1, 90]
+
+
+@pytest.mark.parametrize("family", ["original", "torchvision", "mmdetection", "detectron2"])
+def test_one_name_that_is_wrong_is_named(family, detector, tmp_path):
+    weights = named_as(family, detector)
+    rules = FAMILIES[family].rules
+    theirs = rename(HEAD + "bbox_pred.weight", rules, (), to_ours=False)
+    renamed = dict(weights)
+    renamed["misspelt.weight"] = renamed.pop(theirs)
+    coverage = load(detector, renamed, tmp_path / "a.pth")
+    for check in (coverage.require_all, lambda _: coverage.require_start(detector, False)):
+        with pytest.raises(UserError) as error:
+            check("Evaluation")
+        assert "missing: " in str(error.value)
+        assert HEAD + "bbox_pred.weight" in str(error.value)
+        assert "1 unexpected: misspelt.weight" in str(error.value)
+        assert "python -m fcos.checkpoint inspect" in str(error.value)
+    extra = weights | {"bbox_head.conv_more.weight": torch.ones(1)}
+    coverage = load(detector, extra, tmp_path / "a.pth")
+    with pytest.raises(UserError, match=r"1 unexpected: bbox_head\.conv_more\.weight"):
+        coverage.require_all("Evaluation")
+    reshaped = weights | {theirs: torch.ones(4, 16, 3, 3)}
+    coverage = load(detector, reshaped, tmp_path / "a.pth")
+    with pytest.raises(UserError, match=r"bbox_pred\.weight 4x16x3x3 instead of 4x32x3x3"):
+        coverage.require_all("Evaluation")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fine_tuning_on_three_classes(family, detector, tmp_path):
+    cfg = small_cfg()
+    cfg.MODEL.FCOS.NUM_CLASSES = 3
+    model = build_model(cfg)
+    before = model.proposal_generator.fcos_head.cls_logits.weight.clone()
+    coverage = load(model, named_as(family, detector), tmp_path / "a.pth")
+    with pytest.raises(UserError, match=r"detector of 80 classes.*REINIT_CLS_LOGITS True"):
+        coverage.require_start(model, False)
+    said = coverage.require_start(model, True)
+    assert "The class-logit layer is re-initialised, from 80 classes in the file to 3." in said
+    head = model.proposal_generator.fcos_head
+    assert head.cls_logits.weight.equal(before)
+    assert head.bbox_pred.weight.equal(detector.proposal_generator.fcos_head.bbox_pred.weight)
+
+
+@pytest.mark.parametrize("family", ["adelaidet", "original"])
+def test_the_licence_is_said_once(family, detector, tmp_path, caplog):
+    logger = logging.getLogger("fcos.checkpoint.checkpointer")
+    logger.addHandler(caplog.handler)
+    caplog.set_level("INFO", logger=logger.name)
+    try:
+        load(detector, named_as(family, detector), tmp_path / "a.pth")
+        load(detector, {"model": detector.state_dict(), "iteration": 7}, tmp_path / "b.pth")
+    finally:
+        logger.removeHandler(caplog.handler)
+    lines = {r.getMessage() for r in caplog.records if "non-commercial" in r.getMessage()}
+    assert len(lines) == 1
+    is_ours = family == "adelaidet"
+    assert ("The file is of original; what that computes is in " in lines.pop()) != is_ours
