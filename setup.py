@@ -26,6 +26,8 @@ setup(
         "demo": ["scikit-image>=0.22", "scikit-learn>=1.3"],
         # Backbones (MODEL.BACKBONE.NAME build_fcos_timm_fpn_backbone).
         "timm": ["timm>=1.0.31"],
-        "dev": ["codespell", "mypy", "pytest", "pytest-xdist", "ruff"],
+        # Weights files that end in .safetensors.
+        "safetensors": ["safetensors"],
+        "dev": ["codespell", "mypy", "pytest", "pytest-xdist", "ruff", "safetensors"],
     },
 )

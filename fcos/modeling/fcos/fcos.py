@@ -94,12 +94,7 @@ class FCOS(nn.Module):
                 "nms_thresh": node.NMS_THRESH_TEST,
                 "pre_nms_topk": node.NMS_PRE_TOPK,
                 "post_nms_topk": node.NMS_POST_TOPK,
-                "thresh_with_ctr": node.THRESH_WITH_CTR,
-                "rank_by_class": node.RANK_BY_CLASS,
-                "clip_before_nms": node.CLIP_BEFORE_NMS,
-                "drop_empty": node.DROP_EMPTY == "before",
-                "square_root": node.SQRT_SCORE,
-                "inclusive_pixels": node.INCLUSIVE_PIXELS,
+                **_detection_rules(node),
             },
             "feeds_roi_heads": cfg.MODEL.META_ARCHITECTURE not in _WITHOUT_ROI_HEADS,
             "inference_in_training": {
@@ -107,8 +102,7 @@ class FCOS(nn.Module):
                 "nms_thresh": node.NMS_THRESH_TRAIN,
                 "pre_nms_topk": node.NMS_PRE_TOPK_TRAIN,
                 "post_nms_topk": node.NMS_POST_TOPK_TRAIN,
-                "thresh_with_ctr": node.THRESH_WITH_CTR,
-                "inclusive_pixels": node.INCLUSIVE_PIXELS,
+                **_detection_rules(node),
             },
         }
 
@@ -252,6 +246,18 @@ def _for_roi_heads(result: Instances, is_training: bool) -> Instances:
     if is_training:
         return Instances(result.image_size, **as_proposals)
     return Instances(result.image_size, **result.get_fields(), **as_proposals)
+
+
+def _detection_rules(node) -> dict:
+    """The keyword arguments of ``detect`` that are the same in training and afterwards."""
+    return {
+        "thresh_with_ctr": node.THRESH_WITH_CTR,
+        "rank_by_class": node.RANK_BY_CLASS,
+        "clip_before_nms": node.CLIP_BEFORE_NMS,
+        "drop_empty": node.DROP_EMPTY == "before",
+        "square_root": node.SQRT_SCORE,
+        "inclusive_pixels": node.INCLUSIVE_PIXELS,
+    }
 
 
 def _shapes_of(
