@@ -287,13 +287,24 @@ class Trainer(DefaultTrainer):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the state that :meth:`state_dict` gave; other forms are left alone."""
+        """Take up the state that :meth:`state_dict` gave; other forms are left alone.
+
+        Raises:
+            UserError: the model is another one, or other parts of it are trained.
+        """
         if not {"loop", "seed", "place"} <= state_dict.keys():
             return
         self.checkpointer.coverage.require_all("Resuming")  # or the optimizer's does not fit either
         self._resumed = {"seed": state_dict["seed"], **state_dict["place"]}
         TrainerBase.load_state_dict(self, state_dict)
-        self.loop.load_state_dict(state_dict["loop"])
+        try:
+            self.loop.load_state_dict(state_dict["loop"])
+        except ValueError as error:  # torch's, when other parameters were trained
+            raise UserError(
+                f"The training of {self.checkpointer.coverage.path} was of other parameters than "
+                f"this config's ({error}); resume it with the config that it was begun with, or "
+                "start a new one from it: MODEL.WEIGHTS and another OUTPUT_DIR, without --resume."
+            ) from error
 
     def _place(self) -> dict[str, Any]:
         return {

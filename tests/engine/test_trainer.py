@@ -308,6 +308,15 @@ def test_a_checkpoint_of_another_model_cannot_be_resumed(project):
         other.resume_or_load(resume=True)
 
 
+@pytest.mark.parametrize(
+    ("before", "now"), [(MASK_OPTIONS, []), ([], ["MODEL.BACKBONE.FREEZE_AT", "2"])]
+)
+def test_a_training_of_other_parameters_cannot_be_resumed(project, before, now):
+    train(project, "SOLVER.MAX_ITER", "1", *before)
+    with pytest.raises(UserError, match=r"model_final.pth was of other parameters than this"):
+        train(project, "SOLVER.MAX_ITER", "2", *now, resume=True)
+
+
 def test_a_damaged_checkpoint_is_named(project):
     train(project, "SOLVER.MAX_ITER", "1")
     path = project / "output" / "model_final.pth"
