@@ -293,6 +293,30 @@ def test_a_disk_that_is_full_during_the_training(said, project, monkeypatch):
     assert (project / "output" / "last_checkpoint").read_text() == "model_0000003.pth"
 
 
+@pytest.mark.parametrize("mode", [[], ["--eval-only", "MODEL.WEIGHTS", "any.pth"]])
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("MODEL.FCOS.NORM", "IN", "MODEL.FCOS.NORM: expected one of ('none', "),  # ValueError
+        ("MODEL.META_ARCHITECTURE", "Retina", "No object named 'Retina' found in "),  # KeyError
+    ],
+)
+def test_a_config_of_no_detector(said, mode, key, value, message):
+    assert said(*mode, key, value).startswith(f"This config cannot be used: {message}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "part"),
+    [
+        ("SOLVER.LR_SCHEDULER_NAME", "Cosine", "Cosine"),
+        ("INPUT.MIN_SIZE_TRAIN_SAMPLING", "all", "all"),  # AssertionError
+    ],
+)
+def test_a_config_of_no_training(said, key, value, part):
+    message = said(key, value)
+    assert message.startswith("This config cannot be used: ") and part in message
+
+
 # ---- how it ends -----------------------------------------------------------------------------
 
 

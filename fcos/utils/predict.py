@@ -12,7 +12,7 @@ from detectron2.structures import Instances
 from fcos.checkpoint import AdetCheckpointer
 from fcos.modeling import OneStageDetectorWithTTA
 from fcos.utils.device import check_device
-from fcos.utils.errors import UserError
+from fcos.utils.errors import UserError, config_errors
 
 __all__ = ["Predictor"]
 
@@ -31,8 +31,8 @@ class Predictor:
         """Build the model and load ``MODEL.WEIGHTS``.
 
         Raises:
-            UserError: there are no weights, they do not cover the model, the device is missing, or
-                TEST.AUG cannot be used.
+            UserError: the config is of no detector, there are no weights, they do not cover the
+                model, the device is missing, or TEST.AUG cannot be used.
         """
         if cfg.INPUT.FORMAT not in ("BGR", "RGB"):
             raise UserError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT}, but only BGR and RGB are known.")
@@ -47,7 +47,8 @@ class Predictor:
                 "append MODEL.WEIGHTS <file> to --opts."
             )
         check_device(cfg.MODEL.DEVICE)
-        self.model = build_model(cfg).eval()
+        with config_errors():
+            self.model = build_model(cfg).eval()
         checkpointer = AdetCheckpointer(self.model)
         extra = checkpointer.load(cfg.MODEL.WEIGHTS)
         assert checkpointer.coverage is not None  # weights were named

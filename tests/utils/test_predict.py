@@ -80,6 +80,14 @@ def test_configs_that_cannot_predict(cfg, key, value, message):
         Predictor(cfg)
 
 
+def test_a_config_of_no_detector(cfg):
+    cfg.MODEL.FCOS.NORM = "IN"
+    with pytest.raises(
+        UserError, match=r"^This config cannot be used: MODEL\.FCOS\.NORM: expected"
+    ):
+        Predictor(cfg)
+
+
 def test_a_backbone_alone_is_no_model(cfg, weights):
     cfg.MODEL.WEIGHTS = str(weights / "backbone.pth")
     with pytest.raises(UserError, match=r"Detection needs weights for the whole model"):
