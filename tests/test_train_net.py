@@ -161,6 +161,19 @@ def test_a_batch_that_cannot_be_shared(project):
         check_batch(cfg, processes=3)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("SOLVER.MAX_ITER", "0", "SOLVER.MAX_ITER is 0: set it to 1 or more."),
+        ("SOLVER.CHECKPOINT_PERIOD", "0", "SOLVER.CHECKPOINT_PERIOD is 0: set it to 1 or more."),
+        ("DATALOADER.NUM_WORKERS", "-1", "DATALOADER.NUM_WORKERS is -1: set it to 0 or more."),
+        ("DATASETS.TRAIN", "()", "DATASETS.TRAIN is empty: there is nothing to train on."),
+    ],
+)
+def test_numbers_that_no_training_can_have(said, key, value, message):
+    assert said(key, value) == message
+
+
 def test_a_reference_that_does_not_divide_the_batch(said):
     message = said("SOLVER.REFERENCE_WORLD_SIZE", "3")
     assert message.startswith("SOLVER.REFERENCE_WORLD_SIZE is 3, by which SOLVER.IMS_PER_BATCH 4")
