@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from detectron2.config import CfgNode
-from detectron2.data.transforms import ResizeShortestEdge
+from detectron2.data.transforms import ResizeShortestEdge, ResizeTransform
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from fcos.checkpoint import AdetCheckpointer
@@ -76,7 +76,12 @@ class Predictor:
             )
         height, width = image.shape[:2]
         pixels = image[:, :, ::-1] if self._is_rgb else image
-        pixels = self._resize.get_transform(pixels).apply_image(np.ascontiguousarray(pixels))
+        resize = self._resize.get_transform(pixels)
+        if isinstance(resize, ResizeTransform):
+            # INPUT.MAX_SIZE_TEST can leave nothing of the shorter side of a very long image.
+            size = max(1, resize.new_h), max(1, resize.new_w)
+            resize = ResizeTransform(height, width, *size)
+        pixels = resize.apply_image(np.ascontiguousarray(pixels))
         tensor = torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         with torch.no_grad():
             output = self._detector([{"image": tensor, "height": height, "width": width}])[0]

@@ -80,6 +80,11 @@ def test_configs_that_cannot_predict(cfg, key, value, message):
         Predictor(cfg)
 
 
+@pytest.mark.parametrize("shape", [(1, 900, 3), (900, 1, 3)])
+def test_an_image_a_pixel_wide(cfg, shape):
+    assert Predictor(cfg)(np.zeros(shape, np.uint8)).image_size == shape[:2]
+
+
 def test_a_config_of_no_detector(cfg):
     cfg.MODEL.FCOS.NORM = "IN"
     with pytest.raises(
