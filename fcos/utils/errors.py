@@ -38,7 +38,8 @@ def config_errors() -> Iterator[None]:
     except (AssertionError, KeyError, NotImplementedError, ValueError) as error:
         text = " ".join(str(error.args[0] if error.args else "").split())
         if " " not in text:  # no sentence, such as the key of a KeyError
-            text = f"{type(error).__name__} {text}".rstrip()
+            kind = type(error).__name__
+            text = " ".join(filter(None, [kind, text, "(train_net.py --debug shows where)"]))
         shared = UserError(f"This config cannot be used: {text}")
         shared.in_all_processes = True
         raise shared from error
