@@ -161,6 +161,19 @@ def test_a_batch_that_cannot_be_shared(project):
         check_batch(cfg, processes=3)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("SOLVER.MAX_ITER", "0", "SOLVER.MAX_ITER is 0: set it to 1 or more."),
+        ("SOLVER.CHECKPOINT_PERIOD", "0", "SOLVER.CHECKPOINT_PERIOD is 0: set it to 1 or more."),
+        ("DATALOADER.NUM_WORKERS", "-1", "DATALOADER.NUM_WORKERS is -1: set it to 0 or more."),
+        ("DATASETS.TRAIN", "()", "DATASETS.TRAIN is empty: there is nothing to train on."),
+    ],
+)
+def test_numbers_that_no_training_can_have(said, key, value, message):
+    assert said(key, value) == message
+
+
 def test_a_reference_that_does_not_divide_the_batch(said):
     message = said("SOLVER.REFERENCE_WORLD_SIZE", "3")
     assert message.startswith("SOLVER.REFERENCE_WORLD_SIZE is 3, by which SOLVER.IMS_PER_BATCH 4")
@@ -291,6 +304,30 @@ def test_a_disk_that_is_full_during_the_training(said, project, monkeypatch):
     left = {path.name for path in (project / "output").glob("*") if "events" not in path.name}
     assert left == {"last_checkpoint", "metrics.json", "model_0000003.pth"}
     assert (project / "output" / "last_checkpoint").read_text() == "model_0000003.pth"
+
+
+@pytest.mark.parametrize("mode", [[], ["--eval-only", "MODEL.WEIGHTS", "any.pth"]])
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("MODEL.FCOS.NORM", "IN", "MODEL.FCOS.NORM: expected one of ('none', "),  # ValueError
+        ("MODEL.META_ARCHITECTURE", "Retina", "No object named 'Retina' found in "),  # KeyError
+    ],
+)
+def test_a_config_of_no_detector(said, mode, key, value, message):
+    assert said(*mode, key, value).startswith(f"This config cannot be used: {message}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "part"),
+    [
+        ("SOLVER.LR_SCHEDULER_NAME", "Cosine", "Cosine"),
+        ("INPUT.MIN_SIZE_TRAIN_SAMPLING", "all", "all"),  # AssertionError
+    ],
+)
+def test_a_config_of_no_training(said, key, value, part):
+    message = said(key, value)
+    assert message.startswith("This config cannot be used: ") and part in message
 
 
 # ---- how it ends -----------------------------------------------------------------------------

@@ -85,7 +85,8 @@ class AdetCheckpointer(DetectionCheckpointer):
             What the file has beyond the weights and the checkpointables.
 
         Raises:
-            UserError: the file cannot be used (see :func:`fcos.checkpoint.read_checkpoint`).
+            UserError: the file cannot be used (see :func:`fcos.checkpoint.read_checkpoint`), or has
+                weights that are not finite.
         """
         self._filled = None
         if not path:
@@ -109,6 +110,7 @@ class AdetCheckpointer(DetectionCheckpointer):
         finally:
             handle.remove()
         self._filled = comm.all_gather(self._filled)[0]
+        raise_together(_not_finite(name, self.model, self._filled))
         return extra
 
     def _load_file(self, filename: str) -> dict[str, Any]:
@@ -198,3 +200,15 @@ class AdetCheckpointer(DetectionCheckpointer):
         """
         path = os.path.join(self.save_dir, "last_checkpoint")
         write_whole(path, lambda file: file.write(last_filename_basename.encode()), _ADVICE)
+
+
+def _not_finite(path: str, model: nn.Module, filled: Coverage) -> UserError | None:
+    """A model with such weights finds nothing, without a word, or fails far from the cause."""
+    values = model.state_dict()
+    broken = [name for name in filled.loaded if not values[name].isfinite().all()]
+    if not broken:
+        return None
+    return UserError(
+        f"{path} has {len(broken)} weights that are not finite, such as {broken[0]}: it comes from "
+        "a training that failed; take an earlier checkpoint of it."
+    )

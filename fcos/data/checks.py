@@ -82,6 +82,7 @@ class _Box:
     xyxy: list[float]
     is_crowd: bool
     mask_form: str  # "polygons", "run lengths" or, without a usable segmentation, ""
+    mask_size: list[int] | None  # of run lengths: rows and columns
 
 
 def check_datasets(
@@ -254,13 +255,15 @@ def _box(where: str, annotation: dict[str, Any], mode: BoxMode) -> _Box:
             f"{where} has the bbox {annotation.get('bbox')}; expected 4 finite numbers, in pixels."
         )
     xyxy = BoxMode.convert(numbers, mode, BoxMode.XYXY_ABS)
-    form = _mask_form(annotation.get("segmentation"))
-    return _Box(where, xyxy, bool(annotation.get("iscrowd", 0)), form)
+    mask: Any = annotation.get("segmentation")
+    form = _mask_form(mask)
+    size = list(mask["size"]) if form == "run lengths" else None
+    return _Box(where, xyxy, bool(annotation.get("iscrowd", 0)), form, size)
 
 
 def _mask_form(segmentation: object) -> str:
-    if isinstance(segmentation, dict) and {"counts", "size"} <= set(segmentation):
-        return "run lengths"
+    if isinstance(segmentation, dict) and "counts" in segmentation:
+        return "run lengths" if isinstance(segmentation.get("size"), (list, tuple)) else ""
     if isinstance(segmentation, list):
         parts = [part for part in segmentation if isinstance(part, list)]
         # A polygon has three corners or more.
@@ -270,6 +273,8 @@ def _mask_form(segmentation: object) -> str:
 
 
 def _check_masks(name: str, images: Sequence[_Image], mask_format: str, for_training: bool) -> None:
+    if mask_format not in ("polygon", "bitmask"):
+        raise UserError(f"INPUT.MASK_FORMAT is {mask_format!r}: expected polygon or bitmask.")
     # Training leaves crowd regions and degenerate boxes out; an evaluation has a use for both.
     boxes = [
         box
@@ -283,6 +288,18 @@ def _check_masks(name: str, images: Sequence[_Image], mask_format: str, for_trai
             f"Data set {name!r}: {len(lacking)} of {len(boxes)} annotations have no segmentation, "
             f"which MODEL.MASK_ON True needs: {_listed(lacking)}. Annotate them with polygons, or "
             "set MODEL.MASK_ON False for boxes only."
+        )
+    other_size = [
+        f"{box.where} ({box.mask_size} instead of {[image.height, image.width]})"
+        for image in images
+        for box in image.boxes
+        if box.mask_size and math.isfinite(image.width + image.height)
+        if box.mask_size != [image.height, image.width]
+    ]
+    if other_size:
+        raise UserError(
+            f"Data set {name!r}: {len(other_size)} annotations have run lengths of another size "
+            f"than their image, whose rows and columns they count: {_listed(other_size)}."
         )
     run_lengths = [box.where for box in boxes if box.mask_form == "run lengths"]
     if for_training and mask_format == "polygon" and run_lengths:

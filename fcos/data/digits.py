@@ -155,6 +155,9 @@ def main(argv: list[str] | None = None) -> None:
         is_new = write_digits(args.root, seed=args.seed, train=args.train, val=args.val)
     except ValueError as error:  # UserError is one
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        sys.exit(130)
     print(f"{args.root}: {'written' if is_new else 'already there, made the same way'}")
 
 

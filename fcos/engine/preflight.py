@@ -42,6 +42,7 @@ def check_training(cfg: CfgNode, resume: bool, check_all_images: bool) -> None:
 
     def look() -> None:
         check_batch(cfg, processes)
+        _check_numbers(cfg)
         if cfg.TEST.AUG.ENABLED:
             check_augmentation(cfg)
         if not (resume and _has_checkpoint(cfg)):
@@ -115,6 +116,19 @@ def check_batch(cfg: CfgNode, processes: int) -> None:
             f"cannot share equally; set it to a multiple of {processes}, and scale SOLVER.BASE_LR "
             "with it."
         )
+
+
+def _check_numbers(cfg: CfgNode) -> None:
+    """Numbers that fail only deep in the training, or after it."""
+    for key, value, least in (
+        ("SOLVER.MAX_ITER", cfg.SOLVER.MAX_ITER, 1),
+        ("SOLVER.CHECKPOINT_PERIOD", cfg.SOLVER.CHECKPOINT_PERIOD, 1),
+        ("DATALOADER.NUM_WORKERS", cfg.DATALOADER.NUM_WORKERS, 0),
+    ):
+        if value < least:
+            raise UserError(f"{key} is {value}: set it to {least} or more.")
+    if not cfg.DATASETS.TRAIN:
+        raise UserError("DATASETS.TRAIN is empty: there is nothing to train on.")
 
 
 def _check_start(cfg: CfgNode) -> None:

@@ -35,7 +35,7 @@ from fcos.engine.hooks import (
 )
 from fcos.modeling import OneStageDetectorWithTTA, TimmBackbone
 from fcos.utils.agree import raise_together
-from fcos.utils.errors import UserError
+from fcos.utils.errors import UserError, config_errors
 
 __all__ = ["Trainer"]
 
@@ -67,12 +67,14 @@ class Trainer(DefaultTrainer):
         TrainerBase.__init__(self)
         self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
-        optimizer = self.build_optimizer(cfg, model)
-        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        with config_errors():
+            optimizer = self.build_optimizer(cfg, model)
+            self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+            train_loader = self.build_train_loader(cfg)
         on_cpu = {"device_ids": None} if cfg.MODEL.DEVICE == "cpu" else {}
         model = create_ddp_model(model, broadcast_buffers=False, **on_cpu)
         loop_type = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-        self.loop = loop_type(model, self.build_train_loader(cfg), optimizer)
+        self.loop = loop_type(model, train_loader, optimizer)
 
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
         self.checkpointer = AdetCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
@@ -110,11 +112,13 @@ class Trainer(DefaultTrainer):
         """The detector. Where one process cannot build it, none goes on.
 
         Raises:
-            UserError: a part of it cannot be had, such as a backbone's weights without a network.
+            UserError: the config is of no detector, or a part of it cannot be had, such as a
+                backbone's weights without a network.
         """
         model, error = None, None
         try:
-            model = super().build_model(cfg)
+            with config_errors():
+                model = super().build_model(cfg)
         except UserError as problem:
             error = problem
         raise_together(error)
@@ -287,13 +291,24 @@ class Trainer(DefaultTrainer):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the state that :meth:`state_dict` gave; other forms are left alone."""
+        """Take up the state that :meth:`state_dict` gave; other forms are left alone.
+
+        Raises:
+            UserError: the model is another one, or other parts of it are trained.
+        """
         if not {"loop", "seed", "place"} <= state_dict.keys():
             return
         self.checkpointer.coverage.require_all("Resuming")  # or the optimizer's does not fit either
         self._resumed = {"seed": state_dict["seed"], **state_dict["place"]}
         TrainerBase.load_state_dict(self, state_dict)
-        self.loop.load_state_dict(state_dict["loop"])
+        try:
+            self.loop.load_state_dict(state_dict["loop"])
+        except ValueError as error:  # torch's, when other parameters were trained
+            raise UserError(
+                f"The training of {self.checkpointer.coverage.path} was of other parameters than "
+                f"this config's ({error}); resume it with the config that it was begun with, or "
+                "start a new one from it: MODEL.WEIGHTS and another OUTPUT_DIR, without --resume."
+            ) from error
 
     def _place(self) -> dict[str, Any]:
         return {

@@ -166,6 +166,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
     print(_summary(comparison))
     print(f"Written: {os.path.join(args.output, 'comparison.html')} and comparison.json")
     return 0

@@ -156,6 +156,8 @@ class OneStageDetectorWithTTA(nn.Module):
             for short in self.min_sizes
         )
         for new_height, new_width in sizes:
+            # max_size can leave nothing of the shorter side of a very long image.
+            new_height, new_width = max(1, new_height), max(1, new_width)
             resize = ResizeTransform(height, width, new_height, new_width)
             transforms = [TransformList([resize])]
             if self.flip:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["UserError"]
+import contextlib
+from collections.abc import Iterator
+
+__all__ = ["UserError", "config_errors"]
 
 
 class UserError(ValueError):
@@ -16,3 +19,27 @@ class UserError(ValueError):
     """
 
     in_all_processes = False
+
+
+@contextlib.contextmanager
+def config_errors() -> Iterator[None]:
+    """Around what is built from a config: a value that is refused there becomes a sentence.
+
+    Each part of a detector or a training checks its own values, here and in detectron2, and says
+    so in errors of many kinds. For the user, all of them mean that the config has to change.
+
+    Raises:
+        UserError: with the message of the error. Processes share a config, so all have it.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (AssertionError, KeyError, NotImplementedError, ValueError) as error:
+        text = " ".join(str(error.args[0] if error.args else "").split())
+        if " " not in text:  # no sentence, such as the key of a KeyError
+            kind = type(error).__name__
+            text = " ".join(filter(None, [kind, text, "(train_net.py --debug shows where)"]))
+        shared = UserError(f"This config cannot be used: {text}")
+        shared.in_all_processes = True
+        raise shared from error

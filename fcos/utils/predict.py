@@ -6,13 +6,13 @@ import numpy as np
 import torch
 
 from detectron2.config import CfgNode
-from detectron2.data.transforms import ResizeShortestEdge
+from detectron2.data.transforms import ResizeShortestEdge, ResizeTransform
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from fcos.checkpoint import AdetCheckpointer
 from fcos.modeling import OneStageDetectorWithTTA
 from fcos.utils.device import check_device
-from fcos.utils.errors import UserError
+from fcos.utils.errors import UserError, config_errors
 
 __all__ = ["Predictor"]
 
@@ -31,8 +31,8 @@ class Predictor:
         """Build the model and load ``MODEL.WEIGHTS``.
 
         Raises:
-            UserError: there are no weights, they do not cover the model, the device is missing, or
-                TEST.AUG cannot be used.
+            UserError: the config is of no detector, there are no weights, they do not cover the
+                model, the device is missing, or TEST.AUG cannot be used.
         """
         if cfg.INPUT.FORMAT not in ("BGR", "RGB"):
             raise UserError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT}, but only BGR and RGB are known.")
@@ -47,7 +47,8 @@ class Predictor:
                 "append MODEL.WEIGHTS <file> to --opts."
             )
         check_device(cfg.MODEL.DEVICE)
-        self.model = build_model(cfg).eval()
+        with config_errors():
+            self.model = build_model(cfg).eval()
         checkpointer = AdetCheckpointer(self.model)
         extra = checkpointer.load(cfg.MODEL.WEIGHTS)
         assert checkpointer.coverage is not None  # weights were named
@@ -75,7 +76,12 @@ class Predictor:
             )
         height, width = image.shape[:2]
         pixels = image[:, :, ::-1] if self._is_rgb else image
-        pixels = self._resize.get_transform(pixels).apply_image(np.ascontiguousarray(pixels))
+        resize = self._resize.get_transform(pixels)
+        if isinstance(resize, ResizeTransform):
+            # INPUT.MAX_SIZE_TEST can leave nothing of the shorter side of a very long image.
+            size = max(1, resize.new_h), max(1, resize.new_w)
+            resize = ResizeTransform(height, width, *size)
+        pixels = resize.apply_image(np.ascontiguousarray(pixels))
         tensor = torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         with torch.no_grad():
             output = self._detector([{"image": tensor, "height": height, "width": width}])[0]

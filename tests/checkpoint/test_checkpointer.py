@@ -127,6 +127,15 @@ def test_an_imagenet_file_with_the_names_of_caffe2(tmp_path):
     assert sorted(checkpointer.coverage.unexpected) == ["fc1000.bias", "fc1000.weight"]
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite(tmp_path, number):
+    source = Model()
+    torch.nn.init.constant_(source.norm.weight, number)
+    torch.save(source.state_dict(), tmp_path / "a.pth")
+    with pytest.raises(UserError, match="a.pth has 1 weights that are not finite, .* norm.weight"):
+        AdetCheckpointer(Model()).load(str(tmp_path / "a.pth"))
+
+
 def test_without_a_path_nothing_is_loaded():
     checkpointer = AdetCheckpointer(Model())
     assert checkpointer.load("") == {}

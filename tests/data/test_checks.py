@@ -216,7 +216,7 @@ def test_classes_have_to_agree(coco, tmp_path):
 # ---- masks -----------------------------------------------------------------------------------
 
 POLYGON = [[4, 5, 14, 5, 14, 15]]
-RUN_LENGTHS = {"counts": [0, 100], "size": [10, 10]}
+RUN_LENGTHS = {"counts": [0, 48 * 32], "size": [32, 48]}  # of an image of 48x32, such as 103's
 
 
 def give_masks(coco, segmentation=POLYGON):
@@ -230,7 +230,9 @@ def test_masks_everywhere(coco, for_training):
     check_dataset(coco.register(), 2, for_training=for_training, mask_format="polygon")
 
 
-@pytest.mark.parametrize("nothing", [None, [], [[1, 2, 3, 4]], [[1, 2, 3, 4, 5, 6, 7]], {}])
+@pytest.mark.parametrize(
+    "nothing", [None, [], [[1, 2, 3, 4]], [[1, 2, 3, 4, 5, 6, 7]], {}, {"counts": "", "size": 9}]
+)
 @pytest.mark.parametrize("for_training", [True, False])
 def test_masks_that_are_missing_are_counted_and_named(coco, nothing, for_training):
     give_masks(coco)
@@ -269,6 +271,24 @@ def test_run_lengths_need_another_format_to_train_on(coco):
     )
     check_dataset("small", 2, mask_format="bitmask")
     check_dataset("small", 2, for_training=False, mask_format="polygon")
+
+
+@pytest.mark.parametrize("for_training", [True, False])
+def test_run_lengths_have_the_size_of_their_image(coco, for_training):
+    give_masks(coco)
+    coco.annotations[3]["segmentation"] = {**RUN_LENGTHS, "size": [48, 32]}  # width before height
+    refused(
+        coco,
+        r"^Data set 'small': 1 annotations have run lengths of another size than their image, whose"
+        r" rows and columns they count: annotation 103 \(\[48, 32\] instead of \[32, 48\]\)\.$",
+        for_training=for_training,
+        mask_format="bitmask",
+    )
+
+
+def test_a_format_of_masks_that_there_is_not(coco):
+    give_masks(coco)
+    refused(coco, "INPUT.MASK_FORMAT is 'rle': expected polygon or bitmask", mask_format="rle")
 
 
 def test_a_config_with_masks_asks_for_them(coco):

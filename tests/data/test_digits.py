@@ -301,3 +301,14 @@ def test_command_line(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "d: written\n"
     assert "Warning" not in done.stderr
+
+
+def test_ctrl_c_needs_no_traceback(tmp_path, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(digits, "make_scene", interrupt)
+    with pytest.raises(SystemExit) as left:
+        digits.main(["--root", str(tmp_path / "digits"), "--train", "1", "--val", "1"])
+    assert left.value.code == 130 and "Stopped." in capsys.readouterr().err
+    assert not (tmp_path / "digits").exists()

@@ -308,6 +308,24 @@ def test_a_checkpoint_of_another_model_cannot_be_resumed(project):
         other.resume_or_load(resume=True)
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        (MASK_OPTIONS, [], r"model_final.pth does not fit it \(6 unexpected: roi_heads.mask_head"),
+        (
+            [],
+            ["MODEL.BACKBONE.FREEZE_AT", "2"],
+            r"model_final.pth was of other parameters than this",
+        ),
+    ],
+    ids=["masks off", "frozen"],
+)
+def test_a_training_of_other_parameters_cannot_be_resumed(project, before, now, said):
+    train(project, "SOLVER.MAX_ITER", "1", *before)
+    with pytest.raises(UserError, match=said):
+        train(project, "SOLVER.MAX_ITER", "2", *now, resume=True)
+
+
 def test_a_damaged_checkpoint_is_named(project):
     train(project, "SOLVER.MAX_ITER", "1")
     path = project / "output" / "model_final.pth"

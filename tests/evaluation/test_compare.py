@@ -174,3 +174,12 @@ def test_arguments_that_do_not_fit(arguments, message, capsys):
 )
 def test_signed(value, text):
     assert signed(value) == text
+
+
+def test_ctrl_c_needs_no_traceback(monkeypatch, capsys):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fcos.evaluation.compare.open_folders", interrupt)
+    assert main(["a", "b"]) == 130
+    assert capsys.readouterr().err == "Stopped.\n"

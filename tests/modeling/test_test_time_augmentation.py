@@ -145,6 +145,12 @@ def test_sizes_that_max_size_makes_equal_are_looked_at_once():
     assert oracle.calls == [[(48, 80)] * 2, [(96, 160)] * 2]
 
 
+@pytest.mark.parametrize(("height", "width"), [(1, 900), (900, 1)])
+def test_a_side_is_a_pixel_at_least(detector, height, width):
+    (output,) = augmented(detector, max_size=96)([{"image": picture(height, width)}])
+    assert output["instances"].image_size == (height, width)
+
+
 def test_several_images_do_not_meet():
     oracle = Oracle()
     inputs = [{"image": picture()}, {"image": picture(), "height": 48, "width": 80}]

@@ -80,6 +80,19 @@ def test_configs_that_cannot_predict(cfg, key, value, message):
         Predictor(cfg)
 
 
+@pytest.mark.parametrize("shape", [(1, 900, 3), (900, 1, 3)])
+def test_an_image_a_pixel_wide(cfg, shape):
+    assert Predictor(cfg)(np.zeros(shape, np.uint8)).image_size == shape[:2]
+
+
+def test_a_config_of_no_detector(cfg):
+    cfg.MODEL.FCOS.NORM = "IN"
+    with pytest.raises(
+        UserError, match=r"^This config cannot be used: MODEL\.FCOS\.NORM: expected"
+    ):
+        Predictor(cfg)
+
+
 def test_a_backbone_alone_is_no_model(cfg, weights):
     cfg.MODEL.WEIGHTS = str(weights / "backbone.pth")
     with pytest.raises(UserError, match=r"Detection needs weights for the whole model"):

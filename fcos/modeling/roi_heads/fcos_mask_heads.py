@@ -28,6 +28,10 @@ from fcos.utils.errors import UserError
 class FCOSMaskROIHeads(ROIHeads):
     """A mask for every detection of :class:`fcos.modeling.FCOS`.
 
+    Attributes:
+        mask_on: :meth:`forward` gives masks. False leaves them to a later call of
+            :meth:`forward_with_given_boxes`; detectron2's StandardROIHeads have the same switch.
+
     Args:
         in_features: names of the features that regions are cut from, finest first.
         mask_pooler: cuts a region out of the feature that fits its size.
@@ -51,6 +55,7 @@ class FCOSMaskROIHeads(ROIHeads):
         self.in_features = tuple(in_features)
         self.mask_pooler = mask_pooler
         self.mask_head = mask_head
+        self.mask_on = mask_head is not None
         self.regions_per_image = int(self.batch_size_per_image * self.positive_fraction)
         if self.regions_per_image < 1:
             raise UserError(
@@ -103,7 +108,7 @@ class FCOSMaskROIHeads(ROIHeads):
         """
         if not self.training:
             found = [_without_proposal_fields(proposal) for proposal in proposals]
-            return self.forward_with_given_boxes(features, found), {}
+            return self.forward_with_given_boxes(features, found) if self.mask_on else found, {}
         if targets is None:
             raise ValueError("targets: training needs the ground truth of each image")
         if self.mask_head is None:

@@ -12,7 +12,7 @@ from detectron2.modeling.matcher import Matcher
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import BitMasks, Boxes, ImageList, Instances, PolygonMasks
 from detectron2.utils.events import EventStorage
-from fcos.modeling import FCOS, FCOSMaskROIHeads
+from fcos.modeling import FCOS, FCOSMaskROIHeads, OneStageDetectorWithTTA
 from fcos.modeling.fcos import FCOSLosses, FCOSTargets
 from fcos.modeling.roi_heads.fcos_mask_heads import evenly_spread, share_of_regions
 from fcos.utils.errors import UserError
@@ -310,6 +310,24 @@ def test_nothing_detected():
         (result,) = detector([{**batch(objects(*TRUTH))[0], "height": 30, "width": 45}])
     assert len(result["instances"]) == 0
     assert result["instances"].pred_masks.shape == (0, 30, 45)
+
+
+def test_augmentation_makes_masks_of_the_merged_boxes_only():
+    detector = model().eval()
+    regions = []
+    detector.roi_heads.mask_head.register_forward_hook(lambda _, x, out: regions.append(len(x[0])))
+    augmented = OneStageDetectorWithTTA(
+        model=detector,
+        min_sizes=(64, 96),
+        max_size=200,
+        flip=False,
+        nms_thresh=0.6,
+        max_detections=7,
+        mask_on=True,
+    )
+    (result,) = augmented(batch(objects(*TRUTH)))
+    assert len(result["instances"].pred_masks) == 7
+    assert regions == [7, 7]  # the merged boxes in each of the two views
 
 
 def test_masks_for_boxes_that_are_known():
