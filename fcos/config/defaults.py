@@ -90,7 +90,8 @@ _MODEL_FCOS = {
     "SQRT_SCORE": True,
     # IoU above which the lower-scored of two boxes of one class is dropped.
     "NMS_THRESH_TEST": 0.6,
-    # Candidates per level that enter NMS; detections per image that leave it.
+    # Candidates per level that enter NMS; detections per image that leave it (detectron2's
+    # TEST.DETECTIONS_PER_IMAGE is not read).
     "NMS_PRE_TOPK": 1000,
     "NMS_POST_TOPK": 100,
     # --- regions for ROI heads ------------------------------------------------------------

@@ -140,3 +140,10 @@ def test_without_roi_heads_nothing_is_detected_in_training():
     )
     detector([{"image": torch.zeros(3, *SIZE), "instances": truth}] * 2)
     assert found == [[]]
+
+
+def test_a_detector_of_proposals_alone_is_refused():
+    cfg = tiny_cfg()
+    cfg.MODEL.META_ARCHITECTURE = "ProposalNetwork"
+    with pytest.raises(ValueError, match="META_ARCHITECTURE: FCOS gives detections, not proposals"):
+        build_model(cfg)

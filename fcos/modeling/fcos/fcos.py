@@ -17,9 +17,6 @@ from fcos.modeling.fcos.fcos_inference import Detections, detect
 from fcos.modeling.fcos.fcos_losses import FCOSLosses
 from fcos.modeling.fcos.fcos_targets import FCOSTargets
 
-# detectron2's names of detectors that end with the proposal generator.
-_WITHOUT_ROI_HEADS = ("OneStageDetector", "ProposalNetwork")
-
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
 class FCOS(nn.Module):
@@ -69,6 +66,7 @@ class FCOS(nn.Module):
         node = cfg.MODEL.FCOS
         shapes = _shapes_of(input_shape, node.IN_FEATURES, node.FPN_STRIDES)
         _check_numbers(node)
+        _check_architecture(cfg.MODEL.META_ARCHITECTURE)
         return {
             "head": FCOSHead(cfg, shapes),
             "targets": FCOSTargets(
@@ -96,7 +94,7 @@ class FCOS(nn.Module):
                 "post_nms_topk": node.NMS_POST_TOPK,
                 **_detection_rules(node),
             },
-            "feeds_roi_heads": cfg.MODEL.META_ARCHITECTURE not in _WITHOUT_ROI_HEADS,
+            "feeds_roi_heads": cfg.MODEL.META_ARCHITECTURE != "OneStageDetector",
             "inference_in_training": {
                 "score_thresh": node.SCORE_THRESH_TRAIN,
                 "nms_thresh": node.NMS_THRESH_TRAIN,
@@ -284,6 +282,14 @@ def _shapes_of(
             f"got {list(strides)}"
         )
     return shapes
+
+
+def _check_architecture(name: str) -> None:
+    if name == "ProposalNetwork":  # it would scale the detections to the output, not the proposals
+        raise ValueError(
+            "MODEL.META_ARCHITECTURE: FCOS gives detections, not proposals alone, so it is no "
+            "ProposalNetwork; expected 'OneStageDetector', or 'GeneralizedRCNN' for ROI heads"
+        )
 
 
 def _check_numbers(node) -> None:
