@@ -154,6 +154,14 @@ def test_a_broken_image_is_named_in_the_training(said, project, workers):
     assert "datasets/tiny/images/7.png" in message
 
 
+@pytest.mark.parametrize("node", ["MODEL.FCOS", "MODEL.RESNETS"])
+def test_statistics_of_all_gpus_need_gpus(said, node):
+    assert said(f"{node}.NORM", "SyncBN") == (
+        f"{node}.NORM is SyncBN, which torch trains on GPUs only, but MODEL.DEVICE is cpu; "
+        f"set {node}.NORM to BN."
+    )
+
+
 def test_a_batch_that_cannot_be_shared(project):
     cfg = get_cfg()
     cfg.merge_from_file("tiny.yaml")

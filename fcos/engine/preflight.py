@@ -42,6 +42,7 @@ def check_training(cfg: CfgNode, resume: bool, check_all_images: bool) -> None:
 
     def look() -> None:
         check_batch(cfg, processes)
+        _check_norms(cfg)
         _check_numbers(cfg)
         if cfg.TEST.AUG.ENABLED:
             check_augmentation(cfg)
@@ -129,6 +130,18 @@ def _check_numbers(cfg: CfgNode) -> None:
             raise UserError(f"{key} is {value}: set it to {least} or more.")
     if not cfg.DATASETS.TRAIN:
         raise UserError("DATASETS.TRAIN is empty: there is nothing to train on.")
+
+
+def _check_norms(cfg: CfgNode) -> None:
+    if cfg.MODEL.DEVICE != "cpu":
+        return
+    norms = {"MODEL.FCOS": cfg.MODEL.FCOS.NORM, "MODEL.RESNETS": cfg.MODEL.RESNETS.NORM}
+    for node, norm in norms.items():
+        if norm == "SyncBN":
+            raise UserError(
+                f"{node}.NORM is SyncBN, which torch trains on GPUs only, but MODEL.DEVICE is cpu; "
+                f"set {node}.NORM to BN."
+            )
 
 
 def _check_start(cfg: CfgNode) -> None:
