@@ -16,6 +16,7 @@ from fcos.modeling.fcos.fcos_head import FCOSHead
 from fcos.modeling.fcos.fcos_inference import Detections, detect_batch
 from fcos.modeling.fcos.fcos_losses import FCOSLosses
 from fcos.modeling.fcos.fcos_targets import FCOSTargets
+from fcos.modeling.memory_format import head_as_configured
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
@@ -68,7 +69,7 @@ class FCOS(nn.Module):
         _check_numbers(node)
         _check_architecture(cfg.MODEL.META_ARCHITECTURE)
         return {
-            "head": FCOSHead(cfg, shapes),
+            "head": head_as_configured(cfg, FCOSHead(cfg, shapes)),
             "targets": FCOSTargets(
                 strides=node.FPN_STRIDES,
                 sizes_of_interest=node.SIZES_OF_INTEREST,

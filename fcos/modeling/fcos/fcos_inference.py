@@ -7,7 +7,7 @@ K candidates, M detections.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -113,7 +113,7 @@ def detect(
     ctr_logits: Tensor,
     locations_per_level: Sequence[int],
     image_size: tuple[int, int],
-    **options: float,
+    **options: Any,
 ) -> Detections:
     """The detections of one image, by :func:`detect_batch`, without its N and with its options."""
     outputs = cls_logits[None], ltrb_px[None], ctr_logits[None]
