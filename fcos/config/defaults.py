@@ -152,3 +152,7 @@ def add_fcos_config(cfg: detectron2.config.CfgNode) -> None:
 
     # The best checkpoint is the one with the largest value of this metric on DATASETS.TEST.
     cfg.TEST.BEST_METRIC = "bbox/AP"
+
+    # Images that each process detects in at once, in evaluation and in the demo. They are padded to
+    # one size, so with group normalization results depend on it a little; published ones have 1.
+    cfg.TEST.IMS_PER_BATCH = 1

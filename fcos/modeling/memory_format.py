@@ -40,7 +40,9 @@ def head_as_configured(cfg, head: M) -> M:
     Returns:
         ``head``.
     """
-    return head.to(memory_format=torch.channels_last) if cfg.MODEL.CHANNELS_LAST else head
+    if cfg.MODEL.CHANNELS_LAST:
+        head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return head
 
 
 def _channels_last_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
