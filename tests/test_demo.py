@@ -157,6 +157,22 @@ def test_damaged_images_are_left_out_and_reported_at_the_end(run):
     }
 
 
+@pytest.mark.parametrize("size", [2, 5])
+def test_images_in_batches(run, size):
+    """A damaged one among them is left out, and the others keep their numbers."""
+    line = "--input images/a.png damaged.png images/b.png --confidence-threshold 0.1"
+    run(f"{line} --json one.json")
+    options = f"TEST.IMS_PER_BATCH {size}"
+    result = run(f"{line} --json batches.json --output out --optimize float32", options)
+    assert result.code == 1 and "1 of 3 images could not be read" in result.err
+    assert "3/3" in result.err and sorted(os.listdir("out")) == ["a.png", "b.png"]
+    one, batches = detections("one.json"), detections("batches.json")
+    assert len(one) == len(batches) > 0
+    for a, b in zip(one, batches, strict=True):
+        assert a["image_id"] == b["image_id"]
+        assert a["score"] == pytest.approx(b["score"], abs=1e-4)
+
+
 @pytest.mark.parametrize(
     "line, message",
     [

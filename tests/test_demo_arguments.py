@@ -23,6 +23,8 @@ ROOT = os.path.dirname(demo.__file__)
         ("--config-file c --input a --num-images 3", "--num-images belongs to --dataset"),
         ("--config-file c --dataset d --num-images 0", "'0' is not a whole number of at least 1"),
         ("--config-file c --input a --opts A b --output o", "put --output before it"),
+        ("--config-file c --input a --compile", "--compile belongs to --optimize"),
+        ("--config-file c --input a --optimize int8", "invalid choice: 'int8' (choose from"),
     ],
 )
 def test_mistakes_in_the_arguments(line, message, capsys):
@@ -35,6 +37,14 @@ def test_mistakes_in_the_arguments(line, message, capsys):
 def test_webcam_numbers():
     assert demo.parse_args(["--config-file", "c", "--webcam"]).webcam == 0
     assert demo.parse_args(["--config-file", "c", "--webcam", "2"]).webcam == 2
+
+
+@pytest.mark.parametrize(
+    "words, want", [("", None), ("--optimize", "auto"), ("--optimize float32", "float32")]
+)
+def test_the_precision_of_a_faster_copy(words, want):
+    args = demo.parse_args(["--config-file", "c", *words.split(), "--input", "a"])
+    assert args.optimize == want
 
 
 def run_python(code):

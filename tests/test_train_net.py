@@ -17,6 +17,8 @@ from fcos.config import get_cfg
 from fcos.data import register_custom_datasets
 from fcos.engine import Trainer, argument_parser, run
 from fcos.engine.preflight import check_batch, check_training
+from fcos.modeling import OneStageDetector
+from fcos.modeling.optimize import optimize_for_inference
 from fcos.utils.errors import UserError
 from tests.tiny import MASK_OPTIONS, start, write_project
 from tests.tiny import train_net as run_program
@@ -265,6 +267,49 @@ def test_an_evaluation_with_augmentation(project, caplog):
     assert run(args) == 0
     for folder in ("inference", "inference_TTA"):
         assert (project / "output" / folder / "coco_instances_results.json").exists()
+
+
+@pytest.mark.parametrize("precision", [None, "float32"])
+def test_an_evaluation_of_a_faster_copy_in_batches(project, precision, monkeypatch):
+    save_detector("MODEL.FCOS.SCORE_THRESH_TEST", "0.0")
+    made, sizes = [], []
+
+    def optimize(*arguments):
+        made.append(optimize_for_inference(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr("fcos.engine.launching.optimize_for_inference", optimize)
+    monkeypatch.setattr(
+        OneStageDetector,
+        "__call__",
+        lambda self, batch: sizes.append((self in made, len(batch))) or self.forward(batch),
+    )
+    words = ["--eval-only", *(["--optimize", precision] if precision else [])]
+    words += ["MODEL.WEIGHTS", "detector.pth", "MODEL.FCOS.SCORE_THRESH_TEST", "0.0"]
+    words += ["TEST.EXPECTED_RESULTS", "[['bbox','AP',0,100]]", "TEST.IMS_PER_BATCH", "2"]
+    assert run(argument_parser().parse_args(["--config-file", "tiny.yaml", *words])) == 0
+    assert sizes == [(precision is not None, 2), (precision is not None, 1)]
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (
+            ["--optimize", "auto"],
+            "a copy of the model that cannot be trained: it belongs to --eval",
+        ),
+        (["--eval-only", "--compile"], "--compile belongs to --optimize: add --optimize auto."),
+        (["--eval-only", "--optimize", "float16"], "--optimize float16 needs a GPU, but"),
+    ],
+)
+def test_a_faster_copy_that_cannot_be(said, words, message):
+    assert message in said(*words)
+
+
+def test_batches_of_nothing(said):
+    save_detector()
+    message = said("--eval-only", "MODEL.WEIGHTS", "detector.pth", "TEST.IMS_PER_BATCH", "0")
+    assert message == "TEST.IMS_PER_BATCH is 0: set it to 1 or more."
 
 
 def test_an_evaluation_with_weights_that_do_not_fit(said, project):

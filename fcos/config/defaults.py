@@ -154,5 +154,6 @@ def add_fcos_config(cfg: detectron2.config.CfgNode) -> None:
     cfg.TEST.BEST_METRIC = "bbox/AP"
 
     # Images that each process detects in at once, in evaluation and in the demo. They are padded to
-    # one size, so with group normalization results depend on it a little; published ones have 1.
+    # one size, on which results depend a little, by group normalization for instance. Published
+    # results are of 1.
     cfg.TEST.IMS_PER_BATCH = 1

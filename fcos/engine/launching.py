@@ -24,7 +24,7 @@ from fcos.engine.hooks import TrainingStopped
 from fcos.engine.preflight import check_evaluation, check_training
 from fcos.engine.startup import check_device, load_cfg, setup
 from fcos.engine.trainer import Trainer
-from fcos.modeling.optimize import PRECISIONS, optimize_for_inference
+from fcos.modeling.optimize import PRECISIONS, dtype_for, optimize_for_inference
 from fcos.utils.errors import UserError
 
 __all__ = ["argument_parser", "run"]
@@ -75,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
         _check_optimize(args)
         cfg = load_cfg(args)
         _check_processes(args, cfg)
+        if args.optimize is not None:
+            dtype_for(args.optimize, torch.device(cfg.MODEL.DEVICE))
         with _handing_signals_on(args) as received:
             launch(
                 _process,

@@ -15,7 +15,7 @@ from detectron2.modeling.poolers import ROIPooler
 from fcos.modeling.fcos.fcos import FCOS
 from fcos.utils.errors import UserError
 
-__all__ = ["PRECISIONS", "optimize_for_inference"]
+__all__ = ["PRECISIONS", "dtype_for", "optimize_for_inference"]
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
@@ -56,7 +56,7 @@ def optimize_for_inference(model: M, precision: str = "auto", compile: bool = Fa
             f"Only detectors with FCOS as MODEL.PROPOSAL_GENERATOR.NAME can be optimized, not "
             f"{type(model).__name__} with {type(generator).__name__}."
         )
-    dtype = _dtype(precision, next(model.parameters()).device)
+    dtype = dtype_for(precision, next(model.parameters()).device)
     made: Any = copy.deepcopy(model).eval().requires_grad_(False)
     _fold_batch_norm(made)
     made.to(memory_format=torch.channels_last)
@@ -67,7 +67,16 @@ def optimize_for_inference(model: M, precision: str = "auto", compile: bool = Fa
     return made
 
 
-def _dtype(precision: str, device: torch.device) -> torch.dtype:
+def dtype_for(precision: str, device: torch.device) -> torch.dtype:
+    """The type that backbone and towers compute in.
+
+    Args:
+        precision: see :func:`optimize_for_inference`.
+        device: that the model is to run on.
+
+    Raises:
+        UserError: ``precision`` is not known, or ``device`` does not compute in it.
+    """
     if precision not in PRECISIONS:
         raise UserError(f"--optimize: expected one of {', '.join(PRECISIONS)}, got {precision!r}.")
     on_cpu = device.type == "cpu"

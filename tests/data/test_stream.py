@@ -6,6 +6,7 @@ from multiprocessing import active_children
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fcos.config import get_cfg
 from fcos.data import TrainStream, build_test_stream, build_train_stream
@@ -275,3 +276,17 @@ def test_test_stream_has_every_image_once(coco, num_workers):
     assert len(loader) == 6
     assert names_in(loader) == [[f"{i}.png"] for i in range(6)]
     assert names_in(loader) == [[f"{i}.png"] for i in range(6)]
+
+
+def test_test_stream_in_batches_keeps_shapes_together(coco):
+    for i, image in enumerate(coco.images):
+        image["height"], image["width"] = ((20, 30), (30, 20))[i % 2]
+        Image.new("RGB", (image["width"], image["height"])).save(coco.path(i))
+    cfg = config(coco.register())
+    cfg.TEST.IMS_PER_BATCH = 2
+    loader = build_test_stream(cfg, "small")
+    assert len(loader) == 3
+    assert names_in(loader) == [["0.png", "2.png"], ["4.png", "1.png"], ["3.png", "5.png"]]
+    cfg.TEST.IMS_PER_BATCH = -1
+    with pytest.raises(UserError, match=r"TEST\.IMS_PER_BATCH is -1: set it to 1 or more"):
+        build_test_stream(cfg, "small")

@@ -15,10 +15,12 @@ def arguments(*words):
     return argument_parser().parse_args(words)
 
 
-def test_arguments_of_detectron2_and_two_more():
+def test_arguments_of_detectron2_and_four_more():
     args = arguments("--config-file", "a.yaml", "--num-gpus", "2", "SEED", "3")
     assert (args.config_file, args.num_gpus, args.opts) == ("a.yaml", 2, ["SEED", "3"])
     assert not (args.resume or args.eval_only or args.check_all_images or args.debug)
+    assert args.optimize is None and not args.compile
+    assert arguments("--eval-only", "--optimize", "auto", "SEED", "3").optimize == "auto"
     assert (args.num_machines, args.machine_rank, args.dist_url) == (1, 0, "auto")
 
 

@@ -99,6 +99,49 @@ def test_a_backbone_alone_is_no_model(cfg, weights):
         Predictor(cfg)
 
 
+def equal(found, wanted, tolerance=0.0):
+    assert len(found) == len(wanted) > 0 and found.image_size == wanted.image_size
+    torch.testing.assert_close(found.scores, wanted.scores, atol=tolerance, rtol=0)
+    a, b = found.pred_boxes.tensor, wanted.pred_boxes.tensor
+    torch.testing.assert_close(a, b, atol=100 * tolerance, rtol=0)
+
+
+def test_a_batch_of_images_of_one_size_is_its_images(cfg):
+    predictor = Predictor(cfg)
+    images = [IMAGE, IMAGE[:, ::-1], IMAGE[::-1]]
+    for found, image in zip(predictor.detect_batch(images), images, strict=True):
+        equal(found, predictor(image), 1e-5)
+
+
+def test_a_batch_of_images_of_different_sizes(cfg):
+    """Each result is in pixels of its own image; without GN, nothing but padding differs."""
+    predictor = Predictor(cfg)
+    images = [IMAGE, IMAGE[:40, :30], IMAGE[:30, :80]]
+    found = predictor.detect_batch(images)
+    for result, image in zip(found, images, strict=True):
+        height, width = image.shape[:2]
+        assert result.image_size == (height, width) and len(result) > 0
+        boxes = result.pred_boxes.tensor
+        assert boxes.min() >= 0 and (boxes <= torch.tensor([width, height] * 2)).all()
+    assert predictor.detect_batch([]) == []
+
+
+def test_a_faster_copy_predicts_the_same(cfg):
+    predictor = Predictor(cfg, "float32")
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in predictor.model.modules())
+    equal(predictor(IMAGE), Predictor(cfg)(IMAGE), 1e-4)
+    with pytest.raises(UserError, match="--optimize float16 needs a GPU"):
+        Predictor(cfg, "float16")
+
+
+def test_the_size_of_batches_comes_from_the_config(cfg):
+    cfg.TEST.IMS_PER_BATCH = 3
+    assert Predictor(cfg).batch_size == 3
+    cfg.TEST.IMS_PER_BATCH = 0
+    with pytest.raises(UserError, match=r"TEST\.IMS_PER_BATCH is 0: set it to 1 or more"):
+        Predictor(cfg)
+
+
 @pytest.mark.parametrize(
     "image",
     [IMAGE[:, :, 0], IMAGE[:0], IMAGE.astype(np.float32), np.zeros((4, 4, 4), np.uint8)],
