@@ -164,6 +164,22 @@ def test_statistics_of_all_gpus_need_gpus(said, node):
     )
 
 
+def test_bfloat16_gets_no_images_that_torch_fails_on(said):
+    options = ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "bfloat16"]
+    assert said(*options) == (
+        "INPUT.MIN_SIZE_TRAIN has 64, but torch's bfloat16 on the CPU has wrong gradients for "
+        "images of at most 64 pixels; set it above 64, or SOLVER.AMP.ENABLED False."
+    )
+
+
+def test_a_compiler_is_looked_for_before_the_training(said, monkeypatch):
+    def refuse(device):
+        raise UserError(f"no compiler on {device}")
+
+    monkeypatch.setattr("fcos.engine.preflight.check_compiler", refuse)
+    assert said("MODEL.COMPILE", "True") == "no compiler on cpu"
+
+
 def test_a_batch_that_cannot_be_shared(project):
     cfg = get_cfg()
     cfg.merge_from_file("tiny.yaml")

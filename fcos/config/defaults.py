@@ -144,11 +144,22 @@ def add_fcos_config(cfg: detectron2.config.CfgNode) -> None:
     # Keep images, features and weights in memory with the channels of a location side by side, in
     # which order convolutions are faster. Weights files stay the same; results, up to rounding.
     cfg.MODEL.CHANNELS_LAST = True
+    # Train the backbone and the head as torch.compile makes them: one compilation, of a minute or
+    # more, for images of all sizes. Needs a C++ compiler on the CPU, Triton on a GPU.
+    cfg.MODEL.COMPILE = False
+    # Forget what the blocks of the backbone and the towers of the head computed, and compute it
+    # again in the backward pass: the same numbers with less memory in more time.
+    cfg.MODEL.ACTIVATION_CHECKPOINTING = False
 
     # Data sets in COCO's format, registered before training, evaluation or the demo:
     #   CUSTOM: {my_train: {JSON: my/train.json, IMAGES: my/images}}
     # A relative path starts at the folder in the variable DETECTRON2_DATASETS ("datasets").
     cfg.DATASETS.CUSTOM = node(new_allowed=True)
+
+    # What SOLVER.AMP.ENABLED computes the forward pass in: "float16", with a gradient scaler, on
+    # GPUs only; or "bfloat16", which has the range of float32 and needs no scaler. Losses are
+    # computed, and weights kept, in float32.
+    cfg.SOLVER.AMP.PRECISION = "float16"
 
     # The best checkpoint is the one with the largest value of this metric on DATASETS.TEST.
     cfg.TEST.BEST_METRIC = "bbox/AP"

@@ -17,6 +17,7 @@ from detectron2.checkpoint import PeriodicCheckpointer
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from fcos.checkpoint import AdetCheckpointer, read_checkpoint
+from fcos.engine.loop import HostCopy
 from fcos.utils.agree import raise_together
 from fcos.utils.errors import UserError
 
@@ -154,8 +155,9 @@ class LossGuard(HookBase):
     """Stops before a loss that is not finite reaches the weights.
 
     Register it with the inner loop, whose ``after_backward`` lies between the backward pass and
-    the optimizer. The loop reads the losses from the device right after that anyway, so looking at
-    them here makes no iteration longer.
+    the optimizer. Whether the losses are finite is asked on the device, right behind the forward
+    pass; the answer is waited for only after the backward pass has been queued, so that a GPU has
+    work in the meantime and always some left.
 
     Args:
         model: what the loop calls; its losses and image files are noted by a forward hook.
@@ -166,22 +168,26 @@ class LossGuard(HookBase):
         self.checkpointer = checkpointer
         self._losses: dict[str, torch.Tensor] = {}
         self._files: list[str] = []
+        self._answer: HostCopy | None = None
         model.register_forward_hook(self._note)
 
     def _note(self, model: nn.Module, inputs: tuple, output: Any) -> None:
-        if model.training and isinstance(output, dict):
-            self._losses = {name: value.detach() for name, value in output.items()}
-            self._files = [str(image.get("file_name", "?")) for image in inputs[0]]
-
-    def after_backward(self) -> None:
-        if not self._losses:
+        if not (model.training and isinstance(output, dict) and output):
             return
+        self._losses = {name: value.detach() for name, value in output.items()}
+        self._files = [str(image.get("file_name", "?")) for image in inputs[0]]
         is_bad = ~torch.stack([v.float().sum() for v in self._losses.values()]).isfinite()
         somewhere = is_bad.any().int()
         if comm.get_world_size() > 1:
             distributed.all_reduce(somewhere, distributed.ReduceOp.MAX)
-        if somewhere.item():
-            terms = [name for name, bad in zip(self._losses, is_bad.tolist(), strict=True) if bad]
+        self._answer = HostCopy(torch.cat((somewhere[None], is_bad.int())))
+
+    def after_backward(self) -> None:
+        if self._answer is None:
+            return
+        somewhere, *is_bad = self._answer.read()
+        if somewhere:
+            terms = [name for name, bad in zip(self._losses, is_bad, strict=True) if bad]
             raise_together(self._error(terms) if terms else None)
 
     def _error(self, terms: list[str]) -> UserError:

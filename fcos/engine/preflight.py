@@ -11,6 +11,7 @@ from detectron2.utils import comm
 from fcos.checkpoint import read_checkpoint
 from fcos.config import CfgNode
 from fcos.data import DatasetReport, check_datasets
+from fcos.engine.acceleration import check_compiler
 from fcos.engine.schedule import schedule_table
 from fcos.modeling.backbone import starts_from_timm
 from fcos.modeling.test_time_augmentation import check_augmentation
@@ -44,6 +45,9 @@ def check_training(cfg: CfgNode, resume: bool, check_all_images: bool) -> None:
         check_batch(cfg, processes)
         _check_norms(cfg)
         _check_numbers(cfg)
+        _check_small_images(cfg)
+        if cfg.MODEL.COMPILE:
+            check_compiler(cfg.MODEL.DEVICE)
         if cfg.TEST.AUG.ENABLED:
             check_augmentation(cfg)
         if not (resume and _has_checkpoint(cfg)):
@@ -142,6 +146,19 @@ def _check_norms(cfg: CfgNode) -> None:
                 f"{node}.NORM is SyncBN, which torch trains on GPUs only, but MODEL.DEVICE is cpu; "
                 f"set {node}.NORM to BN."
             )
+
+
+def _check_small_images(cfg: CfgNode) -> None:
+    """torch 2.11 takes the gradient of a 3x3 convolution of stride 2 on a single cell from memory
+    that nothing was written to, on the CPU in bfloat16. Images of at most 64 pixels have such a P6.
+    """
+    amp, least = cfg.SOLVER.AMP, min(cfg.INPUT.MIN_SIZE_TRAIN)
+    is_affected = amp.ENABLED and amp.PRECISION == "bfloat16" and cfg.MODEL.DEVICE == "cpu"
+    if is_affected and 0 < least <= 64:
+        raise UserError(
+            f"INPUT.MIN_SIZE_TRAIN has {least}, but torch's bfloat16 on the CPU has wrong gradients "
+            "for images of at most 64 pixels; set it above 64, or SOLVER.AMP.ENABLED False."
+        )
 
 
 def _check_start(cfg: CfgNode) -> None:

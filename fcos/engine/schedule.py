@@ -33,12 +33,19 @@ def schedule_table(cfg: CfgNode, images: int, processes: int) -> str:
         ("  by the linear rule", f"{rule:g} ({PAPER_RATE:g} at {PAPER_BATCH} images)"),
         ("warm-up", _warmup(solver)),
         ("after warm-up", _decay(solver, epochs)),
-        ("precision", "float16 with a gradient scaler" if solver.AMP.ENABLED else "float32"),
+        ("precision", _precision(solver)),
         ("checkpoint every", f"{solver.CHECKPOINT_PERIOD:,} iterations"),
         ("evaluation every", _evaluation(cfg)),
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"  {name:<{width}}   {value}" for name, value in rows)
+
+
+def _precision(solver: CfgNode) -> str:
+    if not solver.AMP.ENABLED:
+        return "float32"
+    is_scaled = solver.AMP.PRECISION == "float16"
+    return f"{solver.AMP.PRECISION}{' with a gradient scaler' if is_scaled else ''}"
 
 
 def _warmup(solver: CfgNode) -> str:

@@ -13,6 +13,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from fcos.config import CfgNode, get_cfg
 from fcos.data import register_custom_datasets
+from fcos.engine.loop import check_precision
 from fcos.utils.agree import raise_together
 from fcos.utils.errors import UserError
 
@@ -67,7 +68,8 @@ def check_device(cfg: CfgNode) -> None:
     """Refuse a device that this machine lacks.
 
     Raises:
-        UserError: MODEL.DEVICE is no device, or a GPU and there is none; or AMP without a GPU.
+        UserError: MODEL.DEVICE is no device, or a GPU and there is none; or SOLVER.AMP.PRECISION
+            is none that it has.
     """
     try:
         kind = torch.device(cfg.MODEL.DEVICE).type
@@ -78,11 +80,8 @@ def check_device(cfg: CfgNode) -> None:
             "MODEL.DEVICE is cuda, but torch finds no GPU here; add MODEL.DEVICE cpu to the "
             "command to run on the CPU, which is slow."
         )
-    if cfg.SOLVER.AMP.ENABLED and kind != "cuda":
-        raise UserError(
-            f"SOLVER.AMP.ENABLED is True, but MODEL.DEVICE is {cfg.MODEL.DEVICE}: mixed precision "
-            "needs a GPU; set SOLVER.AMP.ENABLED False."
-        )
+    if cfg.SOLVER.AMP.ENABLED:
+        check_precision(cfg.SOLVER.AMP.PRECISION, cfg.MODEL.DEVICE)
 
 
 def check_output_dir(path: str, may_have_checkpoints: bool) -> None:

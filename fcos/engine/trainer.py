@@ -13,18 +13,12 @@ import torch
 from torch import nn
 
 from detectron2.data import MetadataCatalog
-from detectron2.engine import (
-    AMPTrainer,
-    DefaultTrainer,
-    SimpleTrainer,
-    TrainerBase,
-    create_ddp_model,
-    hooks,
-)
+from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model, hooks
 from detectron2.utils import comm
 from fcos.checkpoint import AdetCheckpointer
 from fcos.config import CfgNode
 from fcos.data.stream import TestStream, TrainStream, build_test_stream, build_train_stream
+from fcos.engine.acceleration import accelerate
 from fcos.engine.hooks import (
     BestCheckpoint,
     Checkpoints,
@@ -33,6 +27,7 @@ from fcos.engine.hooks import (
     StopOnSignal,
     TrainingStopped,
 )
+from fcos.engine.loop import PRECISIONS, TrainingLoop, check_precision
 from fcos.modeling import OneStageDetectorWithTTA, TimmBackbone
 from fcos.utils.agree import raise_together
 from fcos.utils.errors import UserError, config_errors
@@ -51,14 +46,14 @@ class Trainer(DefaultTrainer):
     - ``model_best.pth`` is kept beside the last checkpoint when ``TEST.EVAL_PERIOD`` is not 0.
     - It runs on the CPU in several processes too.
 
-    With ``SOLVER.AMP.ENABLED`` the precision is float16 with a gradient scaler, as in detectron2,
-    and needs a GPU.
+    With ``SOLVER.AMP.ENABLED`` the precision is that of ``SOLVER.AMP.PRECISION``: float16 with a
+    gradient scaler, as in detectron2, on a GPU; or bfloat16, anywhere.
 
     Args:
         cfg: from :func:`fcos.config.get_cfg`. ``SOLVER.REFERENCE_WORLD_SIZE`` is applied to it.
 
     Attributes:
-        loop: the SimpleTrainer or AMPTrainer that runs one iteration.
+        loop: the SimpleTrainer that runs one iteration.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -67,14 +62,15 @@ class Trainer(DefaultTrainer):
         TrainerBase.__init__(self)
         self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
+        accelerate(model, cfg)
         with config_errors():
             optimizer = self.build_optimizer(cfg, model)
             self.scheduler = self.build_lr_scheduler(cfg, optimizer)
             train_loader = self.build_train_loader(cfg)
         on_cpu = {"device_ids": None} if cfg.MODEL.DEVICE == "cpu" else {}
         model = create_ddp_model(model, broadcast_buffers=False, **on_cpu)
-        loop_type = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-        self.loop = loop_type(model, train_loader, optimizer)
+        device = torch.device(cfg.MODEL.DEVICE).type
+        self.loop = TrainingLoop(model, train_loader, optimizer, device, _precision(cfg))
 
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
         self.checkpointer = AdetCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
@@ -241,7 +237,8 @@ class Trainer(DefaultTrainer):
         self.data_loader.start(self.start_iter, self._resumed["seed"])
         logger.info(f"Resumed after iteration {self.iter}; {self.max_iter} are to be done in all.")
         for key, value in self._place().items():
-            if value != self._resumed[key]:
+            # Files of earlier versions lack the precision.
+            if value != self._resumed.get(key, value):
                 logger.warning(
                     f"{key} is {value}, but was {self._resumed[key]} before: the training goes on, "
                     "but not as it would have without the interruption."
@@ -315,7 +312,16 @@ class Trainer(DefaultTrainer):
             "SOLVER.IMS_PER_BATCH": self.cfg.SOLVER.IMS_PER_BATCH,
             "The number of processes": comm.get_world_size(),
             "DATASETS.TRAIN": list(self.cfg.DATASETS.TRAIN),
+            "The precision": str(self.loop.precision or torch.float32).removeprefix("torch."),
         }
+
+
+def _precision(cfg: CfgNode) -> torch.dtype | None:
+    """What the forward pass of a training computes in; ``None`` for float32."""
+    if not cfg.SOLVER.AMP.ENABLED:
+        return None
+    check_precision(cfg.SOLVER.AMP.PRECISION, cfg.MODEL.DEVICE)
+    return PRECISIONS[cfg.SOLVER.AMP.PRECISION]
 
 
 def class_names(cfg: CfgNode) -> list[str]:

@@ -1,4 +1,5 @@
 from fcos.layers.deform_conv import DeformConv, DeformConvLayer, as_deformable, split_offsets
+from fcos.layers.focal_loss import focal_loss_sum
 from fcos.layers.init import normal_init
 from fcos.layers.iou_loss import IOULoss, ltrb_iou, ltrb_iou_loss
 from fcos.layers.nms import class_aware_nms
@@ -13,6 +14,7 @@ __all__ = [
     "Scale",
     "as_deformable",
     "class_aware_nms",
+    "focal_loss_sum",
     "ltrb_iou",
     "ltrb_iou_loss",
     "normal_init",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from fcos.utils.errors import UserError
 
-__all__ = ["check_device"]
+__all__ = ["check_device", "upload"]
 
 
 def check_device(device: str) -> None:
@@ -28,3 +29,21 @@ def check_device(device: str) -> None:
             f"MODEL.DEVICE is {device}, but torch finds {number or 'no'} GPU{'s' * (number > 1)} "
             "here; set MODEL.DEVICE to cpu to run on the CPU, which is slow."
         )
+
+
+def upload(value: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to a device without waiting for what the device has yet to do.
+
+    From ordinary memory a copy to a GPU waits until the GPU is idle, and then the GPU waits for the
+    next operation to be queued; from pinned memory it does not.
+
+    Args:
+        value: of any shape, on the CPU or on ``device``.
+        device: where to.
+
+    Returns:
+        The copy; ``value`` itself where it is there already.
+    """
+    if device.type == "cuda" and value.device.type == "cpu" and torch.cuda.is_available():
+        value = value.pin_memory()
+    return value.to(device, non_blocking=True)

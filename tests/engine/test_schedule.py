@@ -45,6 +45,7 @@ def test_numbers_by_hand(cfg):
         ("SOLVER.STEPS", (600, 2000), "after warm-up", "0.0005 from 600 (4.80 epochs)"),
         ("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "after warm-up", "WarmupCosineLR"),
         ("SOLVER.AMP.ENABLED", True, "precision", "float16 with a gradient scaler"),
+        ("SOLVER.AMP.PRECISION", "bfloat16", "precision", "float32"),  # not enabled
         ("DATASETS.TEST", (), "evaluation every", "never: DATASETS.TEST is empty"),
         (
             "TEST.EVAL_PERIOD",
@@ -59,3 +60,8 @@ def test_numbers_by_hand(cfg):
 def test_other_schedules(cfg, key, value, row, want):
     cfg.merge_from_list([key, value])
     assert rows(cfg)[row] == want
+
+
+def test_bfloat16_needs_no_scaler(cfg):
+    cfg.merge_from_list(["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.PRECISION", "bfloat16"])
+    assert rows(cfg)["precision"] == "bfloat16"

@@ -48,13 +48,25 @@ def test_a_gpu_that_is_not_there(tmp_path):
     ("options", "message"),
     [
         (["MODEL.DEVICE", "gpu"], "MODEL.DEVICE is 'gpu': expected cuda or cpu"),
-        (["SOLVER.AMP.ENABLED", "True"], "mixed precision needs a GPU; set SOLVER.AMP.ENABLED"),
+        (
+            ["SOLVER.AMP.ENABLED", "True"],
+            "float16 needs a GPU; set it to bfloat16, or SOLVER.AMP.ENABLED False",
+        ),
+        (
+            ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "half"],
+            "SOLVER.AMP.PRECISION is 'half': expected one of float16, bfloat16",
+        ),
     ],
 )
 def test_devices_that_do_not_work(tmp_path, options, message):
     cfg = load_cfg(arguments("--config-file", str(write_project(tmp_path)), *options))
     with pytest.raises(UserError, match=message):
         check_device(cfg)
+
+
+def test_bfloat16_runs_on_the_cpu(tmp_path):
+    options = ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "bfloat16"]
+    check_device(load_cfg(arguments("--config-file", str(write_project(tmp_path)), *options)))
 
 
 def test_an_output_folder_is_made_and_left_empty(tmp_path):

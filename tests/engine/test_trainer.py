@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from detectron2.data import MetadataCatalog
-from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer
+from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.engine.hooks import CallbackHook
 from fcos.checkpoint import AdetCheckpointer, read_checkpoint
 from fcos.config import get_cfg
@@ -17,6 +17,9 @@ from fcos.engine import Trainer, TrainingStopped
 from fcos.modeling import OneStageDetectorWithTTA
 from fcos.utils.errors import UserError
 from tests.tiny import MASK_OPTIONS, write_project
+
+
+LARGER = ["INPUT.MIN_SIZE_TRAIN", "(96,)", "INPUT.MAX_SIZE_TRAIN", "96"]
 
 
 @pytest.fixture
@@ -60,11 +63,21 @@ def test_it_is_a_default_trainer(project):
     assert trainer.model is trainer.loop.model is other
 
 
-@pytest.mark.parametrize("is_on", [False, True])
-def test_mixed_precision_is_detectron2s(project, is_on):
-    trainer = Trainer(cfg_of(project, "SOLVER.AMP.ENABLED", str(is_on)))
-    assert type(trainer.loop) is (AMPTrainer if is_on else SimpleTrainer)
-    assert ("grad_scaler" in trainer.state_dict()["loop"]) == is_on
+def test_bfloat16_and_checkpointing_come_from_the_config(project):
+    options = ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "bfloat16"]
+    trainer = Trainer(cfg_of(project, *options, "MODEL.ACTIVATION_CHECKPOINTING", "True"))
+    assert trainer.loop.precision is torch.bfloat16
+    assert "forward" in vars(trainer.model.proposal_generator.fcos_head.cls_tower)
+    assert trainer.model.backbone._compiled_call_impl is None
+    trainer = Trainer(cfg_of(project, "MODEL.COMPILE", "True"))
+    assert trainer.loop.precision is None
+    assert "forward" not in vars(trainer.model.proposal_generator.fcos_head.cls_tower)
+    assert trainer.model.backbone._compiled_call_impl is not None
+
+
+def test_float16_on_the_cpu_is_refused(project):
+    with pytest.raises(UserError, match="float16 needs a GPU; set it to bfloat16"):
+        Trainer(cfg_of(project, "SOLVER.AMP.ENABLED", "True"))
 
 
 def test_hooks_come_in_an_order_that_loses_nothing(project):
@@ -267,6 +280,32 @@ def test_a_random_seed_is_kept_by_the_checkpoint(project):
     assert rest == whole[3:]
     for name, value in first.model.state_dict().items():
         assert value.equal(second.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "bfloat16", *LARGER],
+        ["MODEL.ACTIVATION_CHECKPOINTING", "True"],
+    ],
+    ids=["bfloat16", "checkpointing"],
+)
+def test_resuming_gives_the_same_bits_in_every_mode(project, options):
+    options = [*options, "SOLVER.MAX_ITER", "6", "SOLVER.CHECKPOINT_PERIOD", "3"]
+    first, _ = train(project, *options)
+    (project / "output" / "last_checkpoint").write_text("model_0000002.pth")
+    second, batches = train(project, *options, resume=True)
+    assert (second.start_iter, len(batches)) == (3, 3)
+    for name, value in first.model.state_dict().items():
+        assert value.equal(second.model.state_dict()[name]), name
+
+
+def test_another_precision_is_said(project, caplog):
+    train(project, "SOLVER.MAX_ITER", "1")
+    options = ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "bfloat16", *LARGER]
+    with caplog.at_level(logging.WARNING, logger="fcos"):
+        train(project, "SOLVER.MAX_ITER", "2", *options, resume=True)
+    assert "The precision is bfloat16, but was float32 before" in caplog.text
 
 
 def test_resume_without_a_checkpoint_is_a_new_start(project, caplog):

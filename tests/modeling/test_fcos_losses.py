@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fcos.modeling.fcos import FCOSLosses, FCOSTargets
-from fcos.modeling.fcos.fcos_losses import LossNormalizer, focal_loss_sum, mean_over_processes
+from fcos.modeling.fcos.fcos_losses import LossNormalizer, mean_over_processes
 from tests.helpers import (
     GOLDEN,
     LEVELS,
@@ -97,33 +97,6 @@ def test_gradients_equal_the_reference(key):
         for level, tensor in zip(LEVELS, levels, strict=True):
             want = torch.tensor(VALUES[f"grad/{key}/{name}/p{level}"])
             torch.testing.assert_close(tensor.grad, want, atol=1e-6, rtol=1e-4)
-
-
-# --- focal loss ----------------------------------------------------------------------------------
-
-
-def test_focal_loss_by_hand():
-    # p = 0.8 for the true class: 0.25 * 0.2^2 * -ln 0.8.
-    # p = 0.3 for the other one: 0.75 * 0.3^2 * -ln 0.7.
-    logits = torch.tensor([[math.log(0.8 / 0.2), math.log(0.3 / 0.7)]])
-    want = 0.25 * 0.04 * -math.log(0.8) + 0.75 * 0.09 * -math.log(0.7)
-    assert focal_loss_sum(logits, torch.tensor([0])).item() == pytest.approx(want, rel=1e-6)
-    # Background: both classes are wrong.
-    want = 0.75 * 0.64 * -math.log(0.2) + 0.75 * 0.09 * -math.log(0.7)
-    assert focal_loss_sum(logits, torch.tensor([2])).item() == pytest.approx(want, rel=1e-6)
-
-
-def test_focal_loss_is_finite_in_half_precision():
-    logits = torch.tensor([[-60000.0, 60000.0]], dtype=torch.float16)
-    loss = focal_loss_sum(logits, torch.tensor([0]))
-    # -ln sigmoid(-60000) is 60000 to float32's precision; the fp16 input is 60000 exactly.
-    assert loss.dtype == torch.float32
-    assert loss.item() == pytest.approx(0.25 * 60000 + 0.75 * 60000, rel=1e-3)
-
-
-def test_focal_loss_errors():
-    with pytest.raises(ValueError, match=r"labels: expected \(3,\), got \(2,\)"):
-        focal_loss_sum(torch.zeros(3, 5), torch.zeros(2, dtype=torch.int64))
 
 
 # --- all three -----------------------------------------------------------------------------------

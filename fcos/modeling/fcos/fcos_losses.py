@@ -12,38 +12,12 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import sigmoid_focal_loss
 
-from fcos.layers import IOULoss, ltrb_iou
+from fcos.layers import IOULoss, focal_loss_sum, ltrb_iou
 from fcos.modeling.fcos.fcos_targets import centerness
 
 LOSS_NORMALIZERS = ("fg", "moving_fg", "all")
 BOX_QUALITIES = ("ctrness", "iou")
-
-
-def focal_loss_sum(
-    logits: Tensor, labels: Tensor, alpha: float = 0.25, gamma: float = 2.0
-) -> Tensor:
-    """Focal loss of C independent binary classifiers, summed over all locations and classes.
-
-    Source: arXiv:1708.02002, Eq. (5); the L_cls of arXiv:1904.01355, Eq. (2).
-
-    Args:
-        logits: (..., C) float, before the sigmoid.
-        labels: (...,) int64 in [0, C]; C is background.
-        alpha: weight of the positive term, in [0, 1]; the negative one has 1 - alpha.
-        gamma: how much well-classified locations are played down, at least 0.
-
-    Returns:
-        A float32 scalar of at least 0.
-
-    Raises:
-        ValueError: the shapes do not fit together.
-    """
-    if labels.shape != logits.shape[:-1]:
-        raise ValueError(f"labels: expected {tuple(logits.shape[:-1])}, got {tuple(labels.shape)}")
-    is_class = F.one_hot(labels, logits.shape[-1] + 1)[..., :-1].to(torch.float32)
-    return sigmoid_focal_loss(logits.float(), is_class, alpha, gamma, reduction="sum")
 
 
 def mean_over_processes(values: Tensor) -> Tensor:
@@ -127,8 +101,8 @@ class FCOSLosses(nn.Module):
     """The three terms of the loss, with their settings.
 
     Args:
-        focal_alpha: see :func:`focal_loss_sum`.
-        focal_gamma: see :func:`focal_loss_sum`.
+        focal_alpha: see :func:`fcos.layers.focal_loss_sum`.
+        focal_gamma: see :func:`fcos.layers.focal_loss_sum`.
         loc_loss_type: "iou", "linear_iou" or "giou".
         box_quality: what the third branch learns: "ctrness", the centerness of its location, or
             "iou", the IoU of the box that its location predicts.

@@ -206,10 +206,9 @@ class FCOSTargets:
         boxes = torch.cat([instances.gt_boxes.tensor for instances in gt_instances])
         boxes = boxes if boxes.dtype == torch.float64 else boxes.float()
         classes = torch.cat([instances.gt_classes for instances in gt_instances])
-        # The counts are known on the CPU; from there, no read back from the GPU is needed.
+        # The counts are known on the CPU: nothing is read from the GPU, and nothing copied to it.
         counts = [len(instances.gt_classes) for instances in gt_instances]
-        image_index = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-        image_index = image_index.to(boxes.device, non_blocking=True)
+        image_index = torch.cat([classes.new_full((n,), i) for i, n in enumerate(counts)]).long()
         box_index = assign_boxes(
             boxes,
             image_index,
@@ -241,7 +240,7 @@ class FCOSTargets:
         self, points: Tensor, boxes: Tensor, classes: Tensor, box_index: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Labels and distances of the assigned boxes; one entry past the last is background."""
-        label_of = torch.cat((classes, classes.new_tensor([self.num_classes])))
+        label_of = torch.cat((classes, classes.new_full((1,), self.num_classes)))
         box_of = torch.cat((boxes, boxes.new_zeros(1, 4)))
         labels = label_of[box_index]
         ltrb_px = ltrb_distances(points, box_of[box_index])

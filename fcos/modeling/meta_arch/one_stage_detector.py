@@ -16,7 +16,8 @@ from detectron2.modeling import (
     build_proposal_generator,
     detector_postprocess,
 )
-from detectron2.structures import ImageList, Instances
+from detectron2.structures import Boxes, ImageList, Instances
+from fcos.utils.device import upload
 from fcos.utils.errors import UserError
 
 
@@ -109,7 +110,7 @@ class OneStageDetector(nn.Module):
 
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         """Normalise the images and pad them on the right and below to one common size."""
-        images = [entry["image"].to(self.device, non_blocking=True) for entry in batched_inputs]
+        images = [upload(entry["image"], self.device) for entry in batched_inputs]
         return ImageList.from_tensors(
             [(image - self.pixel_mean) / self.pixel_std for image in images],
             self.backbone.size_divisibility,
@@ -122,7 +123,20 @@ class OneStageDetector(nn.Module):
                 "batched_inputs: training needs 'instances' with gt_boxes and gt_classes for each "
                 "image; was the input mapped for testing?"
             )
-        return [entry["instances"].to(self.device) for entry in batched_inputs]
+        return [_on_device(entry["instances"], self.device) for entry in batched_inputs]
+
+
+def _on_device(instances: Instances, device: torch.device) -> Instances:
+    """What ``instances.to(device)`` gives, without a wait for each box and class."""
+    fields = {}
+    for name, value in instances.get_fields().items():
+        if type(value) is Boxes:
+            fields[name] = Boxes(upload(value.tensor, device))
+        elif isinstance(value, Tensor):
+            fields[name] = upload(value, device)
+        else:
+            fields[name] = value.to(device) if hasattr(value, "to") else value
+    return Instances(instances.image_size, **fields)
 
 
 def _keeps_empty(drop_empty: str) -> bool:

@@ -1,0 +1,142 @@
+"""Training with less time or less memory, on the same modules and names of weights."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from fcos.config import CfgNode
+from fcos.modeling.fcos import FCOSHead
+from fcos.utils.errors import UserError
+
+__all__ = ["accelerate", "check_compiler", "checkpoint_activations", "compile_parts"]
+
+
+def accelerate(model: nn.Module, cfg: CfgNode) -> None:
+    """Do to a detector, in place, what MODEL.COMPILE and MODEL.ACTIVATION_CHECKPOINTING ask for.
+
+    Raises:
+        UserError: both at once.
+    """
+    if cfg.MODEL.ACTIVATION_CHECKPOINTING and cfg.MODEL.COMPILE:
+        raise UserError(
+            "MODEL.COMPILE and MODEL.ACTIVATION_CHECKPOINTING are both True, but compiled code "
+            "chooses itself what it computes again; set one of them to False."
+        )
+    if cfg.MODEL.ACTIVATION_CHECKPOINTING:
+        checkpoint_activations(model)
+    if cfg.MODEL.COMPILE:
+        compile_parts(model)
+
+
+# ---- torch.compile -------------------------------------------------------------------------------
+
+
+def compile_parts(model: nn.Module, backend: str = "inductor") -> None:
+    """Let torch.compile make the backbone and the heads of a detector, in place.
+
+    The sizes of images are variables of the compiled code. Target assignment and losses, a few
+    percent of the time, stay as they are. Modules, hooks and names in the state dict do not change.
+
+    Args:
+        model: with a ``backbone``, and an FCOSHead somewhere.
+        backend: of torch.compile.
+    """
+    for part in [model.get_submodule("backbone"), *_heads(model)]:
+        part.compile(dynamic=True, backend=backend)
+
+
+def check_compiler(device: str) -> None:
+    """See that torch.compile works here, by compiling one addition.
+
+    Args:
+        device: the value of MODEL.DEVICE.
+
+    Raises:
+        UserError: it does not.
+    """
+    try:
+        torch.compile(_add_one)(torch.zeros(2, device=device))
+    except Exception as error:  # of a compiler, the linker, Triton, ...
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UserError(
+            f"MODEL.COMPILE is True, but torch.compile does not work on {device} here "
+            f"({type(error).__name__}: {lines[0] if lines else 'no reason given'}); install a C++ "
+            "compiler (on a GPU, Triton too), or set MODEL.COMPILE False."
+        ) from error
+
+
+def _add_one(x: torch.Tensor) -> torch.Tensor:
+    return x + 1
+
+
+# ---- activation checkpointing --------------------------------------------------------------------
+
+
+def checkpoint_activations(model: nn.Module) -> None:
+    """Keep only the inputs of the backbone's blocks and the heads' towers for the backward pass.
+
+    Losses and gradients keep their bits, and random layers their draws. Statistics of batch
+    normalisation are updated once, as without. Names in the state dict do not change.
+
+    Args:
+        model: with a ``backbone``, and an FCOSHead somewhere.
+    """
+    towers = [
+        t for head in _heads(model) for t in (head.share_tower, head.cls_tower, head.bbox_tower)
+    ]
+    for part in [
+        *_blocks(model.get_submodule("backbone")),
+        *(tower for tower in towers if len(tower)),
+    ]:
+        if any(parameter.requires_grad for parameter in part.parameters()):
+            norms = [layer for layer in part.modules() if isinstance(layer, _BATCH_NORMS)]
+            # Partial, of a bound method: a copy of the model gets one with its own weights.
+            part.forward = functools.partial(_checkpointed, part.forward, norms)
+
+
+_BATCH_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
+
+
+def _checkpointed(forward: Callable, norms: Sequence[Any], *args: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*args)
+    return checkpoint(
+        forward,
+        *args,
+        use_reentrant=False,
+        context_fn=lambda: (contextlib.nullcontext(), _without_statistics(norms)),
+    )
+
+
+@contextlib.contextmanager
+def _without_statistics(norms: Sequence[Any]) -> Iterator[None]:
+    """Batch normalisation in training as ever, but its running statistics stand still."""
+    training = [norm for norm in norms if norm.training]
+    settings = [(norm.momentum, norm.num_batches_tracked) for norm in training]
+    for norm in training:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(training, settings, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
+
+
+def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+    """What the outermost nn.Sequential in a module consist of: the residual blocks of a ResNet."""
+    for child in module.children():
+        if isinstance(child, nn.Sequential):
+            yield from child.children()
+        else:
+            yield from _blocks(child)
+
+
+def _heads(model: nn.Module) -> list[FCOSHead]:
+    return [module for module in model.modules() if isinstance(module, FCOSHead)]

@@ -1,0 +1,144 @@
+"""One iteration: precision, what is read when, and what a checkpoint keeps."""
+
+import pytest
+import torch
+
+from detectron2.engine import HookBase, SimpleTrainer
+from fcos.engine.loop import HostCopy, TrainingLoop
+from tests.engine.test_hooks import Model, batches
+from tests.modeling.test_training_step import inputs, model_of
+
+BF16 = torch.bfloat16
+
+
+def loop_of(model, data=None, precision=None, rate=0.1):
+    optimizer = torch.optim.SGD(model.parameters(), rate, momentum=0.9)
+    return TrainingLoop(model, data or batches(), optimizer, "cpu", precision)
+
+
+class Note(HookBase):
+    def __init__(self):
+        self.steps = []
+
+    def after_step(self):
+        latest = self.trainer.storage.latest()
+        names = ("loss_a", "loss_b", "total_loss")
+        self.steps.append([latest[name][0] for name in names])
+        assert latest["data_time"][0] >= 0
+
+
+def test_it_trains_and_logs_as_detectron2s_does():
+    results = []
+    for loop_type in (SimpleTrainer, TrainingLoop):
+        model, note = Model(), Note()
+        optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+        loop = loop_type(model, batches(), optimizer)
+        loop.register_hooks([note])
+        loop.train(0, 4)
+        results.append((model.weight.item(), note.steps, str(loop.state_dict())))
+    assert results[0] == results[1]
+    assert results[1][1][0] == [1.0, 2.0, 3.0]  # before the first update
+
+
+def test_losses_are_read_behind_the_forward_pass_and_not_behind_the_backward_pass(monkeypatch):
+    order = []
+    model = Model()
+    model.register_forward_hook(lambda *_: order.append("forward"))
+    model.weight.register_hook(lambda _: order.append("backward"))
+    start, read = HostCopy.__init__, HostCopy.read
+    monkeypatch.setattr(HostCopy, "__init__", lambda *a: (order.append("copy"), start(*a))[1])
+    monkeypatch.setattr(HostCopy, "read", lambda *a: (order.append("read"), read(*a))[1])
+    loop = loop_of(model)
+    loop.register_hooks([])
+    loop.train(0, 1)
+    assert order == ["forward", "copy", "backward", "read"]
+
+
+def test_a_copy_for_the_cpu_holds_the_values_of_when_it_was_made():
+    values = torch.tensor([[1.5, 2.0], [3.0, -1.0]], requires_grad=True)
+    assert HostCopy(values).read() == [[1.5, 2.0], [3.0, -1.0]]
+
+
+def test_a_loss_that_is_not_finite_ends_it_without_a_guard_too():
+    model = Model({1: {"loss_a": float("nan")}})
+    loop = loop_of(model)
+    with pytest.raises(FloatingPointError, match="iteration=1"):
+        loop.train(0, 3)
+    assert model.weight.item() == pytest.approx(1 - 0.1 * 3)  # the first update, no second
+
+
+def test_another_data_loader():
+    loop = loop_of(Model())
+    loop.train(0, 1)
+    loop.reset_data_loader(lambda: [["the", "other"]])
+    loop.train(1, 2)
+    with pytest.raises(StopIteration):
+        loop.train(2, 3)
+
+
+# ---- mixed precision -------------------------------------------------------------------------
+
+
+def losses_and_gradients(precision):
+    model = model_of([])
+    found = {}
+    model.register_forward_hook(lambda *args: found.update(args[-1]))
+    loop_of(model, iter([inputs()]), precision, rate=0.0).train(0, 1)
+    return found, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_bfloat16_gives_nearly_the_losses_and_gradients_of_float32():
+    full, gradients = losses_and_gradients(None)
+    low, low_gradients = losses_and_gradients(BF16)
+    assert full.keys() == low.keys()
+    for name, value in full.items():
+        assert low[name].dtype == torch.float32
+        assert not low[name].equal(value)  # or nothing was computed in bfloat16
+        torch.testing.assert_close(low[name], value, rtol=0.02, atol=0)
+    assert low_gradients.keys() == gradients.keys()
+    for name, value in gradients.items():
+        assert low_gradients[name].dtype == torch.float32
+        assert low_gradients[name].isfinite().all()
+        if value.norm() > 1e-3:
+            likeness = torch.cosine_similarity(value.flatten(), low_gradients[name].flatten(), 0)
+            assert likeness > 0.8, name
+
+
+def test_only_the_forward_pass_of_training_is_mixed():
+    seen = []
+    model = Model()
+    model.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    model.weight.register_hook(lambda _: seen.append(torch.is_autocast_enabled("cpu")))
+    loop_of(model, precision=BF16).train(0, 1)
+    model.eval()(next(batches()))
+    assert seen == [True, False, False]
+
+
+@pytest.mark.parametrize("precision", [None, BF16])
+def test_no_scaler_where_none_is_needed(precision):
+    loop = loop_of(Model(), precision=precision)
+    assert "grad_scaler" not in loop.state_dict()
+    # From a training in float16, of whatever version.
+    loop.load_state_dict({**loop.state_dict(), "grad_scaler": {"scale": 2.0}})
+
+
+def scaled(is_mixed=True):
+    loop = loop_of(Model(), precision=torch.float16 if is_mixed else None)
+    loop.grad_scaler = torch.amp.GradScaler("cpu", init_scale=4.0)  # as on a GPU
+    loop.precision = None
+    return loop
+
+
+def test_a_scaler_changes_no_update_and_is_part_of_the_checkpoint():
+    plain, loop = loop_of(Model()), scaled()
+    for each in (plain, loop):
+        each.train(0, 3)
+    assert loop.model.weight.item() == pytest.approx(plain.model.weight.item())
+    state = loop.state_dict()
+    assert state["grad_scaler"]["scale"] == 4.0
+    assert state["grad_scaler"]["_growth_tracker"] == 3
+    other = scaled()
+    other.load_state_dict(state)
+    assert other.state_dict()["grad_scaler"] == state["grad_scaler"]
+    del state["grad_scaler"]  # from a training in float32
+    other.load_state_dict(state)
