@@ -48,7 +48,7 @@ def inspect(path: str) -> str:
         f"type          {', '.join(sorted(_types(weights)))}",
     ]
     if imported.dropped:
-        lines.append(f"not used      {len(imported.dropped)} entries that are no weights")
+        lines.append(f"not used      {len(imported.dropped)} entries that nothing is computed from")
     lines += _config_lines(family, settings)
     return "\n".join(lines + ([f"licence       {family.note}"] if family.note else []))
 

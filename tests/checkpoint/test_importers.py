@@ -26,6 +26,13 @@ def test_a_rule_by_hand():
     assert rule.translate("layer2xconv3.weight", ()) is None  # a dot is a dot
 
 
+def test_a_rule_that_takes_the_rest_of_a_name():
+    rule = Rule("level{s}.{rest}", "net.level{s}.{rest}")
+    assert rule.translate("level2.tree1.conv1.weight", ()) == "net.level2.tree1.conv1.weight"
+    assert rule.translate("net.level2.bias", (), to_ours=False) == "level2.bias"
+    assert rule.translate("level2.", ()) is None
+
+
 def test_a_rule_that_needs_another_parameter():
     rule = Rule("{i}.conv.w", "{i}.w", beside=("{i}.offset", "{i}_offset"))
     assert rule.translate("1.conv.w", {"1.offset"}) == "1.w"

@@ -25,6 +25,8 @@ def light(shapes):
 # ---- inspect ---------------------------------------------------------------------------------
 
 ARCHITECTURES = {
+    "adet_RT_DLA_34": "timm's dla34, FPN with no level on top, 0 convolutions per tower after 4 "
+    "shared ones, norm BN",
     "adet_dcnv2": "ResNeXt-101-32x8d, deformable convolution in res4, res5, FPN with P6 and P7 on "
     "top from p5, 4 convolutions per tower, norm GN, the last one deformable",
 }
@@ -228,15 +230,20 @@ def test_a_deformable_model_goes_there_and_back(to, tmp_path):
         "adelaidet/MS_X_101_64x4d_2x",
         "original/imprv_dcnv2_R_50_FPN_1x",
         "mmdetection/R_50_caffe_tricks_dcn_1x",
+        "adelaidet/RT_MS_R_50_4x",
+        "adelaidet/RT_MS_DLA_34_4x",
     ],
 )
 def test_the_model_of_a_config_leads_back_to_the_config(path):
     cfg = get_cfg()
     cfg.merge_from_file(f"configs/published/{path}.yaml")
     cfg.MODEL.DEVICE = "meta"
+    if "DLA" in path:
+        pytest.importorskip("timm", reason="timm is not installed")
     with torch.device("meta"):
         weights = build_model(cfg).state_dict()
     fitting = fitting_configs(path.split("/")[0], settings_of(weights))
     assert f"configs/published/{path}.yaml" in fitting
     assert not [other for other in fitting if "R_101" in other or "32x8d" in other]
+    assert not [other for other in fitting if ("DLA" in other) != ("DLA" in path)]
     assert recognise(weights).name == "adelaidet"  # our own names

@@ -29,7 +29,7 @@ class Imported:
 
     Attributes:
         weights: name -> value. A name that no rule takes is as it was.
-        dropped: names in the file of what holds no weights, such as counters.
+        dropped: names in the file of what nothing is computed from, such as counters.
     """
 
     weights: Weights
@@ -46,7 +46,7 @@ class Family:
         rules: the table of names; the first rule that applies decides, so that older spellings
             come last and are only read.
         kept: regular expression for our names that are the same there.
-        dropped: regular expression for names in a file that hold no weights.
+        dropped: regular expression for names in a file that nothing here is computed from.
         has_scales: whether the head has a factor for each level.
         arrive: changes values that have been given our names, where the family computes
             otherwise; never in place.
