@@ -1,7 +1,11 @@
-"""Tell what a weights file is, and write it in the layout of another implementation.
+"""Tell what a weights file is, bring it into another layout, and check what it detects.
 
 python -m fcos.checkpoint inspect FILE
 python -m fcos.checkpoint convert IN OUT --to torchvision
+python -m fcos.checkpoint record FILE --config-file configs/R_50_1x.yaml --out REFERENCE.npz
+python -m fcos.checkpoint verify FILE --against REFERENCE.npz
+
+"verify" ends with exit code 0 if the detections are the same, and with 1 otherwise.
 """
 
 from __future__ import annotations
@@ -141,21 +145,53 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     command.add_argument("source", metavar="IN", help="file or address")
     command.add_argument("target", metavar="OUT", help="ending .safetensors: in that format")
     command.add_argument("--to", required=True, choices=list(FAMILIES), help="whose layout")
+    command = commands.add_parser("record", help="write down what a weights file detects")
+    command.add_argument("file", help="weights, file or address")
+    command.add_argument("--config-file", required=True, metavar="FILE", help="YAML of the model")
+    command.add_argument("--out", required=True, metavar="NPZ", help="file to write")
+    command.add_argument("--image", metavar="FILE", help="picture (default: a built-in one)")
+    command.add_argument("--source", metavar="TEXT", help="what computes it (default: versions)")
+    _add_running(command)
+    command = commands.add_parser("verify", help="compare with what was recorded")
+    command.add_argument("file", help="weights, file or address")
+    command.add_argument("--against", required=True, metavar="NPZ", help="written by 'record'")
+    command.add_argument("--config-file", metavar="FILE", help="instead of the recorded one")
+    _add_running(command)
     return parser.parse_args(argv)
+
+
+def _add_running(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
+    command.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="changes to the config; comes last",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     args = parse_args(argv)
+    is_good = True
     try:
         if args.command == "inspect":
-            print(inspect(args.file))
+            said = inspect(args.file)
+        elif args.command == "convert":
+            said = convert(args.source, args.target, args.to)
         else:
-            print(convert(args.source, args.target, args.to))
+            from fcos.checkpoint import verifying  # needs the detector, the others do not
+
+            if args.command == "record":
+                said = verifying.record(args)
+            else:
+                said, is_good = verifying.verify(args)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    return 0
+    print(said)
+    return 0 if is_good else 1
 
 
 if __name__ == "__main__":
