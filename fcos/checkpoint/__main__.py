@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from fcos.checkpoint.architecture import describe, fitting_configs, settings_of
-from fcos.checkpoint.importers import FAMILIES, Family, Weights, recognise
+from fcos.checkpoint.importers import FAMILIES, Family, Weights, check_backbone, recognise
 from fcos.checkpoint.reading import read_checkpoint
 from fcos.checkpoint.writing import write_weights
 from fcos.utils.errors import UserError
@@ -43,6 +43,7 @@ def inspect(path: str) -> str:
     weights = read_checkpoint(path)["model"]
     family = _family_of(weights, path)
     imported = family.to_ours(weights)
+    check_backbone(imported.weights, family, path)
     settings = settings_of(imported.weights)
     lines = [
         f"family        {family.name}",
@@ -77,6 +78,7 @@ def convert(source: str, target: str, to: str) -> str:
     weights = read_checkpoint(source)["model"]
     family, new = _family_of(weights, source), FAMILIES[to]
     imported = family.to_ours(weights).weights
+    check_backbone(imported, family, source)
     tensors = {name: torch.as_tensor(value) for name, value in imported.items()}
     renamed = new.from_ours(tensors)
     write_weights(target, renamed if target.endswith(".safetensors") else _wrapped(renamed, to))

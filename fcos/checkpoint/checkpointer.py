@@ -12,7 +12,15 @@ from torch import nn
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 from fcos.checkpoint.coverage import Coverage
-from fcos.checkpoint.importers import FAMILIES, HEAD, Imported, choose_classes, recognise
+from fcos.checkpoint.importers import (
+    FAMILIES,
+    HEAD,
+    Imported,
+    check_backbone,
+    choose_classes,
+    leave_masks,
+    recognise,
+)
 from fcos.checkpoint.reading import local_file, read_file, without_prefix
 from fcos.checkpoint.writing import write_whole
 from fcos.utils.agree import raise_together
@@ -118,11 +126,11 @@ class AdetCheckpointer(DetectionCheckpointer):
         checkpoint = read_file(filename, mmap=not self.checkpointables)
         if self._by_heuristics:
             checkpoint["matching_heuristics"] = True
-        weights = self._import(checkpoint)
+        weights = self._import(checkpoint, filename)
         self._read = {name: tuple(value.shape) for name, value in weights.items()}
         return checkpoint
 
-    def _import(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
+    def _import(self, checkpoint: dict[str, Any], path: str) -> dict[str, Any]:
         """Give the weights of a known family our names; returns them without any prefix."""
         weights = without_prefix(checkpoint["model"])
         family = recognise(weights)
@@ -132,13 +140,22 @@ class AdetCheckpointer(DetectionCheckpointer):
             return weights
         imported: Imported = family.to_ours(weights)
         self._dropped = imported.dropped
-        logits = self.model.state_dict().get(f"{HEAD}cls_logits.bias")
+        check_backbone(imported.weights, family, path)
+        wanted = self.model.state_dict()
+        logits = wanted.get(f"{HEAD}cls_logits.bias")
         weights, choice = choose_classes(
             imported.weights, family, None if logits is None else len(logits)
         )
+        weights, masks = leave_masks(weights, wanted)
+        self._dropped += masks
         # Our own training checkpoints have the names of AdelaiDet, but not only weights.
         is_published = checkpoint.keys() <= {"model", "__author__", "meta"}
         said = [family.note if is_published else "", choice]
+        if masks:
+            said.append(
+                f"The file is of a detector with masks and this config has none: its {len(masks)} "
+                "parameters of the mask head are left out, which changes no box."
+            )
         if family is not FAMILIES["adelaidet"]:
             folder = f"configs/published/{family.name}"
             said.insert(0, f"The file is of {family.name}; what that computes is in {folder}.")

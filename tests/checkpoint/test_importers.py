@@ -1,12 +1,14 @@
 """Files of other implementations: names, values, and each mistake in one sentence."""
 
 import logging
+import re
 
 import pytest
 import torch
 
 from detectron2.modeling import build_model
 from fcos.checkpoint import AdetCheckpointer
+from fcos.checkpoint.__main__ import main
 from fcos.checkpoint.importers import FAMILIES, HEAD, choose_classes, recognise
 from fcos.checkpoint.importers.rules import Rule, rename
 from fcos.utils.errors import UserError
@@ -299,6 +301,55 @@ def test_fine_tuning_on_three_classes(family, detector, tmp_path):
     head = model.proposal_generator.fcos_head
     assert head.cls_logits.weight.equal(before)
     assert head.bbox_pred.weight.equal(detector.proposal_generator.fcos_head.bbox_pred.weight)
+
+
+@pytest.mark.parametrize("options", ["NORM BN", "NORM none", "BOX_QUALITY iou CTR_ON_REG True"])
+def test_fine_tuning_of_the_other_heads(options, tmp_path):
+    cfg = small_cfg()
+    cfg.MODEL.FCOS.merge_from_list(options.split())
+    weights = build_model(cfg).state_dict()
+    cfg.MODEL.FCOS.NUM_CLASSES = 3
+    model = build_model(cfg)
+    coverage = load(model, {"model": weights}, tmp_path / "a.pth")
+    with pytest.raises(UserError, match=r"detector of 80 classes.*REINIT_CLS_LOGITS True"):
+        coverage.require_start(model, False)
+    assert "from 80 classes in the file to 3." in coverage.require_start(model, True)
+    for name, value in model.state_dict().items():
+        assert ".cls_logits." in name or value.equal(weights[name])
+
+
+FOREIGN = {
+    "original": "backbone.body.features.1.conv.0.weight",
+    "torchvision": "backbone.body.features.1.conv.0.weight",
+    "mmdetection": "backbone.stages.0.blocks.0.attn.qkv.weight",
+}
+
+
+@pytest.mark.parametrize("family", FOREIGN)
+def test_a_backbone_that_is_not_read_is_said_to_be_that(family, detector, tmp_path, capsys):
+    weights = named_as(family, detector)
+    theirs = {"original": "backbone.body.", "torchvision": "backbone.body."}
+    body = theirs.get(family, "backbone.")
+    weights = {name: v for name, v in weights.items() if not name.startswith(body)}
+    weights[FOREIGN[family]] = torch.ones(1)
+    wanted = (
+        f"a.pth is of the family {family}, but its backbone is none that is read here: its 1 "
+        f"names, such as {FOREIGN[family]}, are not those of a ResNet; "
+    )
+    with pytest.raises(UserError, match=re.escape(wanted)):
+        load(detector, weights, tmp_path / "a.pth")
+    path = str(tmp_path / "a.pth")
+    for arguments in (["inspect", path], ["convert", path, f"{path}.b", "--to", "adelaidet"]):
+        assert main(arguments) == 1
+        assert wanted in capsys.readouterr().err
+
+
+def test_a_backbone_of_ones_own_is_no_unknown_one(detector, tmp_path):
+    weights = {n.replace(".bottom_up.", ".mine."): v for n, v in detector.state_dict().items()}
+    model = build_model(small_cfg())
+    model.backbone.mine = model.backbone.bottom_up
+    del model.backbone.bottom_up
+    load(model, weights, tmp_path / "a.pth").require_all("Evaluation")
 
 
 @pytest.mark.parametrize("family", ["adelaidet", "original"])
