@@ -18,7 +18,14 @@ from typing import Any
 import torch
 
 from fcos.checkpoint.architecture import describe, fitting_configs, settings_of
-from fcos.checkpoint.importers import FAMILIES, Family, Weights, check_backbone, recognise
+from fcos.checkpoint.importers import (
+    FAMILIES,
+    Family,
+    Weights,
+    check_backbone,
+    is_ours,
+    recognise,
+)
 from fcos.checkpoint.reading import read_checkpoint
 from fcos.checkpoint.writing import write_weights
 from fcos.utils.errors import UserError
@@ -54,6 +61,12 @@ def inspect(path: str) -> str:
     ]
     if imported.dropped:
         lines.append(f"not used      {len(imported.dropped)} entries that nothing is computed from")
+    unknown = [imported.names.get(name, name) for name in imported.weights if not is_ours(name)]
+    if unknown:
+        lines.append(
+            f"not known     {len(unknown)} entries, such as {unknown[0]}, for which no config of "
+            "this family has a place"
+        )
     lines += _config_lines(family, settings)
     return "\n".join(lines + ([f"licence       {family.note}"] if family.note else []))
 

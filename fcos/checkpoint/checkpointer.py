@@ -67,6 +67,7 @@ class AdetCheckpointer(DetectionCheckpointer):
         self._read: dict[str, tuple[int, ...]] = {}
         self._family = ""
         self._dropped: tuple[str, ...] = ()
+        self._names: dict[str, str] = {}  # ours -> in the file
 
     @property
     def coverage(self) -> Coverage:
@@ -135,11 +136,11 @@ class AdetCheckpointer(DetectionCheckpointer):
         weights = without_prefix(checkpoint["model"])
         family = recognise(weights)
         self._family = family.name if family else ""
-        self._dropped = ()
+        self._dropped, self._names = (), {}
         if family is None:
             return weights
         imported: Imported = family.to_ours(weights)
-        self._dropped = imported.dropped
+        self._dropped, self._names = imported.dropped, imported.names
         check_backbone(imported.weights, family, path)
         wanted = self.model.state_dict()
         logits = wanted.get(f"{HEAD}cls_logits.bias")
@@ -177,7 +178,7 @@ class AdetCheckpointer(DetectionCheckpointer):
             loaded=tuple(name for name in shapes if name not in unfilled),
             missing=tuple(m for m in missing if m not in {name for name, _, _ in mismatched}),
             mismatched=mismatched,
-            unexpected=tuple(unexpected),
+            unexpected=tuple(self._names.get(name, name) for name in unexpected),
             family=self._family,
             dropped=self._dropped,
         )

@@ -9,11 +9,14 @@ import torch
 from detectron2.modeling import build_model
 from fcos.checkpoint import AdetCheckpointer
 from fcos.checkpoint.__main__ import main
+from fcos.checkpoint.architecture import settings_of
 from fcos.checkpoint.importers import FAMILIES, HEAD, choose_classes, recognise
 from fcos.checkpoint.importers.rules import Rule, rename
 from fcos.utils.errors import UserError
 from tests.helpers import tiny_cfg
 from tests.published import MODELS, family_of, names_of, shapes_of
+
+WHAT = ("weight", "bias")
 
 # ---- rules -----------------------------------------------------------------------------------
 
@@ -173,6 +176,30 @@ def test_mmdetection_has_no_biases_and_scalars_as_scales():
     assert family.from_ours(ours).keys() == weights.keys()
 
 
+@pytest.mark.parametrize("convs", [1, 4])
+def test_mmdetection_without_normalisation(convs):
+    """There, a convolution has a bias exactly if no normalisation follows it."""
+    cfg = small_cfg()
+    cfg.MODEL.FCOS.NORM, cfg.MODEL.FCOS.NUM_STACKED_CONVS = "none", convs
+    weights = build_model(cfg).state_dict()
+    family = FAMILIES["mmdetection"]
+    theirs = family.from_ours(weights)
+    names = [name for name in theirs if name.startswith("bbox_head.cls_convs.")]
+    assert names == [f"bbox_head.cls_convs.{i}.conv.{w}" for i in range(convs) for w in WHAT]
+    ours = family.to_ours(theirs).weights
+    assert ours.keys() == {n for n in weights if not n.endswith("num_batches_tracked")}
+    assert all(ours[name].equal(weights[name]) for name in ours)
+    assert settings_of(ours)["MODEL.FCOS.NORM"] == "none"
+
+
+def test_two_parameters_for_one_place_are_refused():
+    # The towers of mmdetection's deformable models have normalisation.
+    weights = {HEAD + "cls_tower.4.weight": torch.ones(1)}
+    weights |= {HEAD + f"cls_tower.6.{part}.weight": torch.ones(1) for part in ("offset", "conv")}
+    with pytest.raises(UserError, match=r"has no place for 1 of 3 .*cls_tower\.6\.conv\.weight"):
+        FAMILIES["mmdetection"].from_ours(weights)
+
+
 def test_the_80_categories_among_the_91_outputs_of_torchvision():
     weights = {HEAD + "cls_logits.weight": torch.arange(91.0).view(91, 1, 1, 1)}
     weights[HEAD + "cls_logits.bias"] = torch.arange(91.0)
@@ -268,14 +295,14 @@ def test_one_name_that_is_wrong_is_named(family, detector, tmp_path):
     rules = FAMILIES[family].rules
     theirs = rename(HEAD + "bbox_pred.weight", rules, (), to_ours=False)
     renamed = dict(weights)
-    renamed["misspelt.weight"] = renamed.pop(theirs)
+    renamed[theirs + "s"] = renamed.pop(theirs)
     coverage = load(detector, renamed, tmp_path / "a.pth")
     for check in (coverage.require_all, lambda _: coverage.require_start(detector, False)):
         with pytest.raises(UserError) as error:
             check("Evaluation")
         assert "missing: " in str(error.value)
         assert HEAD + "bbox_pred.weight" in str(error.value)
-        assert "1 unexpected: misspelt.weight" in str(error.value)
+        assert f"1 unexpected: {theirs}s" in str(error.value)  # as the file has it
         assert "python -m fcos.checkpoint inspect" in str(error.value)
     extra = weights | {"bbox_head.conv_more.weight": torch.ones(1)}
     coverage = load(detector, extra, tmp_path / "a.pth")

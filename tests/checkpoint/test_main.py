@@ -78,6 +78,18 @@ def test_an_architecture_without_a_config(tmp_path, capsys):
     assert "classes       7" in text
 
 
+@pytest.mark.parametrize("key", ["adet_R_50_1x", "tianzhi_R_50_1x"])
+def test_inspect_names_what_has_no_place(key, tmp_path, capsys):
+    shapes = shapes_of(key)
+    torch.save(light(shapes), tmp_path / "a.pth")
+    main(["inspect", str(tmp_path / "a.pth")])
+    assert "not known" not in capsys.readouterr().out
+    torch.save(light(shapes | {"rpn.head.more.bias": [2]}), tmp_path / "a.pth")
+    assert main(["inspect", str(tmp_path / "a.pth")]) == 0
+    wanted = "not known     1 entries, such as rpn.head.more.bias, for which no config of this "
+    assert wanted in capsys.readouterr().out
+
+
 def test_a_file_of_no_family_is_said_to_be_that(tmp_path, capsys):
     torch.save({"head.cls_score.weight": torch.ones(1)}, tmp_path / "a.pth")
     assert main(["inspect", str(tmp_path / "a.pth")]) == 1

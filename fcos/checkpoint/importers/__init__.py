@@ -17,6 +17,7 @@ __all__ = [
     "Weights",
     "check_backbone",
     "choose_classes",
+    "is_ours",
     "leave_masks",
     "recognise",
 ]
@@ -25,6 +26,8 @@ FAMILIES = {
     module.FAMILY.name: module.FAMILY
     for module in (adelaidet, original, torchvision, mmdetection, builtin)
 }
+
+_OUR_FPN = re.compile(r"backbone\.(fpn_(lateral|output)\d|top_block)\.")
 
 
 def recognise(names: Collection[str]) -> Family | None:
@@ -80,6 +83,12 @@ def leave_masks(weights: Weights, wanted: Collection[str]) -> tuple[Weights, tup
     return {name: value for name, value in weights.items() if name not in left}, left
 
 
+def is_ours(name: str) -> bool:
+    """Whether a name, translated as far as rules know it, is of a part that our detectors have."""
+    part = rf"{_OUR_FPN.pattern}|backbone\.bottom_up\.|{re.escape(HEAD)}|roi_heads\.mask_head\."
+    return re.match(part, name) is not None
+
+
 def check_backbone(weights: Weights, family: Family, path: str) -> None:
     """Refuse a detector whose backbone is known to no rule of its family.
 
@@ -91,8 +100,7 @@ def check_backbone(weights: Weights, family: Family, path: str) -> None:
     Raises:
         UserError: no name became that of a layer of a backbone.
     """
-    own = r"backbone\.(fpn_\w+|top_block)\..*"
-    names = [n for n in weights if n.startswith("backbone.") and not re.fullmatch(own, n)]
+    names = [n for n in weights if n.startswith("backbone.") and not _OUR_FPN.match(n)]
     if names and not any(re.match(rf"backbone\.bottom_up\.|{family.kept}", n) for n in names):
         raise UserError(
             f"{path} is of the family {family.name}, but its backbone is none that is read here: "
