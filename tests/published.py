@@ -23,6 +23,7 @@ for _model in MODELS.values():
 # The config of each, and its family.
 CONFIGS = {
     "adet_R_50_1x": "adelaidet/R_50_1x",
+    "adet_RT_DLA_34": "adelaidet/RT_MS_DLA_34_4x_shtw_bn_head",
     "adet_dcnv2": "adelaidet/MS_X_101_32x8d_2x_dcnv2",
     "d2_R_50_1x": "detectron2/R_50_FPN_1x",
     "tianzhi_R_50_1x": "original/R_50_FPN_1x",

@@ -1,7 +1,11 @@
-"""Tell what a weights file is, and write it in the layout of another implementation.
+"""Tell what a weights file is, bring it into another layout, and check what it detects.
 
 python -m fcos.checkpoint inspect FILE
 python -m fcos.checkpoint convert IN OUT --to torchvision
+python -m fcos.checkpoint record FILE --config-file configs/R_50_1x.yaml --out REFERENCE.npz
+python -m fcos.checkpoint verify FILE --against REFERENCE.npz
+
+"verify" ends with exit code 0 if the detections are the same, and with 1 otherwise.
 """
 
 from __future__ import annotations
@@ -14,7 +18,14 @@ from typing import Any
 import torch
 
 from fcos.checkpoint.architecture import describe, fitting_configs, settings_of
-from fcos.checkpoint.importers import FAMILIES, Family, Weights, recognise
+from fcos.checkpoint.importers import (
+    FAMILIES,
+    Family,
+    Weights,
+    check_backbone,
+    is_ours,
+    recognise,
+)
 from fcos.checkpoint.reading import read_checkpoint
 from fcos.checkpoint.writing import write_weights
 from fcos.utils.errors import UserError
@@ -39,6 +50,7 @@ def inspect(path: str) -> str:
     weights = read_checkpoint(path)["model"]
     family = _family_of(weights, path)
     imported = family.to_ours(weights)
+    check_backbone(imported.weights, family, path)
     settings = settings_of(imported.weights)
     lines = [
         f"family        {family.name}",
@@ -48,7 +60,13 @@ def inspect(path: str) -> str:
         f"type          {', '.join(sorted(_types(weights)))}",
     ]
     if imported.dropped:
-        lines.append(f"not used      {len(imported.dropped)} entries that are no weights")
+        lines.append(f"not used      {len(imported.dropped)} entries that nothing is computed from")
+    unknown = [imported.names.get(name, name) for name in imported.weights if not is_ours(name)]
+    if unknown:
+        lines.append(
+            f"not known     {len(unknown)} entries, such as {unknown[0]}, for which no config of "
+            "this family has a place"
+        )
     lines += _config_lines(family, settings)
     return "\n".join(lines + ([f"licence       {family.note}"] if family.note else []))
 
@@ -73,6 +91,7 @@ def convert(source: str, target: str, to: str) -> str:
     weights = read_checkpoint(source)["model"]
     family, new = _family_of(weights, source), FAMILIES[to]
     imported = family.to_ours(weights).weights
+    check_backbone(imported, family, source)
     tensors = {name: torch.as_tensor(value) for name, value in imported.items()}
     renamed = new.from_ours(tensors)
     write_weights(target, renamed if target.endswith(".safetensors") else _wrapped(renamed, to))
@@ -141,21 +160,53 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     command.add_argument("source", metavar="IN", help="file or address")
     command.add_argument("target", metavar="OUT", help="ending .safetensors: in that format")
     command.add_argument("--to", required=True, choices=list(FAMILIES), help="whose layout")
+    command = commands.add_parser("record", help="write down what a weights file detects")
+    command.add_argument("file", help="weights, file or address")
+    command.add_argument("--config-file", required=True, metavar="FILE", help="YAML of the model")
+    command.add_argument("--out", required=True, metavar="NPZ", help="file to write")
+    command.add_argument("--image", metavar="FILE", help="picture (default: a built-in one)")
+    command.add_argument("--source", metavar="TEXT", help="what computes it (default: versions)")
+    _add_running(command)
+    command = commands.add_parser("verify", help="compare with what was recorded")
+    command.add_argument("file", help="weights, file or address")
+    command.add_argument("--against", required=True, metavar="NPZ", help="written by 'record'")
+    command.add_argument("--config-file", metavar="FILE", help="instead of the recorded one")
+    _add_running(command)
     return parser.parse_args(argv)
+
+
+def _add_running(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
+    command.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="changes to the config; comes last",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     args = parse_args(argv)
+    is_good = True
     try:
         if args.command == "inspect":
-            print(inspect(args.file))
+            said = inspect(args.file)
+        elif args.command == "convert":
+            said = convert(args.source, args.target, args.to)
         else:
-            print(convert(args.source, args.target, args.to))
+            from fcos.checkpoint import verifying  # needs the detector, the others do not
+
+            if args.command == "record":
+                said = verifying.record(args)
+            else:
+                said, is_good = verifying.verify(args)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    return 0
+    print(said)
+    return 0 if is_good else 1
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def settings_of(weights: Weights) -> dict[str, Any]:
         weights: name -> tensor or array, with our names. Only names and shapes are used.
 
     Returns:
-        Key -> value. Keys of ``MODEL.RESNETS`` only if the backbone is a ResNet. What leaves no
+        Key -> value. Keys of the backbone only if it is a ResNet or timm's DLA-34. What leaves no
         trace in the parameters, such as the order of the colours, the place of the stride, or
         whether distances are in strides, is not among them.
     """
@@ -50,6 +50,8 @@ def describe(settings: dict[str, Any]) -> str:
     """An architecture in words, such as "ResNeXt-101-32x8d, FPN with P6 and P7 from p5"."""
     depth = settings.get("MODEL.RESNETS.DEPTH")
     words = ["a backbone that is no ResNet of detectron2"]
+    if "MODEL.TIMM.NAME" in settings:
+        words = [f"timm's {settings['MODEL.TIMM.NAME']}"]
     if depth:
         groups, width = (settings[f"MODEL.RESNETS.{k}"] for k in ("NUM_GROUPS", "WIDTH_PER_GROUP"))
         words = [f"ResNet-{depth}" if groups == 1 else f"ResNeXt-{depth}-{groups}x{width}d"]
@@ -94,7 +96,7 @@ def _fits(path: Path, settings: dict[str, Any]) -> bool:
             expected = "BN"  # of the same parameters
         if key != "MODEL.FCOS.NUM_CLASSES" and expected != value:
             return False
-    return "MODEL.RESNETS.DEPTH" in settings
+    return "MODEL.BACKBONE.NAME" in settings
 
 
 def _of_backbone(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -103,6 +105,11 @@ def _of_backbone(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
         parts = name.removeprefix(_BOTTOM_UP).split(".")
         if name.startswith(_BOTTOM_UP) and parts[0] in blocks and parts[-2] == "conv1":
             blocks[parts[0]].add(parts[1])
+    # Of timm's DLA, only the smallest has blocks of two convolutions.
+    is_dla = f"{_BOTTOM_UP}net.base_layer.0.weight" in shapes
+    if is_dla and f"{_BOTTOM_UP}net.level2.tree1.conv3.weight" not in shapes:
+        name = "build_fcos_timm_fpn_backbone"
+        return {"MODEL.TIMM.NAME": "dla34", "MODEL.BACKBONE.NAME": name}
     has_third = f"{_BOTTOM_UP}res2.0.conv3.weight" in shapes
     depth = _DEPTHS.get((tuple(len(found) for found in blocks.values()), has_third))
     kernel = shapes.get(f"{_BOTTOM_UP}res2.0.conv2.weight")
@@ -118,6 +125,7 @@ def _of_backbone(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
     found = [shape[0] for shape in offsets.values() if shape]
     if found:  # 3x3 places with an offset in y and x, and in v2 a weight
         settings["MODEL.RESNETS.DEFORM_MODULATED"] = found[0] % 27 == 0
+    settings["MODEL.BACKBONE.NAME"] = "build_fcos_resnet_fpn_backbone"
     return settings
 
 

@@ -12,7 +12,15 @@ from torch import nn
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 from fcos.checkpoint.coverage import Coverage
-from fcos.checkpoint.importers import FAMILIES, HEAD, Imported, choose_classes, recognise
+from fcos.checkpoint.importers import (
+    FAMILIES,
+    HEAD,
+    Imported,
+    check_backbone,
+    choose_classes,
+    leave_masks,
+    recognise,
+)
 from fcos.checkpoint.reading import local_file, read_file, without_prefix
 from fcos.checkpoint.writing import write_whole
 from fcos.utils.agree import raise_together
@@ -59,6 +67,7 @@ class AdetCheckpointer(DetectionCheckpointer):
         self._read: dict[str, tuple[int, ...]] = {}
         self._family = ""
         self._dropped: tuple[str, ...] = ()
+        self._names: dict[str, str] = {}  # ours -> in the file
 
     @property
     def coverage(self) -> Coverage:
@@ -118,27 +127,36 @@ class AdetCheckpointer(DetectionCheckpointer):
         checkpoint = read_file(filename, mmap=not self.checkpointables)
         if self._by_heuristics:
             checkpoint["matching_heuristics"] = True
-        weights = self._import(checkpoint)
+        weights = self._import(checkpoint, filename)
         self._read = {name: tuple(value.shape) for name, value in weights.items()}
         return checkpoint
 
-    def _import(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
+    def _import(self, checkpoint: dict[str, Any], path: str) -> dict[str, Any]:
         """Give the weights of a known family our names; returns them without any prefix."""
         weights = without_prefix(checkpoint["model"])
         family = recognise(weights)
         self._family = family.name if family else ""
-        self._dropped = ()
+        self._dropped, self._names = (), {}
         if family is None:
             return weights
         imported: Imported = family.to_ours(weights)
-        self._dropped = imported.dropped
-        logits = self.model.state_dict().get(f"{HEAD}cls_logits.bias")
+        self._dropped, self._names = imported.dropped, imported.names
+        check_backbone(imported.weights, family, path)
+        wanted = self.model.state_dict()
+        logits = wanted.get(f"{HEAD}cls_logits.bias")
         weights, choice = choose_classes(
             imported.weights, family, None if logits is None else len(logits)
         )
+        weights, masks = leave_masks(weights, wanted)
+        self._dropped += masks
         # Our own training checkpoints have the names of AdelaiDet, but not only weights.
         is_published = checkpoint.keys() <= {"model", "__author__", "meta"}
         said = [family.note if is_published else "", choice]
+        if masks:
+            said.append(
+                f"The file is of a detector with masks and this config has none: its {len(masks)} "
+                "parameters of the mask head are left out, which changes no box."
+            )
         if family is not FAMILIES["adelaidet"]:
             folder = f"configs/published/{family.name}"
             said.insert(0, f"The file is of {family.name}; what that computes is in {folder}.")
@@ -160,7 +178,7 @@ class AdetCheckpointer(DetectionCheckpointer):
             loaded=tuple(name for name in shapes if name not in unfilled),
             missing=tuple(m for m in missing if m not in {name for name, _, _ in mismatched}),
             mismatched=mismatched,
-            unexpected=tuple(unexpected),
+            unexpected=tuple(self._names.get(name, name) for name in unexpected),
             family=self._family,
             dropped=self._dropped,
         )

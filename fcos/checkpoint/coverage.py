@@ -27,7 +27,7 @@ class Coverage:
         unexpected: names in the file that the model does not have.
         family: that the file is of (:mod:`fcos.checkpoint.importers`), or "". The file of a
             detector that this model does not have all of computes something else than this model.
-        dropped: names in the file that hold no weights, such as counters.
+        dropped: names in the file that nothing is computed from, such as counters.
     """
 
     path: str

@@ -64,6 +64,8 @@ def local_file(path: str) -> str:
     where = os.path.abspath(local)
     folder = where if os.path.isdir(where) else os.path.dirname(where)
     kind = "is a folder, not a file" if folder == where else f"does not exist (looked for {where})"
+    if os.path.exists(where) and folder != where:
+        kind = "is no regular file"
     raise UserError(f"The weights file {path} {kind}{_nearby(folder)}; check MODEL.WEIGHTS.")
 
 
@@ -138,8 +140,8 @@ def _torch_load(path: str, mmap: bool) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         forbidden = re.search(r"GLOBAL (\S+)", str(error))
-        if forbidden is None:
-            raise
+        if forbidden is None:  # torch's own text advises to run what is in the file
+            raise UserError(_damaged(path, "its list of tensors makes no sense")) from None
         raise UserError(_would_run(path, forbidden.group(1))) from None
 
 

@@ -1,5 +1,7 @@
 """Is what a weights file filled enough to evaluate, to start a training?"""
 
+import logging
+
 import pytest
 import torch
 
@@ -47,9 +49,9 @@ def test_what_is_no_weight_is_dropped(detector, tmp_path):
 
 
 def test_a_detector_with_more_than_the_model_is_another_one(detector, tmp_path):
-    weights = detector.state_dict() | {"roi_heads.mask_head.bias": torch.zeros(3)}
+    weights = detector.state_dict() | {"roi_heads.box_head.bias": torch.zeros(3)}
     coverage = coverage_of(detector, weights, tmp_path)
-    with pytest.raises(UserError, match=r"1 unexpected: roi_heads\.mask_head\.bias"):
+    with pytest.raises(UserError, match=r"1 unexpected: roi_heads\.box_head\.bias"):
         coverage.require_all("Evaluation")
     with pytest.raises(UserError, match=r"is for another model \(1 unexpected: roi_heads"):
         coverage.require_start(detector, False)
@@ -160,6 +162,38 @@ def test_masks_start_from_a_detector_without(detector, mask_detector, tmp_path):
     )
     with pytest.raises(UserError, match=r"6 missing: roi_heads\.mask_head\."):
         coverage.require_all("Evaluation")
+
+
+def test_boxes_start_from_a_detector_with_masks(mask_detector, tmp_path, caplog):
+    logger = logging.getLogger("fcos.checkpoint.checkpointer")
+    logger.addHandler(caplog.handler)
+    caplog.set_level("INFO", logger=logger.name)
+    detector = build_model(tiny_cfg()).eval()
+    try:
+        coverage = coverage_of(detector, mask_detector.state_dict(), tmp_path)
+    finally:
+        logger.removeHandler(caplog.handler)
+    said = [record.getMessage() for record in caplog.records if "masks" in record.getMessage()]
+    assert said[0].endswith(
+        "The file is of a detector with masks and this config has none: its 6 parameters of the "
+        "mask head are left out, which changes no box."
+    )
+    coverage.require_all("Evaluation")
+    assert coverage.require_start(detector, False) == f"Weights from {tmp_path}/a.pth."
+    assert sorted(coverage.dropped) == sorted(only(mask_detector.state_dict(), "roi_heads."))
+    # Which changes no box indeed.
+    given = [{"image": torch.arange(3 * 64 * 96).view(3, 64, 96) % 251, "height": 64, "width": 96}]
+    head = "proposal_generator.fcos_head.cls_logits.bias"
+    for model in (detector, mask_detector):
+        model.get_parameter(head).data.fill_(-1.0)
+    with torch.no_grad():
+        mine, other = (m.eval()(given)[0]["instances"] for m in (detector, mask_detector))
+    assert len(mine) > 3
+    assert mine.scores.equal(other.scores)
+    assert mine.pred_boxes.tensor.equal(other.pred_boxes.tensor)
+    # A mask head of this name in a model that has one is not left out.
+    coverage = coverage_of(build_model(tiny_mask_cfg()), mask_detector.state_dict(), tmp_path)
+    assert coverage.dropped == ()
 
 
 def test_masks_of_another_number_of_classes(mask_detector, tmp_path):

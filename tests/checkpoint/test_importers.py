@@ -1,17 +1,22 @@
 """Files of other implementations: names, values, and each mistake in one sentence."""
 
 import logging
+import re
 
 import pytest
 import torch
 
 from detectron2.modeling import build_model
 from fcos.checkpoint import AdetCheckpointer
+from fcos.checkpoint.__main__ import main
+from fcos.checkpoint.architecture import settings_of
 from fcos.checkpoint.importers import FAMILIES, HEAD, choose_classes, recognise
 from fcos.checkpoint.importers.rules import Rule, rename
 from fcos.utils.errors import UserError
 from tests.helpers import tiny_cfg
 from tests.published import MODELS, family_of, names_of, shapes_of
+
+WHAT = ("weight", "bias")
 
 # ---- rules -----------------------------------------------------------------------------------
 
@@ -24,6 +29,13 @@ def test_a_rule_by_hand():
     assert rule.translate("res0.1.weight", (), to_ours=False) is None  # nor 0 a stage and one
     assert rule.translate("layer2.conv3.weight.more", ()) is None
     assert rule.translate("layer2xconv3.weight", ()) is None  # a dot is a dot
+
+
+def test_a_rule_that_takes_the_rest_of_a_name():
+    rule = Rule("level{s}.{rest}", "net.level{s}.{rest}")
+    assert rule.translate("level2.tree1.conv1.weight", ()) == "net.level2.tree1.conv1.weight"
+    assert rule.translate("net.level2.bias", (), to_ours=False) == "level2.bias"
+    assert rule.translate("level2.", ()) is None
 
 
 def test_a_rule_that_needs_another_parameter():
@@ -164,6 +176,30 @@ def test_mmdetection_has_no_biases_and_scalars_as_scales():
     assert family.from_ours(ours).keys() == weights.keys()
 
 
+@pytest.mark.parametrize("convs", [1, 4])
+def test_mmdetection_without_normalisation(convs):
+    """There, a convolution has a bias exactly if no normalisation follows it."""
+    cfg = small_cfg()
+    cfg.MODEL.FCOS.NORM, cfg.MODEL.FCOS.NUM_STACKED_CONVS = "none", convs
+    weights = build_model(cfg).state_dict()
+    family = FAMILIES["mmdetection"]
+    theirs = family.from_ours(weights)
+    names = [name for name in theirs if name.startswith("bbox_head.cls_convs.")]
+    assert names == [f"bbox_head.cls_convs.{i}.conv.{w}" for i in range(convs) for w in WHAT]
+    ours = family.to_ours(theirs).weights
+    assert ours.keys() == {n for n in weights if not n.endswith("num_batches_tracked")}
+    assert all(ours[name].equal(weights[name]) for name in ours)
+    assert settings_of(ours)["MODEL.FCOS.NORM"] == "none"
+
+
+def test_two_parameters_for_one_place_are_refused():
+    # The towers of mmdetection's deformable models have normalisation.
+    weights = {HEAD + "cls_tower.4.weight": torch.ones(1)}
+    weights |= {HEAD + f"cls_tower.6.{part}.weight": torch.ones(1) for part in ("offset", "conv")}
+    with pytest.raises(UserError, match=r"has no place for 1 of 3 .*cls_tower\.6\.conv\.weight"):
+        FAMILIES["mmdetection"].from_ours(weights)
+
+
 def test_the_80_categories_among_the_91_outputs_of_torchvision():
     weights = {HEAD + "cls_logits.weight": torch.arange(91.0).view(91, 1, 1, 1)}
     weights[HEAD + "cls_logits.bias"] = torch.arange(91.0)
@@ -259,14 +295,14 @@ def test_one_name_that_is_wrong_is_named(family, detector, tmp_path):
     rules = FAMILIES[family].rules
     theirs = rename(HEAD + "bbox_pred.weight", rules, (), to_ours=False)
     renamed = dict(weights)
-    renamed["misspelt.weight"] = renamed.pop(theirs)
+    renamed[theirs + "s"] = renamed.pop(theirs)
     coverage = load(detector, renamed, tmp_path / "a.pth")
     for check in (coverage.require_all, lambda _: coverage.require_start(detector, False)):
         with pytest.raises(UserError) as error:
             check("Evaluation")
         assert "missing: " in str(error.value)
         assert HEAD + "bbox_pred.weight" in str(error.value)
-        assert "1 unexpected: misspelt.weight" in str(error.value)
+        assert f"1 unexpected: {theirs}s" in str(error.value)  # as the file has it
         assert "python -m fcos.checkpoint inspect" in str(error.value)
     extra = weights | {"bbox_head.conv_more.weight": torch.ones(1)}
     coverage = load(detector, extra, tmp_path / "a.pth")
@@ -292,6 +328,55 @@ def test_fine_tuning_on_three_classes(family, detector, tmp_path):
     head = model.proposal_generator.fcos_head
     assert head.cls_logits.weight.equal(before)
     assert head.bbox_pred.weight.equal(detector.proposal_generator.fcos_head.bbox_pred.weight)
+
+
+@pytest.mark.parametrize("options", ["NORM BN", "NORM none", "BOX_QUALITY iou CTR_ON_REG True"])
+def test_fine_tuning_of_the_other_heads(options, tmp_path):
+    cfg = small_cfg()
+    cfg.MODEL.FCOS.merge_from_list(options.split())
+    weights = build_model(cfg).state_dict()
+    cfg.MODEL.FCOS.NUM_CLASSES = 3
+    model = build_model(cfg)
+    coverage = load(model, {"model": weights}, tmp_path / "a.pth")
+    with pytest.raises(UserError, match=r"detector of 80 classes.*REINIT_CLS_LOGITS True"):
+        coverage.require_start(model, False)
+    assert "from 80 classes in the file to 3." in coverage.require_start(model, True)
+    for name, value in model.state_dict().items():
+        assert ".cls_logits." in name or value.equal(weights[name])
+
+
+FOREIGN = {
+    "original": "backbone.body.features.1.conv.0.weight",
+    "torchvision": "backbone.body.features.1.conv.0.weight",
+    "mmdetection": "backbone.stages.0.blocks.0.attn.qkv.weight",
+}
+
+
+@pytest.mark.parametrize("family", FOREIGN)
+def test_a_backbone_that_is_not_read_is_said_to_be_that(family, detector, tmp_path, capsys):
+    weights = named_as(family, detector)
+    theirs = {"original": "backbone.body.", "torchvision": "backbone.body."}
+    body = theirs.get(family, "backbone.")
+    weights = {name: v for name, v in weights.items() if not name.startswith(body)}
+    weights[FOREIGN[family]] = torch.ones(1)
+    wanted = (
+        f"a.pth is of the family {family}, but its backbone is none that is read here: its 1 "
+        f"names, such as {FOREIGN[family]}, are not those of a ResNet; "
+    )
+    with pytest.raises(UserError, match=re.escape(wanted)):
+        load(detector, weights, tmp_path / "a.pth")
+    path = str(tmp_path / "a.pth")
+    for arguments in (["inspect", path], ["convert", path, f"{path}.b", "--to", "adelaidet"]):
+        assert main(arguments) == 1
+        assert wanted in capsys.readouterr().err
+
+
+def test_a_backbone_of_ones_own_is_no_unknown_one(detector, tmp_path):
+    weights = {n.replace(".bottom_up.", ".mine."): v for n, v in detector.state_dict().items()}
+    model = build_model(small_cfg())
+    model.backbone.mine = model.backbone.bottom_up
+    del model.backbone.bottom_up
+    load(model, weights, tmp_path / "a.pth").require_all("Evaluation")
 
 
 @pytest.mark.parametrize("family", ["adelaidet", "original"])

@@ -25,6 +25,8 @@ def light(shapes):
 # ---- inspect ---------------------------------------------------------------------------------
 
 ARCHITECTURES = {
+    "adet_RT_DLA_34": "timm's dla34, FPN with no level on top, 0 convolutions per tower after 4 "
+    "shared ones, norm BN",
     "adet_dcnv2": "ResNeXt-101-32x8d, deformable convolution in res4, res5, FPN with P6 and P7 on "
     "top from p5, 4 convolutions per tower, norm GN, the last one deformable",
 }
@@ -74,6 +76,18 @@ def test_an_architecture_without_a_config(tmp_path, capsys):
     assert "MODEL.FCOS.NUM_STACKED_CONVS 3" in text
     assert "MODEL.FCOS.TOP_LEVELS 0" in text
     assert "classes       7" in text
+
+
+@pytest.mark.parametrize("key", ["adet_R_50_1x", "tianzhi_R_50_1x"])
+def test_inspect_names_what_has_no_place(key, tmp_path, capsys):
+    shapes = shapes_of(key)
+    torch.save(light(shapes), tmp_path / "a.pth")
+    main(["inspect", str(tmp_path / "a.pth")])
+    assert "not known" not in capsys.readouterr().out
+    torch.save(light(shapes | {"rpn.head.more.bias": [2]}), tmp_path / "a.pth")
+    assert main(["inspect", str(tmp_path / "a.pth")]) == 0
+    wanted = "not known     1 entries, such as rpn.head.more.bias, for which no config of this "
+    assert wanted in capsys.readouterr().out
 
 
 def test_a_file_of_no_family_is_said_to_be_that(tmp_path, capsys):
@@ -228,15 +242,20 @@ def test_a_deformable_model_goes_there_and_back(to, tmp_path):
         "adelaidet/MS_X_101_64x4d_2x",
         "original/imprv_dcnv2_R_50_FPN_1x",
         "mmdetection/R_50_caffe_tricks_dcn_1x",
+        "adelaidet/RT_MS_R_50_4x",
+        "adelaidet/RT_MS_DLA_34_4x",
     ],
 )
 def test_the_model_of_a_config_leads_back_to_the_config(path):
     cfg = get_cfg()
     cfg.merge_from_file(f"configs/published/{path}.yaml")
     cfg.MODEL.DEVICE = "meta"
+    if "DLA" in path:
+        pytest.importorskip("timm", reason="timm is not installed")
     with torch.device("meta"):
         weights = build_model(cfg).state_dict()
     fitting = fitting_configs(path.split("/")[0], settings_of(weights))
     assert f"configs/published/{path}.yaml" in fitting
     assert not [other for other in fitting if "R_101" in other or "32x8d" in other]
+    assert not [other for other in fitting if ("DLA" in other) != ("DLA" in path)]
     assert recognise(weights).name == "adelaidet"  # our own names

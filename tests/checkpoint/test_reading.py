@@ -188,6 +188,23 @@ def test_a_truncated_file(tmp_path, form, part):
         read_checkpoint(str(path))
 
 
+def test_a_zip_with_a_garbled_list_of_tensors(tmp_path):
+    """What torch says of it ends with the advice to run the file."""
+    path = tmp_path / "weights.pth"
+    torch.save(WEIGHTS, path)
+    data = bytearray(path.read_bytes())
+    data[data.find(b"\x80\x02") + 2] = 255  # no instruction of a pickle
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="is truncated, damaged or no weights file") as error:
+        read_checkpoint(str(path))
+    assert "weights_only" not in str(error.value)
+
+
+def test_a_device_is_no_file():
+    with pytest.raises(UserError, match="/dev/null is no regular file"):
+        read_checkpoint("/dev/null")
+
+
 def test_a_page_of_html_and_a_text_are_no_weights(tmp_path):
     for content in (b"<!DOCTYPE html><html>404</html>", b"version https://git-lfs.github.com/spec"):
         (tmp_path / "weights.pth").write_bytes(content)

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from fcos.checkpoint.importers import adelaidet, builtin, mmdetection, original, torchvision
 from fcos.checkpoint.importers.family import HEAD, Family, Imported, Weights
+from fcos.utils.errors import UserError
 
-__all__ = ["FAMILIES", "HEAD", "Family", "Imported", "Weights", "choose_classes", "recognise"]
+__all__ = [
+    "FAMILIES",
+    "HEAD",
+    "Family",
+    "Imported",
+    "Weights",
+    "check_backbone",
+    "choose_classes",
+    "is_ours",
+    "leave_masks",
+    "recognise",
+]
 
 FAMILIES = {
     module.FAMILY.name: module.FAMILY
     for module in (adelaidet, original, torchvision, mmdetection, builtin)
 }
+
+_OUR_FPN = re.compile(r"backbone\.(fpn_(lateral|output)\d|top_block)\.")
 
 
 def recognise(names: Collection[str]) -> Family | None:
@@ -49,3 +64,46 @@ def choose_classes(weights: Weights, family: Family, wanted: int | None) -> tupl
     return weights | chosen, (
         "Of its 91 outputs, the 80 that are categories of COCO are taken, in COCO's order."
     )
+
+
+def leave_masks(weights: Weights, wanted: Collection[str]) -> tuple[Weights, tuple[str, ...]]:
+    """Weights of a detector with masks for one without: its boxes do not depend on them.
+
+    Args:
+        weights: with our names.
+        wanted: names of the parameters of the model.
+
+    Returns:
+        The weights, and the names of those of the mask head that were left out.
+    """
+    prefix = "roi_heads.mask_head."
+    left = tuple(name for name in weights if name.startswith(prefix))
+    if not left or any(name.startswith("roi_heads.") for name in wanted):
+        return weights, ()
+    return {name: value for name, value in weights.items() if name not in left}, left
+
+
+def is_ours(name: str) -> bool:
+    """Whether a name, translated as far as rules know it, is of a part that our detectors have."""
+    part = rf"{_OUR_FPN.pattern}|backbone\.bottom_up\.|{re.escape(HEAD)}|roi_heads\.mask_head\."
+    return re.match(part, name) is not None
+
+
+def check_backbone(weights: Weights, family: Family, path: str) -> None:
+    """Refuse a detector whose backbone is known to no rule of its family.
+
+    Args:
+        weights: with our names as far as the rules know them.
+        family: that they come from.
+        path: of the file.
+
+    Raises:
+        UserError: no name became that of a layer of a backbone.
+    """
+    names = [n for n in weights if n.startswith("backbone.") and not _OUR_FPN.match(n)]
+    if names and not any(re.match(rf"backbone\.bottom_up\.|{family.kept}", n) for n in names):
+        raise UserError(
+            f"{path} is of the family {family.name}, but its backbone is none that is read here: "
+            f"its {len(names)} names, such as {names[0]}, are not those of a ResNet; "
+            f"configs/published/{family.name} has the models that are read."
+        )

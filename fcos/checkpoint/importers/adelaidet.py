@@ -1,7 +1,26 @@
-"""Files of AdelaiDet, whose names are ours as well."""
+"""Files of AdelaiDet, whose names are ours as well, but for those of its DLA-34."""
 
-from fcos.checkpoint.importers.family import HEAD, Family
+import re
+
+import torch
+
+from fcos.checkpoint.importers.family import HEAD, Family, Weights
 from fcos.checkpoint.importers.rules import Rule
+
+_DLA = "backbone.bottom_up."
+
+
+def _leave(weights: Weights) -> Weights:
+    """Add the projections that a DLA has there for stages of two levels.
+
+    Nothing is computed from them; they get the values of those beside them, of the same shape.
+    """
+    left = dict(weights)
+    for name, value in weights.items():
+        if re.match(re.escape(_DLA) + r"net\.level\d\.tree1\.project\.", name):
+            left[name.replace(".tree1.project.", ".project.")] = torch.as_tensor(value).clone()
+    return left
+
 
 FAMILY = Family(
     name="adelaidet",
@@ -10,9 +29,15 @@ FAMILY = Family(
         Rule(HEAD + "ctrness.{what}", HEAD + "ctrness.{what}"),
         # AdelaiDet's own converter of the original's files leaves this name.
         Rule(HEAD + "centerness.{what}", HEAD + "ctrness.{what}"),
+        # Our DLA-34 is timm's. Both have the names of the network's authors (arXiv:1707.06484), but
+        # timm's stand in "net".
+        Rule(_DLA + "base_layer.{rest}", _DLA + "net.base_layer.{rest}"),
+        Rule(_DLA + "level{s}.{rest}", _DLA + "net.level{s}.{rest}"),
     ),
     kept=".*",
-    dropped="pixel_mean|pixel_std",  # in files of 2020; the config has them
+    # The first two are in files of 2020; the config has them. For the third, see _leave.
+    dropped=r"pixel_mean|pixel_std|backbone\.bottom_up\.level[34]\.project\..*",
+    leave=_leave,
     note=(
         "These are names of AdelaiDet; weights published by it are licensed for non-commercial "
         "use only."

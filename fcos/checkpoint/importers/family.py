@@ -29,11 +29,13 @@ class Imported:
 
     Attributes:
         weights: name -> value. A name that no rule takes is as it was.
-        dropped: names in the file of what holds no weights, such as counters.
+        dropped: names in the file of what nothing is computed from, such as counters.
+        names: our name -> the name in the file.
     """
 
     weights: Weights
     dropped: tuple[str, ...]
+    names: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Family:
         rules: the table of names; the first rule that applies decides, so that older spellings
             come last and are only read.
         kept: regular expression for our names that are the same there.
-        dropped: regular expression for names in a file that hold no weights.
+        dropped: regular expression for names in a file that nothing here is computed from.
         has_scales: whether the head has a factor for each level.
         arrive: changes values that have been given our names, where the family computes
             otherwise; never in place.
@@ -77,6 +79,7 @@ class Family:
             UserError: two entries of the file are the same parameter.
         """
         renamed: Weights = {}
+        names: dict[str, str] = {}
         dropped = []
         for name, value in weights.items():
             if re.fullmatch(self.dropped, name):
@@ -85,8 +88,8 @@ class Family:
             new = rename(name, self.rules, weights) or name
             if new in renamed:
                 raise UserError(f"Two entries of the file are {new}, one of them {name}.")
-            renamed[new] = value
-        return Imported(self.arrive(renamed), tuple(dropped))
+            renamed[new], names[new] = value, name
+        return Imported(self.arrive(renamed), tuple(dropped), names)
 
     def from_ours(self, weights: Weights) -> Weights:
         """Undo :meth:`to_ours`; factors of 1 for the levels come and go as the family has them.
@@ -102,7 +105,7 @@ class Family:
             new = rename(name, self.rules, weights, to_ours=False)
             if new is None and re.fullmatch(self.kept, name):
                 new = name
-            if new is None:
+            if new is None or new in renamed:
                 homeless.append(name)
             else:
                 renamed[new] = value

@@ -1,4 +1,4 @@
-"""Files of mmdetection 2.x and 3.x, with group normalisation in the towers."""
+"""Files of mmdetection 2.x and 3.x, with group normalisation in the towers or none."""
 
 import re
 
@@ -10,15 +10,16 @@ from fcos.checkpoint.importers.rules import Rule, resnet
 
 def _tower(theirs: str, ours: str) -> tuple[Rule, ...]:
     conv, layer = f"bbox_head.{theirs}.{{i}}.", f"{HEAD}{ours}.{{i*3}}."
+    norm = f"{HEAD}{ours}.{{i*3+1}}."
+    offset = conv + "conv.conv_offset.weight", layer + "offset.weight"
     return (
         Rule(conv + "conv.conv_offset.{what}", layer + "offset.{what}"),
-        Rule(
-            conv + "conv.{what}",
-            layer + "conv.{what}",
-            beside=(conv + "conv.conv_offset.weight", layer + "offset.weight"),
-        ),
-        Rule(conv + "conv.{what}", layer + "{what}"),
-        Rule(conv + "gn.{what}", f"{HEAD}{ours}.{{i*3+1}}.{{what}}"),
+        Rule(conv + "conv.{what}", layer + "conv.{what}", beside=offset),
+        Rule(conv + "conv.{what}", layer + "{what}", beside=(conv + "gn.weight", norm + "weight")),
+        Rule(conv + "gn.{what}", norm + "{what}", beside=(conv + "conv.weight", layer + "weight")),
+        Rule(conv + "gn.{what}", norm + "{what}", beside=offset),
+        # Without normalisation, a layer of ours is a convolution and its activation.
+        Rule(conv + "conv.{what}", f"{HEAD}{ours}.{{i*2}}.{{what}}"),
     )
 
 
@@ -26,7 +27,7 @@ def _arrive(weights: Weights) -> Weights:
     """Biases of 0 for convolutions that have none, and scales of one dimension."""
     arrived = dict(weights)
     for name, value in weights.items():
-        if _is_convolution(name) and _bias(name) not in weights:
+        if _has_norm(name, weights) and _bias(name) not in weights:
             arrived[_bias(name)] = torch.zeros(len(value), dtype=torch.as_tensor(value).dtype)
         elif name.startswith(f"{HEAD}scales."):
             arrived[name] = torch.as_tensor(value).reshape(1)
@@ -35,7 +36,7 @@ def _arrive(weights: Weights) -> Weights:
 
 def _leave(weights: Weights) -> Weights:
     """Undo :func:`_arrive`; the counters of batch normalisation, which we drop, start at 0."""
-    biases = [_bias(name) for name in weights if _is_convolution(name)]
+    biases = [_bias(name) for name in weights if _has_norm(name, weights)]
     if any(bool((torch.as_tensor(weights[name]) != 0).any()) for name in biases):
         biases = []
     left: Weights = {}
@@ -49,10 +50,12 @@ def _leave(weights: Weights) -> Weights:
     return left
 
 
-def _is_convolution(name: str) -> bool:
-    """Whether it is the kernel of a convolution in a tower (of every three layers, the first)."""
-    match = re.fullmatch(re.escape(HEAD) + r"\w+_tower\.(\d+)\.(conv\.)?weight", name)
-    return match is not None and int(match[1]) % 3 == 0
+def _has_norm(name: str, weights: Weights) -> bool:
+    """Whether it is the kernel of a convolution in a tower, with normalisation behind it."""
+    match = re.fullmatch(re.escape(HEAD) + r"(\w+_tower)\.(\d+)\.(conv\.)?weight", name)
+    if match is None or int(match[2]) % 3:  # of every three layers, the first
+        return False
+    return f"{HEAD}{match[1]}.{int(match[2]) + 1}.weight" in weights
 
 
 def _bias(name: str) -> str:

@@ -10,6 +10,7 @@ from functools import lru_cache
 __all__ = ["Rule", "rename", "resnet"]
 
 # {i}: a number. {i*3+1}: three times that number, and one. {word}: letters, digits, underscores.
+# {rest}: anything, dots as well.
 _FIELD = re.compile(r"\{(?P<name>\w+)(?:\*(?P<factor>\d+))?(?P<shift>[+-]\d+)?\}")
 
 
@@ -19,8 +20,9 @@ class Rule:
 
     Attributes:
         theirs: the name in another layout, such as ``"layer{s}.{b}.conv{c}.{what}"``. A field of
-            one letter is a number, a longer one a word without dots. A number may be a multiple of
-            and an offset from what the other side has: ``{s+1}``, ``{i*3}``.
+            one letter is a number, a longer one a word without dots, and ``{rest}`` anything. A
+            number may be a multiple of and an offset from what the other side has: ``{s+1}``,
+            ``{i*3}``.
         ours: the name in our layout, with the same fields.
         beside: their and our name of another parameter, which must be there for the rule to apply.
     """
@@ -92,6 +94,7 @@ def _pattern(source: str) -> re.Pattern[str]:
     parts, end = [], 0
     for field in _FIELD.finditer(source):
         kind = r"\d+" if len(field["name"]) == 1 else r"\w+"
+        kind = ".+" if field["name"] == "rest" else kind
         parts += [re.escape(source[end : field.start()]), f"(?P<{field['name']}>{kind})"]
         end = field.end()
     return re.compile("".join(parts) + re.escape(source[end:]))
