@@ -18,9 +18,10 @@ from fcos.export.torch_files import Run
 
 __all__ = ["Differences", "check", "differences", "two_batches"]
 
-# Two detections of one class are the same when no side is further apart than this. It is far above
-# what arithmetic in another order makes of a box, and far below what another box would be.
-_SAME_PX = 1.0
+# Two detections of one class are the same when this sum is at most 1: the largest distance of two
+# sides in pixels, and a thousand times that of the scores. Scores count because boxes that are
+# clipped to a small image are often equal. It is far above what arithmetic in another order makes.
+_SCORE_WEIGHT = 1000
 
 
 @dataclasses.dataclass
@@ -32,16 +33,16 @@ class Differences:
         unmatched: detections of either that the other has not.
         boxes: in pixels.
         scores: of probabilities.
-        masks: of probabilities.
-        raw: of the outputs of the head, x, as a share of 1 + |x|.
+        masks: of probabilities; ``None`` where there are none.
+        raw: of the outputs of the head, x, as a share of 1 + |x|; ``None`` for detections.
     """
 
     expected: int = 0
     unmatched: int = 0
     boxes: float = 0.0
     scores: float = 0.0
-    masks: float = 0.0
-    raw: float = 0.0
+    masks: float | None = None
+    raw: float | None = None
 
     @property
     def is_small(self) -> bool:
@@ -51,18 +52,20 @@ class Differences:
         detections two may be missing or new, of fewer none.
         """
         few = self.unmatched <= 0.02 * self.expected
-        return few and self.boxes < 0.1 and max(self.scores, self.raw) < 1e-3 and self.masks < 0.05
+        close = self.boxes < 0.1 and max(self.scores, self.raw or 0) < 1e-3
+        return few and close and (self.masks or 0) < 0.05
 
     def __str__(self) -> str:
-        if self.raw:
+        if self.raw is not None:
             return f"the outputs differ by at most {self.raw:.1g} of 1 + |output|"
         text = f"{self.expected} detections"
         if self.unmatched:
             text += f", {self.unmatched} without a counterpart"
         text += f"; boxes differ by at most {self.boxes:.1g} px, scores by {self.scores:.1g}"
-        return text + (f", masks by {self.masks:.1g}" if self.masks else "")
+        return text + (f", masks by {self.masks:.1g}" if self.masks is not None else "")
 
 
+@torch.no_grad()
 def check(run: Run, model: Any, graph: Any, batches: Sequence[Sequence[Tensor]]) -> Differences:
     """Run a file and the detector on the same images.
 
@@ -80,10 +83,9 @@ def check(run: Run, model: Any, graph: Any, batches: Sequence[Sequence[Tensor]])
     for images in batches:
         outputs = run(*_inputs(images))
         if isinstance(graph, RawGraph):
-            with torch.no_grad():
-                wanted = _raw_outputs(model, images)
-            errors = ((got.cpu() - want.cpu()).abs() / (1 + want.cpu().abs()) for got, want in zip(outputs, wanted, strict=False))
-            total.raw = max(total.raw, *(float(error.max()) for error in errors))
+            for got, want in zip(outputs, _raw_outputs(model, images), strict=False):
+                error = (got - want).abs() / (1 + want.abs())
+                total.raw = max(total.raw or 0.0, float(error.max()))
             continue
         for index, want in enumerate(_detections(model, images)):
             of_image = outputs[3] == index
@@ -104,20 +106,21 @@ def differences(want: Any, got: Sequence[Tensor], total: Differences) -> None:
     if len(want) == 0 or len(boxes) == 0:
         total.unmatched += len(want) + len(boxes)
         return
-    apart = (want.pred_boxes.tensor[:, None] - boxes[None]).abs().amax(2)
+    sides = (want.pred_boxes.tensor[:, None] - boxes[None]).abs().amax(2)
+    apart = sides + _SCORE_WEIGHT * (want.scores[:, None] - scores[None]).abs()
     apart[want.pred_classes[:, None] != classes[None]] = torch.inf
     distance, nearest = apart.min(1)
-    is_same = distance <= _SAME_PX
+    is_same = distance <= 1
     nearest = nearest[is_same]
     total.unmatched += int((~is_same).sum()) + len(boxes) - len(nearest.unique())
     if len(nearest) == 0:
         return
-    total.boxes = max(total.boxes, float(distance[is_same].max()))
+    total.boxes = max(total.boxes, float(sides[is_same, nearest].max()))
     apart = (want.scores[is_same] - scores[nearest]).abs()
     total.scores = max(total.scores, float(apart.max()))
     if len(got) > 3:
         apart = (want.pred_masks[is_same, 0] - got[3][nearest]).abs()
-        total.masks = max(total.masks, float(apart.max()))
+        total.masks = max(total.masks or 0.0, float(apart.max()))
 
 
 def two_batches(image: Tensor, with_sizes: bool) -> Iterator[list[Tensor]]:
@@ -142,7 +145,6 @@ def _inputs(images: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return torch.stack(padded), sizes.to(images[0].device)
 
 
-@torch.no_grad()
 def _detections(model: Any, images: Sequence[Tensor]) -> list[Any]:
     """What the detector finds, with masks on the grids of their boxes."""
     entries = [{"image": image} for image in images]

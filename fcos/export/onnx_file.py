@@ -123,7 +123,7 @@ def write_onnx(
         )
         assert written is not None  # it is when no file is named
         model = written.model_proto
-        _name_dimensions(model, input_names)
+        _name_dimensions(model, "detections" if "boxes" in output_names else "locations")
         onnx.helper.set_model_props(model, metadata)
         onnx.checker.check_model(model)
     return model.SerializeToString()
@@ -144,15 +144,16 @@ def load_onnx(content: bytes) -> Run:
     return run
 
 
-def _name_dimensions(model: Any, input_names: Sequence[str]) -> None:
+def _name_dimensions(model: Any, unknown: str) -> None:
     """Call the sizes of inputs and outputs by what they are; the exporter numbers them."""
     del model.graph.value_info[:]  # sizes between the operators, by these numbers
-    names = {}
-    for value, dims in zip(model.graph.input, (("batch", "", "height", "width"), ("batch",)), strict=False):
+    dims_of = (("batch", "", "height", "width"), ("batch",))
+    names: dict[str, str] = {}
+    for value, dims in zip(model.graph.input, dims_of, strict=False):
         for dim, name in zip(value.type.tensor_type.shape.dim, dims, strict=False):
             if dim.dim_param:
                 names[dim.dim_param] = name
     for value in (*model.graph.input, *model.graph.output):
-        for index, dim in enumerate(value.type.tensor_type.shape.dim):
+        for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:
-                dim.dim_param = names.get(dim.dim_param, "detections")
+                dim.dim_param = names.get(dim.dim_param, unknown)

@@ -17,7 +17,14 @@ from torch import Tensor, nn
 
 from fcos.utils.errors import UserError
 
-__all__ = ["load_program", "load_torchscript", "program", "quiet", "write_program", "write_torchscript"]
+__all__ = [
+    "load_program",
+    "load_torchscript",
+    "program",
+    "quiet",
+    "write_program",
+    "write_torchscript",
+]
 
 #: images and perhaps sizes -> the outputs, in the order of their names
 Run = Callable[..., list[Tensor]]
@@ -37,7 +44,7 @@ def write_torchscript(graph: nn.Module, inputs: tuple[Tensor, ...], metadata: di
         UserError: this graph cannot be traced.
     """
     file = io.BytesIO()
-    with quiet("TorchScript"):
+    with quiet("torchscript"):
         # Traced twice, a graph with a list of unknown length differs from itself in names only.
         script = torch.jit.trace(graph, inputs, check_trace=False)
         torch.jit.save(script, file, _extra_files={_METADATA: json.dumps(metadata)})
