@@ -65,8 +65,9 @@ def _suppress_in_onnx(
 ) -> Any:
     """The operators that stand for :func:`suppress_by_onnx` in the file."""
     import onnx
-    from onnxscript import opset19 as op
+    from onnxscript import opset19
 
+    op: Any = opset19  # its types are of values, not of their names
     numbers = np.arange(num_classes, dtype=np.int64)[None, :, None]
     is_class = op.Equal(
         op.Unsqueeze(classes, op.Constant(value_ints=[1])),
