@@ -1,0 +1,40 @@
+"""Detect with an ONNX file of ``python -m fcos.export``; needs numpy, opencv-python, onnxruntime.
+
+python examples/onnx_detect.py fcos.onnx street.jpg detections.jpg
+"""
+
+import json
+import sys
+
+import cv2
+import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession(sys.argv[1])
+about = session.get_modelmeta().custom_metadata_map
+image = cv2.imread(sys.argv[2])
+
+height, width = image.shape[:2]
+scale = int(about["min_size"]) / min(height, width) or 1.0  # 0: as it is
+scale = min(scale, int(about["max_size"]) / max(height, width))
+size = max(1, round(width * scale)), max(1, round(height * scale))
+# Area averages like the resizing of training; opencv's linear one skips pixels when it shrinks.
+pixels = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+pixels = pixels[:, :, ::-1] if about["input_format"] == "RGB" else pixels
+batch = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=about["input_type"])
+
+outputs = [output.name for output in session.get_outputs()]
+found = dict(zip(outputs, session.run(None, {"images": batch}), strict=True))
+boxes = found["boxes"] / np.tile(size, 2) * np.tile([width, height], 2)
+for i, (box, score, label) in enumerate(zip(boxes, found["scores"], found["classes"], strict=True)):
+    if score < 0.3:
+        continue
+    x1, y1, x2, y2 = box.round().astype(int).tolist()
+    text = f"{json.loads(about['class_names'])[label]} {score:.2f}"
+    print(text, x1, y1, x2, y2)
+    if "masks" in found and x2 > x1 and y2 > y1:
+        inside = cv2.resize(found["masks"][i], (x2 - x1, y2 - y1)) > 0.5
+        image[y1:y2, x1:x2][inside] //= 2
+    cv2.rectangle(image, (x1, y1), (x2, y2), (0, 255, 0), 2)
+    cv2.putText(image, text, (x1, max(12, y1 - 4)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 255, 0))
+cv2.imwrite(sys.argv[3], image)

@@ -1,0 +1,6 @@
+"""Detectors as files that other programs run: ONNX, TorchScript and torch.export."""
+
+from fcos.export.exporting import FORMATS, export_detector
+from fcos.export.graph import DetectionGraph, RawGraph, build_graph
+
+__all__ = ["FORMATS", "DetectionGraph", "RawGraph", "build_graph", "export_detector"]

@@ -1,0 +1,110 @@
+"""Write a trained detector as a file that other programs run, and compare it with the detector.
+
+python -m fcos.export --config-file configs/R_50_1x.yaml --format onnx --output fcos.onnx \\
+    --opts MODEL.WEIGHTS model.pth
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from fcos.config import get_cfg
+from fcos.export.exporting import FORMATS, INPUT_TYPES, Exported, export_detector
+from fcos.utils.errors import UserError
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; mistakes end the program with exit code 2."""
+    parser = argparse.ArgumentParser(prog="python -m fcos.export", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML of the model")
+    parser.add_argument("--format", required=True, choices=FORMATS, help="of the file")
+    parser.add_argument("--output", required=True, metavar="FILE", help="the file to write")
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="without decoding and suppression: the outputs of the head at all locations",
+    )
+    parser.add_argument(
+        "--sizes",
+        action="store_true",
+        help="a second input: height and width of each image without its padding, for batches of "
+        "images of different sizes",
+    )
+    parser.add_argument(
+        "--input-type",
+        choices=list(INPUT_TYPES),
+        default="uint8",
+        help="of the pixels, 0 to 255 in both (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--image",
+        metavar="FILE",
+        help="a picture with objects to compare file and detector on (default: noise)",
+    )
+    parser.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="changes to the config; comes last",
+    )
+    args = parser.parse_args(argv)
+    misplaced = [word for word in args.opts if word.startswith("--")]
+    if misplaced:
+        parser.error(f"--opts takes all that follows it: put {misplaced[0]} before it")
+    return args
+
+
+def run(args: argparse.Namespace) -> str:
+    """Do what the arguments say; returns sentences on what was written.
+
+    Raises:
+        UserError: it cannot be done.
+    """
+    cfg = get_cfg()
+    cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    cfg.freeze()
+    written = export_detector(
+        cfg,
+        args.output,
+        args.format,
+        raw=args.raw,
+        with_sizes=args.sizes,
+        input_type=args.input_type,
+        image=args.image,
+    )
+    return _report(args, written)
+
+
+def _report(args: argparse.Namespace, written: Exported) -> str:
+    lines = [
+        f"{args.output}: {args.format}, {written.num_bytes / 1e6:.1f} MB; "
+        f"{', '.join(written.input_names)} -> {', '.join(written.output_names)}.",
+        f"Compared with the detector on three images of two sizes: {written.differences}.",
+    ]
+    if not args.raw and written.differences.expected == 0:
+        source = "the picture" if args.image else "noise"
+        lines.append(
+            f"In {source} there is nothing to detect, so that boxes and scores were not compared: "
+            "name a picture with objects by --image."
+        )
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    args = parse_args(argv)
+    try:
+        print(run(args))
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

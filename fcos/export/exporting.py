@@ -1,0 +1,170 @@
+"""From a config with weights to a file, checked."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detectron2.config import CfgNode
+from detectron2.data.transforms import ResizeShortestEdge
+from fcos.checkpoint.writing import write_whole
+from fcos.data import register_custom_datasets
+from fcos.export import dense, onnx_file, torch_files
+from fcos.export.checking import Differences, check, two_batches
+from fcos.export.graph import build_graph
+from fcos.utils.classes import choose_names, dataset_classes
+from fcos.utils.errors import UserError
+from fcos.utils.inputs import read_bgr
+from fcos.utils.outputs import check_writable
+from fcos.utils.predict import Predictor
+
+__all__ = ["FORMATS", "INPUT_TYPES", "Exported", "export_detector"]
+
+FORMATS = ("onnx", "torchscript", "torch_export")
+INPUT_TYPES = {"uint8": torch.uint8, "float32": torch.float32}
+
+# Neither square nor a multiple of any stride, so that no size is taken for another.
+_EXAMPLE = (2, 3, 130, 200)
+
+
+class Exported(NamedTuple):
+    """What was written."""
+
+    num_bytes: int
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    differences: Differences
+    metadata: dict[str, str]
+
+
+def export_detector(
+    cfg: CfgNode,
+    path: str,
+    file_format: str,
+    *,
+    raw: bool = False,
+    with_sizes: bool = False,
+    input_type: str = "uint8",
+    image: str | None = None,
+) -> Exported:
+    """Write the detector of a config and its weights; nothing is written that differs from it.
+
+    Args:
+        cfg: the config, with MODEL.WEIGHTS.
+        path: of the file.
+        file_format: one of :data:`FORMATS`. ONNX is made on the CPU, the others on MODEL.DEVICE.
+        raw: leave decoding and suppression out.
+        with_sizes: a second input tells which part of each image is no padding.
+        input_type: one of :data:`INPUT_TYPES`.
+        image: a picture to compare file and detector on; by default there is noise.
+
+    Returns:
+        What was written, and how far it is from the detector.
+
+    Raises:
+        UserError: the config, the weights, the path or the picture cannot be used; this detector
+            cannot be written in this format; or the file differs from the detector.
+    """
+    if file_format not in FORMATS:
+        raise UserError(f"The format {file_format} is unknown; there is {', '.join(FORMATS)}.")
+    is_onnx = file_format == "onnx"
+    cfg = _checked(cfg, path, is_onnx)
+    predictor = Predictor(cfg)
+    suppress = onnx_file.suppress_by_onnx if is_onnx else dense.suppress
+    graph = build_graph(predictor.model, raw, suppress)
+    metadata = _metadata(cfg, predictor, raw, input_type)
+    names = ("images", "sizes")[: 1 + with_sizes]
+    picture = _picture(cfg, image).to(INPUT_TYPES[input_type]).to(cfg.MODEL.DEVICE)
+    example = _example(picture)[: len(names)]
+
+    if is_onnx:
+        content = onnx_file.write_onnx(graph, example, metadata, names, graph.output_names)
+        run = onnx_file.load_onnx(content)
+    elif file_format == "torchscript":
+        content = torch_files.write_torchscript(graph, example, metadata)
+        run = torch_files.load_torchscript(content, cfg.MODEL.DEVICE)
+    else:
+        content = torch_files.write_program(graph, example, metadata)
+        run = torch_files.load_program(content)
+    found = check(
+        lambda *inputs: run(*inputs[: len(names)]),
+        predictor.model,
+        graph,
+        list(two_batches(picture, with_sizes)),
+    )
+    if not found.is_small:
+        raise UserError(
+            f"Nothing was written: as {file_format}, this detector computes something else "
+            f"({found})."
+        )
+    write_whole(path, lambda file: file.write(content), "Choose another place.")
+    return Exported(len(content), names, graph.output_names, found, metadata)
+
+
+def _checked(cfg: CfgNode, path: str, is_onnx: bool) -> CfgNode:
+    """The config to build from; what cannot be done is refused before anything takes time."""
+    if is_onnx:
+        onnx_file.require_onnx()
+    if os.path.isdir(path):
+        raise UserError(f"--output {path} is a folder: name a file.")
+    check_writable(os.path.dirname(path))
+    if cfg.TEST.AUG.ENABLED:
+        raise UserError(
+            "TEST.AUG.ENABLED is True, but a file holds one look at an image: set it False, and "
+            "call the file once for each view."
+        )
+    cfg = cfg.clone()
+    cfg.defrost()
+    if is_onnx:
+        cfg.MODEL.DEVICE = "cpu"  # the file has no device of its own
+    cfg.freeze()
+    return cfg
+
+
+def _picture(cfg: CfgNode, path: str | None) -> Tensor:
+    """(3, H, W) uint8 in the size and the order of channels of the config."""
+    short, limit = cfg.INPUT.MIN_SIZE_TEST or 800, cfg.INPUT.MAX_SIZE_TEST
+    if path is None:
+        size = (3, short, min(limit, 4 * short // 3))
+        noise = torch.Generator().manual_seed(0)
+        return torch.randint(0, 256, size, generator=noise, dtype=torch.uint8)
+    bgr = read_bgr(path)
+    pixels = bgr[:, :, ::-1] if cfg.INPUT.FORMAT == "RGB" else bgr
+    pixels = np.ascontiguousarray(pixels)
+    pixels = ResizeShortestEdge([short] * 2, limit).get_transform(pixels).apply_image(pixels)
+    return torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def _example(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Images and sizes of the type and on the device of a picture."""
+    images = torch.zeros(_EXAMPLE, dtype=like.dtype, device=like.device)
+    return images, torch.tensor([_EXAMPLE[2:]] * _EXAMPLE[0], device=like.device)
+
+
+def _metadata(cfg: CfgNode, predictor: Predictor, raw: bool, input_type: str) -> dict[str, str]:
+    """What a program has to know about the file; strings, lists as JSON."""
+    register_custom_datasets(cfg)
+    generator: Any = predictor.model.proposal_generator
+    num_classes, names = generator.fcos_head.num_classes, predictor.class_names
+    if len(names or ()) != num_classes:
+        configured = [*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN, ""]
+        names = list(dataset_classes(configured[0]).names)
+    rules = generator.inference
+    return {
+        "class_names": json.dumps(choose_names(num_classes, predictor.class_names, names)),
+        "input_format": cfg.INPUT.FORMAT,
+        "input_type": input_type,
+        "min_size": str(cfg.INPUT.MIN_SIZE_TEST),
+        "max_size": str(cfg.INPUT.MAX_SIZE_TEST),
+        "output": "raw" if raw else "detections",
+        "score_threshold": str(rules["score_thresh"]),
+        "nms_threshold": str(rules["nms_thresh"]),
+        "max_detections": str(rules["post_nms_topk"]),
+        "detection_rules": json.dumps(rules),
+        "strides": json.dumps(list(generator.strides)),
+    }
