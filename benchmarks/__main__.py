@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 
 EPILOG = """examples:
@@ -68,6 +70,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmarks; returns the exit code."""
     args = parse_args(argv)
+    # torch warns of every block that a profiler saw freed and not allocated.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    warnings.filterwarnings("ignore", "torch.meshgrid")  # detectron2's
     try:
         from fcos.utils.errors import UserError
     except ImportError as error:  # no detectron2, or a package is not installed
@@ -100,6 +105,9 @@ def _run(args: argparse.Namespace) -> int:
     if args.list:
         print(_listed(settings))
         return 0
+    chosen = choose(settings, args.only)
+    if args.json:
+        record.check_writable(args.json)
     torch.set_num_threads(settings.threads)
     about = record.machine(settings)
     print(record.headline(about, settings), end="\n\n")
@@ -108,7 +116,6 @@ def _run(args: argparse.Namespace) -> int:
         lines = measure_growth(settings, _progress)
         print(growth_table(lines, width))
     else:
-        chosen = choose(settings, args.only)
         results = list(_results(settings, chosen))
         print(table.table(results, width), end="\n\n")
         print(table.details(results, width))
@@ -151,17 +158,23 @@ def _listed(settings) -> str:
 
 
 def _results(settings, chosen: Sequence[str]) -> Iterator:
-    from benchmarks.measure import measure
+    from benchmarks.measure import measure, not_built
     from benchmarks.rows import ROWS
+    from fcos.utils.errors import UserError
 
     for row in ROWS:
         for work in row.works(settings):
             if work not in chosen:
                 continue
-            for match in row.matches(settings, work):
-                _progress(f"{work} against {match.peer.name}")
-                yield measure(match, settings)
-                gc.collect()
+            try:
+                for match in row.matches(settings, work):
+                    _progress(f"{work} against {match.peer.name}")
+                    yield measure(match, settings)
+                    gc.collect()
+            except UserError:
+                raise
+            except Exception as error:  # a peer of a version that is built differently
+                yield not_built(work, row.title, error)
 
 
 def _progress(what: str) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import statistics
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +74,7 @@ def measure_growth(settings: Settings, say: Callable[[str], None]) -> list[Growt
     for work, against, sizes, make in _kinds(settings):
         line = Growth(work, against, [], [], [])
         for size in sizes:
-            say(f"growth of {work} with {against}, {size:,}")
+            say(f"{work} against {against}, {_short(size)}")
             _measure_one(line, size, make(size), settings)
         lines.append(line)
     return lines
@@ -91,7 +91,7 @@ def _measure_one(line: Growth, size: float, contestant: Contestant, settings: Se
         line.memory.append(memory)
 
 
-Kind = tuple[str, str, Iterable[int], Callable[[int], Contestant]]
+Kind = tuple[str, str, Iterable[float], Callable[[Any], Contestant]]
 
 
 def _kinds(settings: Settings) -> list[Kind]:
@@ -99,21 +99,21 @@ def _kinds(settings: Settings) -> list[Kind]:
     boxes = (2, 4, 8) if is_small else (10, 250, 500, 1000, 2000)
     batches = (1, 2, 3) if is_small else (1, 2, 4, 8)
     heights = (64, 96, 128) if is_small else (192, 320, 448, 576, 704)
-    areas = {h * h * 4 // 3: (h, h * 4 // 3) for h in heights}
+    areas = {h * (h * 4 // 3) / 1e6: (h, h * 4 // 3) for h in heights}
     largest = heights[0 if is_small else 1]
     at = (largest, largest * 4 // 3)
     kinds: list[Kind] = [
-        ("targets", "boxes per image", boxes, lambda n: targets.contestant(PEER, n, settings)),
+        ("targets", "boxes", boxes, lambda n: targets.contestant(PEER, n, settings)),
         ("losses", "images", batches, lambda n: _losses(n, settings)),
         ("postprocess", "images", batches, lambda n: _postprocess(n, settings)),
         ("inference", "images", batches, lambda n: _inference(n, at, settings)),
-        ("inference", "pixels", areas, lambda area: _inference(1, areas[area], settings)),
+        ("inference", "megapixels", areas, lambda area: _inference(1, areas[area], settings)),
         ("training", "images", batches, lambda n: _training(n, at, settings)),
     ]
     if processes.ROW.works(settings):
-        most = [n for n in (1, 2, 4, 8) if n <= min(cores(), os.cpu_count() or 1)]
-        each = [("training", "processes", most, lambda n: processes.Processes(n, settings, n))]
-        kinds += each
+        most = [n for n in (1, 2, 4, 8) if n <= cores()]
+        each = "training, an image each"
+        kinds.append((each, "processes", most, lambda n: processes.Processes(n, settings, n)))
     return kinds
 
 
@@ -138,39 +138,50 @@ def _training(images: int, size: tuple[int, int], settings: Settings) -> Contest
     return training.contestant(PEER, weights, *scene, settings)
 
 
-HEAD = ("work", "grows with", "from", "to", "slope", "at 0", "R2", "off", "memory", "R2", "off")
+HEAD = ("work", "against", "from..to", "slope", "at 0", "R2", "off", "memory", "off")
+NOTES = """
+slope and memory: what one more costs; at 0: where the line starts; R2: 1 where the line says all;
+off: the worst distance from the line, in parts of the largest value.
+"""
 
 
 def growth_table(lines: Sequence[Growth], width: int) -> str:
-    """One line for each: the fitted slope and base of time, how well they fit; then of memory."""
+    """One line for each: the line fitted to time and how well it fits, and that of memory."""
     rows: list[Sequence[str]] = [HEAD]
+    said = []
     for line in lines:
-        ends = f"{min(line.sizes):,.0f}", f"{max(line.sizes):,.0f}"
-        rows.append((line.work, line.against, *ends, *_time_cells(line), *_memory_cells(line)))
-    notes = [
-        "slope: time for one more (pixels: for a million more); at 0: what the line starts from;",
-        "off: the worst distance from the line, in parts of the largest value. Processes have an",
-        "image each: a flat line is perfect.",
-    ]
-    return "\n".join([render(rows, width), "", *notes])
+        found = fit(line.sizes, line.seconds)
+        if found is None:
+            said.append(_sentence(line))
+            continue
+        ends = f"{_short(min(line.sizes))}..{_short(max(line.sizes))}"
+        rows.append((line.work, line.against, ends, *_time_cells(found), *_memory_cells(line)))
+    return "\n".join([render(rows, width), NOTES, *said])
 
 
-def _unit(line: Growth) -> float:
-    return 1e6 if line.against == "pixels" else 1.0
+def _short(size: float) -> str:
+    return f"{size:,.0f}" if size >= 1 else f"{size:.2f}"
 
 
-def _time_cells(line: Growth) -> tuple[str, ...]:
-    found = fit(line.sizes, line.seconds)
-    if found is None:
-        return (*(["-"] * 3), " ".join(map(seconds_text, line.seconds)))
-    slope = seconds_text(found.slope * _unit(line)) if found.slope > 0 else "0"
-    base = ("-" if found.base < 0 else "") + seconds_text(abs(found.base))
+def _time_cells(found: Line) -> tuple[str, ...]:
+    slope, base = (
+        ("-" if seconds < 0 else "") + seconds_text(abs(seconds))
+        for seconds in (found.slope, found.base)
+    )
     return slope, base, f"{found.r2:.4f}", f"{100 * found.worst:.0f}%"
 
 
 def _memory_cells(line: Growth) -> tuple[str, ...]:
-    found = fit(line.sizes, line.memory) if line.memory else None
+    found = fit(line.sizes, line.memory)
     if found is None:
-        return "-", "-", "-"
-    slope = f"{found.slope * _unit(line) / 1e6:.3g} MB"
-    return slope, f"{found.r2:.4f}", f"{100 * found.worst:.0f}%"
+        return "-", "-"
+    return f"{found.slope / 1e6:.3g} MB", f"{100 * found.worst:.0f}%"
+
+
+def _sentence(line: Growth) -> str:
+    """Too few sizes for a line: the measurements themselves."""
+    each = (
+        f"{seconds_text(seconds)} with {_short(size)}"
+        for size, seconds in zip(line.sizes, line.seconds, strict=True)
+    )
+    return f"{line.work} against {line.against}: {', '.join(each)}."

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.settings import Settings
 from benchmarks.work import Agreement, Contestant, Match, Sample
 
-__all__ = ["Measured", "Result", "measure", "spread"]
+__all__ = ["Measured", "Result", "measure", "not_built", "spread"]
 
 # With less, a spread says nothing; with more, the last digit still moves with the machine.
 LEAST, MOST = 3, 15
@@ -104,15 +104,23 @@ def measure(match: Match, settings: Settings) -> Result:
     return result
 
 
+def not_built(work: str, title: str, error: Exception) -> Result:
+    """The line of a piece of work whose contestants could not be made."""
+    agreement = Agreement(False, f"could not be set up: {_one_line(error)}")
+    return Result(work, title, Measured("fcos"), Measured("-"), agreement)
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
 def _compare(match: Match) -> tuple[Agreement, list[Sample]]:
     first = []
     for contestant in (match.ours, match.peer):
         try:
             first.append(contestant.sample(with_outcome=True))
         except Exception as error:  # whatever a peer raises is its result
-            reason = " ".join(str(error).split())[:300]
-            text = f"{contestant.name} failed: {type(error).__name__}: {reason}"
-            return Agreement(False, text), first
+            return Agreement(False, f"{contestant.name} failed: {_one_line(error)}"), first
     return match.agree(first[0].outcome, first[1].outcome), first
 
 

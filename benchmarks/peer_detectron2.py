@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.confidence import apart, confident
 from benchmarks.ours import config_like
 from benchmarks.scenes import NUM_CLASSES, STRIDES, Outputs, feature_sizes
 from benchmarks.settings import Settings
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import build_backbone
+from detectron2.modeling import Backbone, build_backbone
 from detectron2.structures import ImageList, Instances
+from detectron2.utils.events import EventStorage
 
 __all__ = ["Parts", "detector", "is_there"]
 
@@ -56,6 +58,19 @@ def _around(backbone: nn.Module, mean: list[float], std: list[float]) -> nn.Modu
     )
 
 
+class _Nowhere(Backbone):
+    """Says what features there would be, and gives none."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return {
+            f"p{level}": ShapeSpec(channels=256, stride=stride)
+            for level, stride in enumerate(STRIDES, start=3)
+        }
+
+
 class Parts:
     """Its steps after the head, each by its own method.
 
@@ -66,7 +81,7 @@ class Parts:
     """
 
     def __init__(self, images: int, size: tuple[int, int], settings: Settings) -> None:
-        self.model = _around(nn.Identity(), [0.0] * 3, [1.0] * 3).to(settings.device).eval()
+        self.model = _around(_Nowhere(), [0.0] * 3, [1.0] * 3).to(settings.device).eval()
         blank = torch.zeros(1, device=settings.device)
         self.features = [blank.expand(images, 256, *level) for level in feature_sizes(size)]
         self.anchors = self.model.anchor_generator(self.features)
@@ -92,7 +107,8 @@ class Parts:
     ) -> dict[str, Tensor]:
         """The three terms, from flattened outputs (:meth:`per_level`)."""
         cls, reg, ctr = outputs
-        return self.model.losses(self.anchors, cls, matched[0], reg, matched[1], ctr)
+        with EventStorage():  # where it notes how many locations are positive
+            return self.model.losses(self.anchors, cls, matched[0], reg, matched[1], ctr)
 
     def detections(self, outputs: Outputs) -> list[Instances]:
         """Post-processing of the whole batch."""
@@ -116,3 +132,18 @@ class Parts:
 def found(results: Any) -> list[tuple[Tensor, Tensor, Tensor]]:
     plain = [r["instances"] if isinstance(r, dict) else r for r in results]
     return [(r.pred_boxes.tensor, r.scores, r.pred_classes) for r in plain]
+
+
+@torch.no_grad()
+def make_confident(model: nn.Module, picture: dict[str, Tensor], candidates: int = 300) -> None:
+    """As the function of this name for torchvision's model."""
+    was_training = model.training
+    model.eval()
+    features = model.backbone(model.preprocess_image([picture]).tensor)
+    said = model.head([features[name] for name in model.head_in_features])
+    logits = torch.cat([x.flatten() for x in said[0]])
+    boxes = torch.cat([x.flatten() for x in said[1]])
+    confident(model.head.cls_score, logits, candidates)
+    apart(model.head.bbox_pred, boxes)
+    model.head.ctrness.bias.add_(1.0)
+    model.train(was_training)

@@ -14,6 +14,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from benchmarks.agreement import Found
+from benchmarks.confidence import apart, confident
 from benchmarks.scenes import NUM_CLASSES, Outputs, Truth, feature_sizes, padded
 from benchmarks.settings import Settings
 
@@ -146,16 +147,7 @@ def make_confident(model: FCOS, picture: Tensor, candidates: int = 300) -> None:
     images, _ = model.transform([picture])
     features = list(model.backbone(images.tensors).values())
     said = model.head(features)
-    logits = said["cls_logits"].flatten()
-    layer = model.head.classification_head.cls_logits
-    kept = min(candidates, logits.numel() // 4)
-    level = float(logits.topk(kept).values[-1])
-    factor = 1.5 / float(logits.topk(kept).values.std().clamp(min=1e-6))
-    layer.weight.mul_(factor)
-    # The last of them gets a probability of 0.1.
-    layer.bias.mul_(factor).sub_(level * factor + 2.2)
-    boxes = model.head.regression_head.bbox_reg
-    boxes.weight.mul_(0.5 / float(said["bbox_regression"].std().clamp(min=1e-6)))
-    boxes.bias.add_(3.0)
+    confident(model.head.classification_head.cls_logits, said["cls_logits"], candidates)
+    apart(model.head.regression_head.bbox_reg, said["bbox_regression"])
     model.head.regression_head.bbox_ctrness.bias.add_(1.0)
     model.train(was_training)

@@ -21,7 +21,7 @@ from benchmarks.table import render, seconds_text
 from benchmarks.work import Agreement
 from fcos.utils.errors import UserError
 
-__all__ = ["comparison", "machine", "read", "write"]
+__all__ = ["check_writable", "comparison", "machine", "read", "write"]
 
 FORMAT = 1
 PACKAGES = ("torch", "torchvision", "detectron2", "fcos-detectron2", "pycocotools", "numpy")
@@ -61,6 +61,18 @@ def headline(about: dict[str, Any], settings: Settings) -> str:
         f"torchvision {versions['torchvision']}, detectron2 {versions['detectron2']}; commit "
         f"{about['commit'] or 'unknown'}, {about['time']}"
     )
+
+
+def check_writable(path: str) -> None:
+    """
+    Raises:
+        UserError: no file can be written there; better said before ten minutes than after.
+    """
+    folder = Path(path).resolve().parent
+    if not folder.is_dir():
+        raise UserError(f"{path} cannot be written: there is no folder {Path(path).parent}.")
+    if Path(path).is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f"{path} cannot be written.")
 
 
 def write(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,7 +40,7 @@ def matches(settings: Settings, work: str) -> Iterator[Match]:
 
 
 def _agree(a: dict[str, float], b: dict[str, float]) -> Agreement:
-    return agree_numbers(a, b, 1e-9, "figures (those of all classes together and each class's)")
+    return agree_numbers(a, b, 1e-9, "figures (COCO's twelve, AP of each class)")
 
 
 def ours(settings: Settings) -> Callable[[], dict[str, float]]:
@@ -62,8 +64,9 @@ def ours(settings: Settings) -> Callable[[], dict[str, float]]:
             evaluator.reset()
             for image_id, instances in pairs:
                 evaluator.process([{"image_id": image_id}], [{"instances": instances}])
-            figures = evaluator.evaluate()["bbox"]
-        return {name: float(value) for name, value in figures.items()}
+            with _listening() as said:
+                figures = evaluator.evaluate()["bbox"]
+        return {**{name: float(v) for name, v in figures.items()}, **summary(said.getvalue())}
 
     return run
 
@@ -86,14 +89,39 @@ def pycocotools(settings: Settings) -> Callable[[], dict[str, float]]:
             results += instances_to_coco_json(instances, image_id)
         for result in results:
             result["category_id"] += 1
-        with contextlib.redirect_stdout(io.StringIO()):
+        with _listening() as said:
             evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
-        return figures_of(evaluation)
+        return {**figures_of(evaluation), **summary(said.getvalue())}
 
     return run
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[io.StringIO]:
+    """What is printed or logged, which is where evaluators put COCO's twelve figures."""
+    said = io.StringIO()
+    handler = logging.StreamHandler(said)
+    loggers = [logging.getLogger(name) for name in ("fcos", "detectron2")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        with contextlib.redirect_stdout(said):
+            yield said
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+
+def summary(said: str) -> dict[str, float]:
+    """The twelve figures of COCO's summary, with the three digits that it prints."""
+    lines = re.findall(r"Average (Precision|Recall) .*= +(-?[0-9.]+) *$", said, re.MULTILINE)
+    return {f"{kind} ({n} of the summary)": float(v) for n, (kind, v) in enumerate(lines, start=1)}
 
 
 def figures_of(evaluation: Any) -> dict[str, float]:

@@ -98,7 +98,7 @@ def _detectron2(truth: list[Truth], settings: Settings, with_targets: bool) -> I
     size = settings.sizes.head_image
     parts = peer_detectron2.Parts(IMAGES, size, settings)
     theirs = ours.instances(truth, size, settings.device)
-    said = peer_detectron2.per_level(_leaves(truth, settings))
+    said = parts.per_level(_leaves(truth, settings))
     given = [[x.detach().requires_grad_() for x in levels] for levels in said]
     assigned = parts.match(theirs)
 

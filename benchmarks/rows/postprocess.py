@@ -25,7 +25,7 @@ def matches(settings: Settings, work: str) -> Iterator[Match]:
     is_dense = "dense" in work
     said = make_outputs(images, settings, is_dense)
     what = (
-        "thousands of candidates in each level"
+        "most classes likely at most locations"
         if is_dense
         else f"{OBJECTS} objects, each seen at about nine locations"
     )

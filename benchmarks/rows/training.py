@@ -14,8 +14,9 @@ from benchmarks.rows.losses import NOTE
 from benchmarks.scenes import Truth, pictures, truths
 from benchmarks.settings import Settings
 from benchmarks.work import Agreement, InProcess, Match, Row
+from detectron2.utils.events import EventStorage
 
-__all__ = ["ROW"]
+__all__ = ["PEERS", "ROW", "step"]
 
 BOXES = 7
 Values = dict[str, Tensor]
@@ -86,11 +87,12 @@ def step(model: nn.Module, settings: Settings, *given: Any) -> Callable[[], Valu
     optimizer = torch.optim.SGD(trained, lr=1e-6, momentum=0.9, weight_decay=1e-4)
 
     def run() -> Values:
-        optimizer.zero_grad()
-        with settings.autocast():
+        # A storage is where detectron2's models note how many locations are positive.
+        with settings.autocast(), EventStorage():
             losses = model(*given)
         sum(losses.values()).backward()
         optimizer.step()
+        optimizer.zero_grad()  # here, so that a step begins with no gradients that it could free
         return {name: loss.detach() for name, loss in losses.items()}
 
     return run
