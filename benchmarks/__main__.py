@@ -111,19 +111,42 @@ def _run(args: argparse.Namespace) -> int:
     torch.set_num_threads(settings.threads)
     about = record.machine(settings)
     print(record.headline(about, settings), end="\n\n")
-    results, lines = [], []
+    results, lines, is_whole = [], [], True
     if args.growth:
         lines = measure_growth(settings, _progress)
         print(growth_table(lines, width))
     else:
-        results = list(_results(settings, chosen))
+        is_whole = _collect(_results(settings, chosen), results)
         print(table.table(results, width), end="\n\n")
         print(table.details(results, width))
     if args.json:
         record.write(args.json, about, settings, results, lines)
     if before and not args.growth:
         print(f"\nBeside {args.compare[0]}:\n\n{record.comparison(before, results, width)}")
+    if not is_whole:
+        raise KeyboardInterrupt
     return 0 if all(result.agreement.same for result in results) else 3
+
+
+def _collect(measured: Iterator, results: list) -> bool:
+    """Fill ``results``; False if Ctrl-C came, and then with what there was until then."""
+    try:
+        for result in measured:
+            results.append(result)
+            _say_result(result)
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def _say_result(result) -> None:
+    from benchmarks.table import seconds_text
+
+    times = "not timed"
+    if result.is_timed:
+        times = " / ".join(seconds_text(m.median) for m in (result.ours, result.peer))
+    start = "\r\033[K" if sys.stderr.isatty() else ""
+    print(f"{start}{result.work} against {result.peer.name}: {times}", file=sys.stderr, flush=True)
 
 
 def choose(settings, only: Sequence[str] | None) -> list[str]:

@@ -14,6 +14,8 @@ __all__ = ["Measured", "Result", "measure", "not_built", "spread"]
 
 # With less, a spread says nothing; with more, the last digit still moves with the machine.
 LEAST, MOST = 3, 15
+# Seconds from which on no run is made for memory alone.
+SLOW = 2.0
 
 
 @dataclasses.dataclass
@@ -98,9 +100,10 @@ def measure(match: Match, settings: Settings) -> Result:
         if contestant.first_counts:
             _note(measured, sample)
     _take_turns(pairs, settings)
-    for contestant, measured in pairs:
-        if measured.memory is None:
-            measured.memory = contestant.memory()
+    for (contestant, measured), sample in zip(pairs, first, strict=True):
+        if measured.memory is None:  # the first run may have held what later ones do not
+            is_quick = measured.median < SLOW or sample.memory is None
+            measured.memory = contestant.memory() if is_quick else sample.memory
     return result
 
 

@@ -28,25 +28,29 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 __all__ = ["PeakOfProcess", "peak_of_tensors"]
 
 
-def peak_of_tensors(run: Callable[[], Any], device: torch.device) -> int:
-    """Bytes of tensors that exist at the worst moment of ``run``, beyond those before it."""
+def peak_of_tensors(run: Callable[[], Any], device: torch.device) -> tuple[int, Any]:
+    """Bytes of tensors that exist at the worst moment of ``run``, beyond those before it.
+
+    Returns:
+        the bytes, and what ``run`` returned.
+    """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        run()
+        result = run()
         torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - before
+        return torch.cuda.max_memory_allocated(device) - before, result
     return _peak_of_events(run)
 
 
-def _peak_of_events(run: Callable[[], Any]) -> int:
+def _peak_of_events(run: Callable[[], Any]) -> tuple[int, Any]:
     activities = [torch.profiler.ProfilerActivity.CPU]
     # acc_events: it has one cycle, and would warn that it keeps no other.
     with torch.profiler.profile(
         activities=activities, profile_memory=True, acc_events=True
     ) as profiler:
-        run()
+        result = run()
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "trace.json")
         profiler.export_chrome_trace(path)
@@ -57,7 +61,7 @@ def _peak_of_events(run: Callable[[], Any]) -> int:
     for event in memory:
         now += event["args"]["Bytes"]
         peak = max(peak, now)
-    return peak
+    return peak, result
 
 
 class PeakOfProcess:

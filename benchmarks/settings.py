@@ -48,7 +48,7 @@ class Sizes:
     loader_image: tuple[int, int] = (480, 640)
     evaluated: int = 5000
     depth: int = 50
-    seconds: float = 20.0
+    seconds: float = 12.0
 
 
 FULL = Sizes()

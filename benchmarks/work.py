@@ -55,7 +55,7 @@ class Contestant(Protocol):
         """Do the work once."""
 
     def memory(self) -> int | None:
-        """Peak of one more run, in bytes, if samples do not bring it along."""
+        """Peak of one more run, in bytes; None if only samples bring it along."""
 
 
 class InProcess:
@@ -82,13 +82,15 @@ class InProcess:
     def sample(self, with_outcome: bool = False) -> Sample:
         self._wait()
         start = time.perf_counter()
-        result = self._run()
+        if with_outcome:  # the first run, of which memory is wanted and time is not
+            peak, result = peak_of_tensors(self._run, self._device)
+            return Sample(time.perf_counter() - start, self._outcome(result), peak)
+        self._run()
         self._wait()
-        seconds = time.perf_counter() - start
-        return Sample(seconds, self._outcome(result) if with_outcome else None)
+        return Sample(time.perf_counter() - start)
 
     def memory(self) -> int:
-        return peak_of_tensors(self._run, self._device)
+        return peak_of_tensors(self._run, self._device)[0]
 
     def _wait(self) -> None:
         if self._device.type == "cuda":

@@ -36,7 +36,7 @@ def matches(settings: Settings, work: str) -> Iterator[Match]:
 
         def contestant(name: str, function: str) -> Fresh:
             where = {"folder": folder, "workers": workers}
-            return Fresh(name, f"{HERE}:{function}", settings, first_counts=False, **where)
+            return Fresh(name, f"{HERE}:{function}", settings, **where)
 
         for name, function in peers.items():
             own = contestant("fcos", "ours")

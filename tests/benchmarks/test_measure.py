@@ -16,6 +16,8 @@ class Scripted:
 
     memory_kind = "tensors"
 
+    first_memory = None
+
     def __init__(self, name, seconds, outcome, turns, first_counts=False):
         self.name, self.seconds, self.outcome = name, list(seconds), outcome
         self.turns, self.first_counts = turns, first_counts
@@ -24,18 +26,21 @@ class Scripted:
         self.turns.append(self.name)
         if isinstance(self.outcome, Exception):
             raise self.outcome
-        return Sample(self.seconds.pop(0), self.outcome if with_outcome else None)
+        if not with_outcome:
+            return Sample(self.seconds.pop(0))
+        return Sample(self.seconds.pop(0), self.outcome, self.first_memory)
 
     def memory(self):
         return 1000
 
 
-def play(outcome="the same", first_counts=False, settings=SETTINGS):
+def play(outcome="the same", first_counts=False, first_memory=None, factor=1):
     turns = []
-    ours = Scripted("fcos", [9, 1, 2, 3], "the same", turns, first_counts)
-    peer = Scripted("peer", [9, 2, 4, 6], outcome, turns, first_counts)
+    ours = Scripted("fcos", [factor * s for s in (9, 1, 2, 3)], "the same", turns, first_counts)
+    peer = Scripted("peer", [factor * s for s in (9, 2, 4, 6)], outcome, turns, first_counts)
+    ours.first_memory = peer.first_memory = first_memory
     match = Match("work", "a title", ours, peer, lambda a, b: Agreement(a == b, "compared"))
-    return measure(match, settings), turns
+    return measure(match, SETTINGS), turns
 
 
 def test_contestants_alternate_and_the_first_run_is_a_warm_up():
@@ -45,6 +50,14 @@ def test_contestants_alternate_and_the_first_run_is_a_warm_up():
     assert result.peer.seconds == [2, 4, 6]
     assert result.ratio == 2
     assert result.ours.memory == 1000
+
+
+def test_memory_of_a_slow_contestant_is_that_of_its_first_run():
+    result, _ = play(first_memory=2000)
+    assert result.ours.memory == 2000  # 2 seconds
+    assert result.peer.memory == 2000
+    result, _ = play(first_memory=2000, factor=0.1)
+    assert result.ours.memory == result.peer.memory == 1000
 
 
 def test_the_first_run_counts_where_it_says_so():
@@ -96,7 +109,7 @@ def test_peak_memory_of_tensors():
         del large
         return torch.empty(500_000)
 
-    assert peak_of_tensors(run, torch.device("cpu")) == 4_000_000
+    assert peak_of_tensors(run, torch.device("cpu"))[0] == 4_000_000
 
 
 def test_in_process_compares_what_the_timed_run_returned():
