@@ -1,8 +1,8 @@
 """Does a training give the same losses somewhere else: another detectron2, more processes?
 
-    python benchmarks/same_losses.py record here.json --config-file configs/digits_mask.yaml
-    python benchmarks/same_losses.py record there.json --config-file configs/digits_mask.yaml
-    python benchmarks/same_losses.py compare here.json there.json
+    python -m benchmarks.same_losses record here.json --config-file configs/digits_mask.yaml
+    python -m benchmarks.same_losses record there.json --config-file configs/digits_mask.yaml
+    python -m benchmarks.same_losses compare here.json there.json
 
 ``record`` trains for 20 iterations and writes every loss of each; run it once in each environment,
 or with ``--num-gpus 2`` for two processes. ``compare`` prints the largest relative

@@ -1,0 +1,101 @@
+"""Whole inference: pictures in, detections out, with equal weights."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks import ours, peer_detectron2, peer_torchvision
+from benchmarks.agreement import agree_detections
+from benchmarks.scenes import pictures
+from benchmarks.settings import Settings
+from benchmarks.work import Agreement, InProcess, Match, Row
+
+__all__ = ["ROWS"]
+
+
+def _works(settings: Settings) -> list[str]:
+    works = [f"inference-{n}" for n in settings.batches]
+    if importlib.util.find_spec("fcos.modeling.optimize"):
+        works += [f"inference-opt-{n}" for n in settings.batches]
+    return works
+
+
+def matches(settings: Settings, work: str) -> Iterator[Match]:
+    images, size = int(work.rpartition("-")[2]), settings.sizes.model_image
+    is_optimised = "-opt-" in work
+    title = (
+        f"inference, ResNet-{settings.sizes.depth}-FPN, {images} image(s) of {size[0]}x{size[1]}"
+        f"{', ours after optimize_for_inference' if is_optimised else ''}"
+    )
+    for make in PEERS.values():
+        peer, weights = make(settings, pictures(images, size))
+        own = contestant(peer.name, weights, pictures(images, size), settings, is_optimised)
+        yield Match(work, title, own, peer, lambda a, b: _agree(a, b, settings), images)
+
+
+def _agree(a: list, b: list, settings: Settings) -> Agreement:
+    if settings.dtype == "float32":
+        return agree_detections(a, b, pixels=0.5, score=2e-3, part=0.97)
+    return agree_detections(a, b, pixels=16.0, score=0.1, part=0.8)
+
+
+def contestant(
+    peer: str,
+    weights: dict[str, Tensor],
+    images: list[Tensor],
+    settings: Settings,
+    is_optimised: bool = False,
+) -> InProcess:
+    """Ours, with the settings and the weights of ``peer``."""
+    model = ours.detector(peer, settings)
+    ours.load(model, weights)
+    model = _optimised(model.eval(), settings) if is_optimised else model.eval()
+    given = [{"image": image.to(settings.device)} for image in images]
+    return InProcess("fcos", _inference(model, settings, given), ours.found, settings.device)
+
+
+def _optimised(model: nn.Module, settings: Settings) -> nn.Module:
+    from fcos.modeling.optimize import optimize_for_inference
+
+    # A compiler is a machine's own: without it, the figure is one that every user gets.
+    return optimize_for_inference(model, dtype=settings.torch_dtype, compile=False)
+
+
+def _torchvision(settings: Settings, images: list[Tensor]) -> tuple[InProcess, dict[str, Tensor]]:
+    torch.manual_seed(0)
+    model = peer_torchvision.detector(settings).eval()
+    given = [image.to(settings.device).float() / 255 for image in images]
+    peer_torchvision.make_confident(model, given[0])
+    run = _inference(model, settings, given)
+    peer = InProcess(peer_torchvision.NAME, run, peer_torchvision.found, settings.device)
+    return peer, model.state_dict()
+
+
+def _detectron2(settings: Settings, images: list[Tensor]) -> tuple[InProcess, dict[str, Tensor]]:
+    torch.manual_seed(0)
+    model = peer_detectron2.detector(settings).eval()
+    given = [{"image": image.to(settings.device)} for image in images]
+    peer_detectron2.make_confident(model, given[0])
+    run = _inference(model, settings, given)
+    peer = InProcess(peer_detectron2.NAME, run, peer_detectron2.found, settings.device)
+    return peer, model.state_dict()
+
+
+def _inference(model: nn.Module, settings: Settings, given: Any) -> Callable[[], Any]:
+    def run() -> Any:
+        with torch.inference_mode(), settings.autocast():
+            return model(given)
+
+    return run
+
+
+PEERS = {peer_torchvision.NAME: _torchvision}
+if peer_detectron2.is_there():
+    PEERS[peer_detectron2.NAME] = _detectron2
+
+ROWS = (Row("inference", "whole inference; -opt: with optimize_for_inference", _works, matches),)
