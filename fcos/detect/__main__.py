@@ -46,6 +46,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML of the model")
     _add_images(parser)
+    _add_switches(parser)
     _add_processes(parser)
     parser.add_argument(
         "--debug", action="store_true", help="show where in the program an error came up"
@@ -86,6 +87,9 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
         "each category_id), left_out.txt where images could not be read, and shards/ (what is "
         "done so far)",
     )
+
+
+def _add_switches(parser: argparse.ArgumentParser) -> None:
     again = parser.add_mutually_exclusive_group()
     again.add_argument(
         "--fresh", action="store_true", help="begin anew: throw away what shards/ has"
