@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import urllib.parse
@@ -33,17 +34,37 @@ def meeting_host(dist_url: str) -> str | None:
     """The machine that a --dist-url names; ``None`` if it is neither "auto" nor tcp://host:port."""
     if dist_url == "auto":
         return "127.0.0.1"
-    url = urllib.parse.urlsplit(dist_url)
-    return url.hostname if url.scheme == "tcp" else None
+    try:
+        url = urllib.parse.urlsplit(dist_url)
+        return url.hostname if url.scheme == "tcp" and url.port else None
+    except ValueError:  # no port number, or half an address
+        return None
 
 
 def claims(total: int, store: dist.Store) -> Iterator[int]:
     """Numbers below ``total``; each goes to one of the processes that share ``store``.
 
     Sharing out beforehand would let fast GPUs wait for slow ones.
+
+    Raises:
+        UserError: the main process, which keeps ``store``, is gone.
     """
-    while (number := store.add("claimed", 1) - 1) < total:
+    while True:
+        with _losing_a_process():
+            number = store.add("claimed", 1) - 1
+        if number >= total:
+            return
         yield number
+
+
+@contextlib.contextmanager
+def _losing_a_process() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # of torch.distributed, for a lost connection
+        raise UserError(
+            "Another process ended before its time. The same command goes on from here."
+        ) from error
 
 
 class Progress:
@@ -71,8 +92,13 @@ class Progress:
         )
 
     def add(self, images: int) -> None:
-        """More images are finished."""
-        self._show(self.store.add("finished", images))
+        """More images are finished.
+
+        Raises:
+            UserError: the main process is gone.
+        """
+        with _losing_a_process():
+            self._show(self.store.add("finished", images))
 
     def _show(self, finished: int) -> None:
         self._bar.update(self._before + finished - self._bar.n)
@@ -83,12 +109,8 @@ class Progress:
         Raises:
             UserError: one of them is gone.
         """
-        try:
+        with _losing_a_process():
             comm.all_gather(None)
-        except RuntimeError as error:  # gloo's, for a lost connection
-            raise UserError(
-                "Another process ended before its time. The same command goes on from here."
-            ) from error
         if comm.is_main_process():  # the others may find its counters gone
             self._show(self.store.add("finished", 0))
         self._bar.close()

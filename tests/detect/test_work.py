@@ -9,7 +9,8 @@ import torch
 import torch.distributed as dist
 
 from detectron2.structures import Boxes, Instances
-from fcos.detect.work import Detector, claims, meeting_host, read_sizes
+from fcos.detect.work import Detector, Progress, claims, meeting_host, read_sizes
+from fcos.utils.errors import UserError
 
 
 class Predictor:
@@ -84,9 +85,27 @@ def test_every_batch_is_claimed_once():
     assert taken == [0, 1, 2, 3, 4]
 
 
+class GoneStore:
+    def add(self, name, number):
+        raise dist.DistNetworkError("Connection reset by peer")
+
+
+def test_a_main_process_that_is_gone_is_one_sentence(monkeypatch):
+    with pytest.raises(UserError, match=r"Another process ended before its time. The same command"):
+        next(claims(5, GoneStore()))
+    progress = Progress("auto", np.zeros(3, bool))
+    progress.store = GoneStore()
+    with pytest.raises(UserError, match="Another process ended before its time"):
+        progress.add(1)
+    monkeypatch.setattr("detectron2.utils.comm.all_gather", lambda _: GoneStore().add("", 1))
+    with pytest.raises(UserError, match="Another process ended before its time"):
+        progress.close()
+
+
 @pytest.mark.parametrize(
     "url, host",
-    [("auto", "127.0.0.1"), ("tcp://node1:29500", "node1"), ("env://", None), ("node1:5", None)],
+    [("auto", "127.0.0.1"), ("tcp://node1:29500", "node1"), ("env://", None), ("node1:5", None)]
+    + [("tcp://node1", None), ("tcp://node1:x", None), ("tcp://[::1", None)],
 )
 def test_where_processes_meet(url, host):
     assert meeting_host(url) == host
