@@ -10,6 +10,7 @@ from detectron2.data.transforms import ResizeShortestEdge, ResizeTransform
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from fcos.checkpoint import AdetCheckpointer
+from fcos.config.checks import check_pixels
 from fcos.modeling import OneStageDetectorWithTTA
 from fcos.utils.device import check_device
 from fcos.utils.errors import UserError, config_errors
@@ -34,8 +35,7 @@ class Predictor:
             UserError: the config is of no detector, there are no weights, they do not cover the
                 model, the device is missing, or TEST.AUG cannot be used.
         """
-        if cfg.INPUT.FORMAT not in ("BGR", "RGB"):
-            raise UserError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT}, but only BGR and RGB are known.")
+        check_pixels(cfg)
         self._is_rgb = cfg.INPUT.FORMAT == "RGB"
         is_augmented = cfg.TEST.AUG.ENABLED
         # The views are made from the image as it is: 0 does not resize.
