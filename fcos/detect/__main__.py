@@ -138,11 +138,8 @@ def _add_processes(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     args = parse_args(argv)
-    try:  # imported here because torch takes seconds, and --help needs none of it
-        from fcos.detect.running import run
-    except ImportError as error:  # no detectron2, or a package is not installed
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
+    from fcos.detect.running import run  # here, so that --help need not wait for it
+
     return run(args)
 
 
