@@ -175,7 +175,7 @@ def test_what_is_done_is_not_done_again(run, monkeypatch):
     assert run("--input in --output out").code == 0
     first = Path("out/detections.json").read_bytes()
     os.remove("out/detections.json")
-    monkeypatch.setattr(work, "_detect_batch", None)
+    monkeypatch.setattr(work.Detector, "__call__", None)
     assert run("--input in --output out").code == 0
     assert Path("out/detections.json").read_bytes() == first
 
