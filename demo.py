@@ -38,6 +38,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML of the model")
     _add_inputs(parser)
     _add_outputs(parser)
+    _add_speed(parser)
     parser.add_argument(
         "--opts",
         nargs=argparse.REMAINDER,
@@ -48,6 +49,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.num_images is not None and args.dataset is None:
         parser.error("--num-images belongs to --dataset")
+    if args.compile and args.optimize is None:
+        parser.error("--compile belongs to --optimize")
     misplaced = [word for word in args.opts if word.startswith("--")]
     if misplaced:
         parser.error(f"--opts takes all that follows it: put {misplaced[0]} before it")
@@ -101,6 +104,23 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         metavar="SCORE",
         help="draw and write detections with at least this score (default: %(default)s); lowers "
         "MODEL.FCOS.SCORE_THRESH_TEST where that would hide some of them",
+    )
+
+
+def _add_speed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--optimize",
+        nargs="?",
+        const="auto",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        metavar="PRECISION",
+        help="run a faster copy of the model, in float32, bfloat16, float16 or (default: auto) "
+        "what the device is fast in. Images are detected in TEST.IMS_PER_BATCH at a time",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="with --optimize: compile the model too, which takes minutes at the first image",
     )
 
 

@@ -6,7 +6,13 @@ The demo data set is written by ``python -m fcos.data.digits``.
 from .checks import DatasetReport, check_dataset, check_datasets
 from .mapper import CheckedMapper
 from .register import get_class_names, register_custom_datasets, require_dataset
-from .stream import TestStream, TrainStream, build_test_stream, build_train_stream
+from .stream import (
+    TestStream,
+    TrainStream,
+    build_test_stream,
+    build_train_stream,
+    images_per_batch,
+)
 
 __all__ = [
     "CheckedMapper",
@@ -18,6 +24,7 @@ __all__ = [
     "check_dataset",
     "check_datasets",
     "get_class_names",
+    "images_per_batch",
     "register_custom_datasets",
     "require_dataset",
 ]

@@ -28,7 +28,13 @@ from .order import group_into_batches, share_of_rank, shuffled_indices
 from .register import require_dataset
 from .workers import start_iterating
 
-__all__ = ["TestStream", "TrainStream", "build_test_stream", "build_train_stream"]
+__all__ = [
+    "TestStream",
+    "TrainStream",
+    "build_test_stream",
+    "build_train_stream",
+    "images_per_batch",
+]
 
 Entry = dict[str, Any]  # one image and its annotations, in detectron2's form
 Mapper = Callable[[Entry], Any]
@@ -122,9 +128,14 @@ class TestStream:
 
     __test__ = False  # not a class of tests, pytest
 
-    def __init__(self, entries: Sequence[Entry], mapper: Mapper, num_workers: int = 0) -> None:
+    def __init__(
+        self, entries: Sequence[Entry], mapper: Mapper, num_workers: int = 0, batch_size: int = 1
+    ) -> None:
         self._loader = build_detection_test_loader(
-            list(entries), mapper=_ProblemsAsSamples(mapper), num_workers=num_workers
+            list(entries),
+            mapper=_ProblemsAsSamples(mapper),
+            batch_size=batch_size,
+            num_workers=num_workers,
         )
 
     def __len__(self) -> int:
@@ -165,18 +176,30 @@ def build_train_stream(cfg: CfgNode, mapper: Mapper | None = None) -> TrainStrea
 
 
 def build_test_stream(cfg: CfgNode, dataset_name: str, mapper: Mapper | None = None) -> TestStream:
-    """This process's part of a data set for evaluation, an image at a time.
+    """This process's part of a data set for evaluation, in batches of TEST.IMS_PER_BATCH.
 
     Args:
         mapper: instead of detectron2's ``DatasetMapper``.
 
     Raises:
-        UserError: the data set is missing.
+        UserError: the data set is missing, or TEST.IMS_PER_BATCH is below 1.
     """
+    batch_size = images_per_batch(cfg)
     require_dataset(dataset_name)
     entries = get_detection_dataset_dicts([dataset_name], filter_empty=False)
     mapper = CheckedMapper(mapper or DatasetMapper(cfg, is_train=False))
-    return TestStream(entries, mapper, cfg.DATALOADER.NUM_WORKERS)
+    return TestStream(entries, mapper, cfg.DATALOADER.NUM_WORKERS, batch_size)
+
+
+def images_per_batch(cfg: CfgNode) -> int:
+    """``TEST.IMS_PER_BATCH``: how many images a process detects in at once.
+
+    Raises:
+        UserError: it is below 1.
+    """
+    if cfg.TEST.IMS_PER_BATCH < 1:
+        raise UserError(f"TEST.IMS_PER_BATCH is {cfg.TEST.IMS_PER_BATCH}: set it to 1 or more.")
+    return int(cfg.TEST.IMS_PER_BATCH)
 
 
 def _training_entries(cfg: CfgNode) -> list[Entry]:

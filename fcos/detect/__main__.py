@@ -47,6 +47,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML of the model")
     _add_images(parser)
     _add_switches(parser)
+    _add_speed(parser)
     _add_processes(parser)
     parser.add_argument(
         "--debug", action="store_true", help="show where in the program an error came up"
@@ -61,6 +62,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.recursive and args.list:
         parser.error("--recursive belongs to --input")
+    if args.compile and args.optimize is None:
+        parser.error("--compile belongs to --optimize")
     misplaced = [word for word in args.opts if word.startswith("--")]
     if misplaced:
         parser.error(f"--opts takes all that follows it: put {misplaced[0]} before it")
@@ -105,6 +108,9 @@ def _add_switches(parser: argparse.ArgumentParser) -> None:
         help="write detections with at least this score (default: %(default)s); lowers "
         "MODEL.FCOS.SCORE_THRESH_TEST where that would hide some of them",
     )
+
+
+def _add_speed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size",
         type=_at_least_one,
@@ -112,6 +118,20 @@ def _add_switches(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="images that go through the model together, at most; only those whose padded sizes "
         "are equal do (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--optimize",
+        nargs="?",
+        const="auto",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        metavar="PRECISION",
+        help="run a faster copy of the model, in float32, bfloat16, float16 or (default: auto) "
+        "what the device is fast in",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="with --optimize: compile the model too, which takes minutes at the first image",
     )
 
 

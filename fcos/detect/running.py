@@ -90,7 +90,7 @@ def _detect_all(args: argparse.Namespace, folder: RunFolder) -> int:
     setup_logger(name="fcos", distributed_rank=comm.get_rank())
     cfg = setup_cfg(args)
     on_main(folder.lock)
-    predictor = in_all(lambda: Predictor(cfg))
+    predictor = in_all(lambda: Predictor(cfg, args.optimize, args.compile))
     categories = on_main(lambda: _categories(cfg, predictor))
     token = on_main(lambda: _begin(args, cfg, folder, categories))
     in_all(lambda: folder.check_token(token))
@@ -141,6 +141,8 @@ def _begin(
         recursive=args.recursive,
         confidence_threshold=args.confidence_threshold,
         batch_size=args.batch_size,
+        optimize=args.optimize,
+        compile=args.compile,
         categories=categories,
     )
 

@@ -199,7 +199,7 @@ class Detector:
         if not images:
             return []
         try:
-            return list(_detect_batch(self._predictor, images))
+            return list(self._predictor.detect_batch(images))
         except torch.cuda.OutOfMemoryError:
             if len(images) == 1:
                 return [None]
@@ -212,7 +212,3 @@ class Detector:
             self._has_warned = True
         half = len(images) // 2
         return self._detect(images[:half]) + self._detect(images[half:])
-
-
-def _detect_batch(predictor: Predictor, images: Sequence[np.ndarray]) -> list[Instances]:
-    return [predictor(image) for image in images]

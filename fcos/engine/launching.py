@@ -16,6 +16,7 @@ from fcos.engine.hooks import TrainingStopped
 from fcos.engine.preflight import check_evaluation, check_training
 from fcos.engine.startup import check_device, load_cfg, setup
 from fcos.engine.trainer import Trainer
+from fcos.modeling.optimize import PRECISIONS, optimize_for_inference
 from fcos.utils.errors import UserError
 from fcos.utils.processes import check_processes, leave_group, run_processes
 
@@ -32,12 +33,22 @@ Examples:
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """detectron2's arguments and two more."""
+    """detectron2's arguments and four more."""
     parser = default_argument_parser(epilog=EXAMPLES)
     parser.add_argument(
         "--check-all-images",
         action="store_true",
         help="before training, read every image of the data sets instead of a sample",
+    )
+    parser.add_argument(
+        "--optimize",
+        choices=PRECISIONS,
+        metavar="PRECISION",
+        help="with --eval-only: evaluate a faster copy of the model, in float32, bfloat16, float16 "
+        "or auto, what the device is fast in",
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="with --optimize: compile the model too"
     )
     parser.add_argument(
         "--debug", action="store_true", help="show where in the program an error came up"
@@ -54,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         The exit code: 0, or 1 after an error that was printed, or 128 + number of a signal.
     """
     try:
+        _check_optimize(args)
         cfg = load_cfg(args)
         check_device(cfg)
         advice = ", and adapt SOLVER.IMS_PER_BATCH and SOLVER.BASE_LR to it"
@@ -103,9 +115,21 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
     checkpointer = AdetCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
     checkpointer.coverage.require_all("Evaluation")
+    if args.optimize is not None:
+        model = optimize_for_inference(model, args.optimize, args.compile)
     results = Trainer.test(cfg, model)
     if cfg.TEST.AUG.ENABLED:
         results.update(Trainer.test_with_TTA(cfg, model))
     if comm.is_main_process():
         verify_results(cfg, results)
     return results
+
+
+def _check_optimize(args: argparse.Namespace) -> None:
+    if args.optimize is not None and not args.eval_only:
+        raise UserError(
+            "--optimize makes a copy of the model that cannot be trained: it belongs to "
+            "--eval-only."
+        )
+    if args.compile and args.optimize is None:
+        raise UserError("--compile belongs to --optimize: add --optimize auto.")

@@ -132,7 +132,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> TestStream:
-        """This process's part of a data set, an image at a time."""
+        """This process's part of a data set, in batches of TEST.IMS_PER_BATCH."""
         return build_test_stream(cfg, dataset_name)
 
     @classmethod

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
+from torchvision.ops import nms
+
+# Of candidates in order of their scores, so many times the detections wanted are looked at first.
+_FIRST = 5
 
 
 def class_aware_nms(
@@ -24,7 +28,8 @@ def class_aware_nms(
         inclusive_pixels: measure the overlap with widths of x2 - x1 + 1 (original implementation).
 
     Returns:
-        (M,) int64, indices of the kept boxes, highest score first. M is at most ``max_detections``.
+        (M,) int64, indices of the kept boxes, highest score first; of equal scores the first box
+        first. M is at most ``max_detections``.
 
     Raises:
         ValueError: the shapes do not fit together.
@@ -36,8 +41,30 @@ def class_aware_nms(
             f"scores and classes: expected ({len(boxes)},) each, "
             f"got {tuple(scores.shape)} and {tuple(classes.shape)}"
         )
-    boxes = boxes.float()  # half precision moves corners by whole pixels
+    order = scores.float().argsort(descending=True, stable=True)
+    boxes = boxes.float()[order]  # half precision moves corners by whole pixels
     if inclusive_pixels:
         boxes = boxes + boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
-    keep = batched_nms(boxes, scores.float(), classes, iou_thresh)
-    return keep if max_detections is None else keep[:max_detections]
+    boxes = _apart(boxes, classes[order])
+    rank = torch.arange(len(order), 0, -1, dtype=boxes.dtype, device=boxes.device)
+    most = len(order) if max_detections is None else max_detections
+    # Whether a box stays depends on the boxes before it alone, so when enough of the first ones
+    # stay, the others need not be looked at.
+    first = min(_FIRST * most, len(order))
+    keep = nms(boxes[:first], rank[:first], iou_thresh)
+    if len(keep) < most and first < len(order):
+        keep = nms(boxes, rank, iou_thresh)
+    return order[keep[:most]]
+
+
+def _apart(boxes: Tensor, classes: Tensor) -> Tensor:
+    """(K, 4) float64: boxes of different classes moved so that they do not meet.
+
+    In float64, because in float32 the boxes of the 80th class of an image of 1333 pixels would
+    move to coordinates whose steps are 1/128 of a pixel, which changes overlaps. Here the steps
+    stay finer than those of the float32 boxes themselves.
+    """
+    boxes = boxes.double()
+    if boxes.numel() == 0:
+        return boxes
+    return boxes + (classes * (boxes.max() - boxes.min() + 1))[:, None]

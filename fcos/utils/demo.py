@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import logging
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,8 @@ def run_demo(args: argparse.Namespace) -> None:
         if sink is not None:
             stack.callback(sink.close)
         results = ResultsFile(args.json) if args.json is not None else None
-        demo = Demo(cfg, args.dataset, args.confidence_threshold, sink, results)
+        predictor = Predictor(cfg, args.optimize, args.compile)
+        demo = Demo(cfg, predictor, args.dataset, args.confidence_threshold, sink, results)
         if results is not None:
             stack.callback(results.close)
         demo.run(records, total)
@@ -84,29 +86,28 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
 
 
 class Demo:
-    """Detects, draws and collects, one image after the other."""
+    """Detects, draws and collects, one batch of images after the other."""
 
     def __init__(
         self,
         cfg: CfgNode,
+        predictor: Predictor,
         dataset: str | None,
         threshold: float,
         sink: Sink | None,
         results: ResultsFile | None,
     ) -> None:
-        """Load the model and find out the names of its classes.
+        """Find out the names of the classes.
 
         Args:
             cfg: as :func:`setup_cfg` returns it.
+            predictor: of ``cfg``.
             dataset: the data set that the images come from, if any.
             threshold: score in [0, 1] that a detection must have at least.
             sink: takes the pictures; ``None`` draws none.
             results: takes the detections; ``None`` keeps none.
-
-        Raises:
-            UserError: the weights or the device cannot be used.
         """
-        self._predict = Predictor(cfg)
+        self._predict = predictor
         self._threshold = threshold
         self._sink = sink
         self._with_masks = cfg.MODEL.MASK_ON
@@ -131,39 +132,54 @@ class Demo:
         Raises:
             UserError: some images cannot be read; the others are done.
         """
-        left_out = []
-        for record in tqdm(records, total=total, disable=total == 1, unit="image"):
-            start = time.perf_counter()
-            try:
-                image = record["image"] if "image" in record else read_bgr(record["file_name"])
-            except UserError as error:
-                if total == 1:
-                    raise
-                tqdm.write(f"Left out: {error}", file=sys.stderr)
-                left_out.append(record["file_name"])
-                continue
-            instances = self._detect(image, record)
-            if total == 1:
-                seconds = time.perf_counter() - start
-                found = f"{len(instances)} detection{'s' * (len(instances) != 1)}"
-                logger.info(f"{record['file_name']}: {found} in {seconds:.2f} s.")
-            if self._sink is not None:
-                picture = self._draw(image, instances, record)
-                if not self._sink.show(picture, record["file_name"]):
-                    break
+        left_out: list[str] = []
+        with tqdm(total=total, disable=total == 1, unit="image") as progress:
+            for batch in _batches(records, self._predict.batch_size):
+                start = time.perf_counter()
+                images = self._read(batch, left_out, go_on=total != 1)
+                for record, image, instances in self._detect(images):
+                    if total == 1:
+                        seconds = time.perf_counter() - start
+                        found = f"{len(instances)} detection{'s' * (len(instances) != 1)}"
+                        logger.info(f"{record['file_name']}: {found} in {seconds:.2f} s.")
+                    if self._sink is not None:
+                        picture = self._draw(image, instances, record)
+                        if not self._sink.show(picture, record["file_name"]):
+                            return
+                progress.update(len(batch))
         if left_out:
             raise UserError(
                 f"{len(left_out)} of {total} images could not be read and were left out: "
                 f"{', '.join(left_out)}."
             )
 
-    def _detect(self, image: np.ndarray, record: Record) -> Instances:
-        instances = self._predict(image)
-        instances = instances[instances.scores >= self._threshold]
-        if self._results is not None:
-            name, image_id = record["file_name"], record["image_id"]
-            self._results.add(instances, image_id, name, self._category_ids)
-        return instances
+    def _read(
+        self, batch: list[Record], left_out: list[str], go_on: bool
+    ) -> list[tuple[Record, np.ndarray]]:
+        """The records whose images can be read, with these; adds the others to ``left_out``."""
+        images = []
+        for record in batch:
+            try:
+                image = record["image"] if "image" in record else read_bgr(record["file_name"])
+            except UserError as error:
+                if not go_on:
+                    raise
+                tqdm.write(f"Left out: {error}", file=sys.stderr)
+                left_out.append(record["file_name"])
+            else:
+                images.append((record, image))
+        return images
+
+    def _detect(
+        self, images: list[tuple[Record, np.ndarray]]
+    ) -> Iterator[tuple[Record, np.ndarray, Instances]]:
+        found = self._predict.detect_batch([image for _, image in images])
+        for (record, image), instances in zip(images, found, strict=True):
+            instances = instances[instances.scores >= self._threshold]
+            if self._results is not None:
+                name, image_id = record["file_name"], record["image_id"]
+                self._results.add(instances, image_id, name, self._category_ids)
+            yield record, image, instances
 
     def _draw(self, image: np.ndarray, instances: Instances, record: Record) -> np.ndarray:
         picture = draw_instances(image, instances, self._names)
@@ -174,6 +190,12 @@ class Demo:
         return side_by_side(
             draw_instances(image, truth, self._truth_names), picture, "ground truth", "detections"
         )
+
+
+def _batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
+    left = iter(records)
+    while batch := list(itertools.islice(left, size)):
+        yield batch
 
 
 def _open_images(args: argparse.Namespace) -> tuple[Iterable[Record], int | None, Sink | None]:

@@ -1,6 +1,9 @@
-"""One image in, its detections out."""
+"""Images in, their detections out."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +14,9 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from fcos.checkpoint import AdetCheckpointer
 from fcos.config.checks import check_pixels
+from fcos.data import images_per_batch
 from fcos.modeling import OneStageDetectorWithTTA
+from fcos.modeling.optimize import optimize_for_inference
 from fcos.utils.device import check_device
 from fcos.utils.errors import UserError, config_errors
 
@@ -25,15 +30,23 @@ class Predictor:
 
     Attributes:
         model: on ``MODEL.DEVICE``, in evaluation mode.
+        batch_size: ``TEST.IMS_PER_BATCH``, the number of images that are best given together.
         class_names: as stored with the weights; ``None`` when they were stored without.
     """
 
-    def __init__(self, cfg: CfgNode) -> None:
+    def __init__(self, cfg: CfgNode, optimize: str | None = None, compile: bool = False) -> None:
         """Build the model and load ``MODEL.WEIGHTS``.
+
+        Args:
+            cfg: the config.
+            optimize: a precision for :func:`fcos.modeling.optimize.optimize_for_inference`, such as
+                "auto"; ``None`` runs the model as it was trained.
+            compile: with ``optimize``, compile it as well.
 
         Raises:
             UserError: the config is of no detector, there are no weights, they do not cover the
-                model, the device is missing, or TEST.AUG cannot be used.
+                model, the device is missing or does not compute in that precision, or TEST.AUG
+                cannot be used.
         """
         check_pixels(cfg)
         self._is_rgb = cfg.INPUT.FORMAT == "RGB"
@@ -53,23 +66,41 @@ class Predictor:
         extra = checkpointer.load(cfg.MODEL.WEIGHTS)
         assert checkpointer.coverage is not None  # weights were named
         checkpointer.coverage.require_all("Detection")
+        if optimize is not None:
+            self.model = optimize_for_inference(self.model, optimize, compile)
+        self.batch_size = images_per_batch(cfg)
         self._detector = OneStageDetectorWithTTA(cfg, self.model) if is_augmented else self.model
         self.class_names: list[str] | None = extra.get("class_names")
 
     def __call__(self, image: np.ndarray) -> Instances:
-        """Detect objects.
+        """Detect the objects of one image; see :meth:`detect_batch`."""
+        return self.detect_batch([image])[0]
+
+    def detect_batch(self, images: Sequence[np.ndarray]) -> list[Instances]:
+        """Detect the objects of some images at once.
+
+        The images are padded to one size. That moves scores and boxes a little where the model
+        has group normalization, whose statistics are of the padding too.
 
         Args:
-            image: (H, W, 3) uint8, blue, green, red, of any size.
+            images: each (H, W, 3) uint8, blue, green, red, of any size.
 
         Returns:
-            On the CPU, highest score first, in pixels of ``image``: ``pred_boxes`` (K boxes, x1,
-            y1, x2, y2), ``scores`` (K,) in [0, 1], ``pred_classes`` (K,) in [0, C) and, from a
-            mask head, ``pred_masks`` (K, H, W) bool.
+            Of each image, on the CPU, highest score first, in pixels of the image: ``pred_boxes``
+            (K boxes, x1, y1, x2, y2), ``scores`` (K,) in [0, 1], ``pred_classes`` (K,) in [0, C)
+            and, from a mask head, ``pred_masks`` (K, H, W) bool.
 
         Raises:
-            ValueError: ``image`` has another shape or type, or no pixels.
+            ValueError: an image has another shape or type, or no pixels.
         """
+        inputs = [self._input_of(image) for image in images]
+        if not inputs:
+            return []
+        with torch.no_grad():
+            return [output["instances"].to("cpu") for output in self._detector(inputs)]
+
+    def _input_of(self, image: np.ndarray) -> dict[str, Any]:
+        """What the model takes."""
         if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype != np.uint8:
             raise ValueError(
                 f"image: expected (H, W, 3) uint8, got {tuple(image.shape)} {image.dtype}"
@@ -83,6 +114,4 @@ class Predictor:
             resize = ResizeTransform(height, width, *size)
         pixels = resize.apply_image(np.ascontiguousarray(pixels))
         tensor = torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-        with torch.no_grad():
-            output = self._detector([{"image": tensor, "height": height, "width": width}])[0]
-        return output["instances"].to("cpu")
+        return {"image": tensor, "height": height, "width": width}

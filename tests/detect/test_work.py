@@ -26,9 +26,6 @@ class Predictor:
             raise torch.cuda.OutOfMemoryError
         return [self.find(image) for image in images]
 
-    def __call__(self, image):
-        return self.detect_batch([image])[0]
-
     @staticmethod
     def find(image):
         return Instances(

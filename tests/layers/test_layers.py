@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torchvision.ops import nms
 
 from fcos.layers import IOULoss, Scale, class_aware_nms, ltrb_iou_loss, normal_init
 
@@ -65,6 +66,37 @@ def test_iou_loss_errors():
 BOXES = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 10], [50, 50, 60, 60]])
 SCORES = torch.tensor([0.9, 0.8, 0.7, 0.95])
 CLASSES = torch.tensor([0, 0, 1, 0])
+
+
+def test_nms_of_equal_scores_keeps_the_first():
+    assert class_aware_nms(BOXES, torch.full((4,), 0.5), CLASSES * 0, 0.4).tolist() == [0, 3]
+
+
+def test_nms_of_the_last_class_is_as_exact_as_of_the_first():
+    """A box of 1/64 pixel: beyond 99 classes of 10,000 pixels, float32 moves in 1/16 of one."""
+    boxes = torch.tensor([[0.0, 0, 1, 1], [0, 0, 1, 1 / 64], [0, 0, 1 / 64, 1]])
+    far = torch.tensor([[0.0, 0, 1e4, 1e4]])
+    scores = torch.tensor([0.9, 0.8, 0.7, 0.6])
+    classes = torch.tensor([99, 99, 99, 0])
+    assert class_aware_nms(torch.cat((boxes, far)), scores, classes, 0.01).tolist() == [0, 3]
+    assert class_aware_nms(torch.cat((boxes, far)), scores, classes, 0.02).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("most", [1, 3, 20, None])
+@pytest.mark.parametrize("side", [5.0, 60.0])
+def test_nms_is_that_of_each_class_by_itself(most, side):
+    """With boxes of 60 pixels in 100, few stay of the first that are looked at, so all are."""
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand(300, 2, generator=generator) * 100 - 50
+    boxes = torch.cat((corner, corner + side), dim=1)
+    scores = torch.rand(300, generator=generator)
+    classes = torch.randint(0, 3, (300,), generator=generator)
+    kept = []
+    for c in range(3):
+        of_class = (classes == c).nonzero()[:, 0]
+        kept += of_class[nms(boxes[of_class], scores[of_class], 0.3)].tolist()
+    kept.sort(key=lambda i: -scores[i].item())
+    assert class_aware_nms(boxes, scores, classes, 0.3, most).tolist() == kept[:most]
 
 
 def test_nms_by_hand():

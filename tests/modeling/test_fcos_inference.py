@@ -8,7 +8,7 @@ import torch
 from detectron2.modeling import detector_postprocess
 from detectron2.structures import Boxes, Instances
 from fcos.modeling.fcos import FCOSTargets
-from fcos.modeling.fcos.fcos_inference import decode_boxes, detect, rank_candidates
+from fcos.modeling.fcos.fcos_inference import decode_boxes, detect, detect_batch, rank_candidates
 from fcos.modeling.fcos.fcos_targets import ltrb_distances
 from tests.helpers import flatten, golden, raw_outputs, strides_of_locations
 
@@ -174,6 +174,43 @@ def test_a_probability_equal_to_the_threshold_does_not_pass():
     assert len(location) == 1
 
 
+def ranked_in_plain_loops(cls, ctr, sizes, thresh, topk, with_ctr, by_class):
+    """Every pair in turn, in float32 as rank_candidates computes it."""
+    probability = cls.sigmoid()
+    product = probability * ctr.sigmoid()[:, None]
+    passing = (product if with_ctr else probability) > thresh
+    key = probability if by_class else product
+    stay, start = [], 0
+    for size in sizes:
+        places = range(start, start + size)
+        pairs = [(i, c) for i in places for c in range(cls.shape[1]) if passing[i, c]]
+        stay += sorted(pairs, key=lambda pair: -key[pair].item())[:topk]
+        start += size
+    stay.sort(key=lambda pair: (-key[pair].item(), *pair))
+    return stay, torch.tensor([product[pair] for pair in stay])
+
+
+@pytest.mark.parametrize("with_ctr", [False, True])
+@pytest.mark.parametrize("by_class", [False, True])
+@pytest.mark.parametrize("thresh, topk", [(0.0, 4), (0.3, 4), (0.05, 30), (0.4, 1), (0.05, 1000)])
+@pytest.mark.parametrize("step", [0.0, 0.5])
+def test_ranking_is_that_of_plain_loops(with_ctr, by_class, thresh, topk, step):
+    """Also where many scores are equal: then the first location, and of it the first class."""
+    generator = torch.Generator().manual_seed(0)
+    cls = torch.randn(90, 3, generator=generator) * 3
+    ctr = torch.randn(90, generator=generator) * 3
+    cls[3], ctr[5], ctr[6] = 40.0, 120.0, -120.0  # a probability of 1; centerness of 1 and 0
+    if step:
+        cls, ctr = (cls / step).round() * step, torch.zeros(90)
+    sizes = [60, 20, 0, 10]
+    settings = sizes, thresh, topk, with_ctr, by_class
+    location, classes, product = rank_candidates(cls, ctr, *settings)
+    want, want_product = ranked_in_plain_loops(cls, ctr, *settings)
+    assert list(zip(location.tolist(), classes.tolist(), strict=True)) == want
+    torch.testing.assert_close(product, want_product)
+    assert len(want) > 0
+
+
 def test_ranking_errors():
     with pytest.raises(ValueError, match="ctr_logits and locations_per_level"):
         rank_candidates(torch.zeros(3, 2), torch.zeros(3), [2], 0.05, 10)
@@ -234,3 +271,26 @@ def test_half_precision_outputs_make_float32_boxes():
     )
     torch.testing.assert_close(got.boxes, torch.tensor([[1001.0, 1001.0, 1007.0, 1007.0]]))
     assert got.scores.dtype == torch.float32
+
+
+@pytest.mark.parametrize("options", [{}, {"drop_empty": True, "inclusive_pixels": True}])
+def test_a_batch_is_its_images(options):
+    """Each with its own size, and one of them empty."""
+    generator = torch.Generator().manual_seed(0)
+    sizes, image_sizes = [48, 12], [(40, 60), (64, 50), (20, 30)]
+    points = torch.rand(60, 2, generator=generator) * 60
+    cls = torch.randn(3, 60, 4, generator=generator)
+    cls[1] = -9.0
+    ltrb = torch.rand(3, 60, 4, generator=generator) * 20
+    ctr = torch.randn(3, 60, generator=generator)
+    options = {"clip_before_nms": True, "pre_nms_topk": 20, "post_nms_topk": 15, **options}
+    together = detect_batch(points, cls, ltrb, ctr, sizes, image_sizes, **options)
+    for i, found in enumerate(together):
+        alone = detect(points, cls[i], ltrb[i], ctr[i], sizes, image_sizes[i], **options)
+        for a, b in zip(found, alone, strict=True):
+            assert torch.equal(a, b)
+        if i == 1:
+            assert len(found.boxes) == 0
+        else:
+            assert 10 < len(found.boxes) <= 15
+            assert (found.boxes[:, 2:].amax(0) <= torch.tensor(image_sizes[i][::-1])).all()

@@ -9,6 +9,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelP6P7
 from fcos.modeling.backbone.deformable import build_resnet
+from fcos.modeling.memory_format import backbone_as_configured
 
 
 class LastLevelP6(nn.Module):
@@ -75,7 +76,7 @@ def add_fpn(cfg, bottom_up: Backbone) -> FPN:
             f"MODEL.FPN.IN_FEATURES: the backbone has no {', '.join(missing)}; it gives "
             f"{', '.join(given)} (a ResNet those of MODEL.RESNETS.OUT_FEATURES)"
         )
-    return FPN(
+    fpn = FPN(
         bottom_up=bottom_up,
         in_features=cfg.MODEL.FPN.IN_FEATURES,
         out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
@@ -88,6 +89,7 @@ def add_fpn(cfg, bottom_up: Backbone) -> FPN:
         ),
         fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
     )
+    return backbone_as_configured(cfg, fpn)
 
 
 def _build_top_block(

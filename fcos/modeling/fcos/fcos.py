@@ -13,9 +13,10 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import PROPOSAL_GENERATOR_REGISTRY
 from detectron2.structures import Boxes, ImageList, Instances
 from fcos.modeling.fcos.fcos_head import FCOSHead
-from fcos.modeling.fcos.fcos_inference import Detections, detect
+from fcos.modeling.fcos.fcos_inference import Detections, detect_batch
 from fcos.modeling.fcos.fcos_losses import FCOSLosses
 from fcos.modeling.fcos.fcos_targets import FCOSTargets
+from fcos.modeling.memory_format import head_as_configured
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
@@ -30,7 +31,7 @@ class FCOS(nn.Module):
         strides: pixels of the network input between two locations of each feature.
         normalize_reg_targets: the distances of ``head`` are in strides, not in pixels.
         inference: keyword arguments of
-            :func:`fcos.modeling.fcos.fcos_inference.detect`, for instance ``score_thresh``.
+            :func:`fcos.modeling.fcos.fcos_inference.detect_batch`, for instance ``score_thresh``.
         feeds_roi_heads: detections are the regions of ROI heads, in training too, and have the
             fields that detectron2's ROI heads read (see :meth:`forward`).
         inference_in_training: as ``inference``, for the detections that ROI heads are trained on.
@@ -68,7 +69,7 @@ class FCOS(nn.Module):
         _check_numbers(node)
         _check_architecture(cfg.MODEL.META_ARCHITECTURE)
         return {
-            "head": FCOSHead(cfg, shapes),
+            "head": head_as_configured(cfg, FCOSHead(cfg, shapes)),
             "targets": FCOSTargets(
                 strides=node.FPN_STRIDES,
                 sizes_of_interest=node.SIZES_OF_INTEREST,
@@ -175,14 +176,7 @@ class FCOS(nn.Module):
         if self.normalize_reg_targets:
             ltrb = ltrb * self._stride_of_location(feature_sizes, ltrb)
         locations_per_level = [rows * columns for rows, columns in feature_sizes]
-        return [
-            self.predict_proposals_single_image(
-                points, cls, distances, ctr, locations_per_level, size
-            )
-            for cls, distances, ctr, size in zip(
-                cls_logits, ltrb, ctr_logits, image_sizes, strict=True
-            )
-        ]
+        return self._detect(points, cls_logits, ltrb, ctr_logits, locations_per_level, image_sizes)
 
     def predict_proposals_single_image(
         self,
@@ -194,16 +188,40 @@ class FCOS(nn.Module):
         image_size: tuple[int, int],
     ) -> Instances:
         """Detections of one image, from its (L, ...) outputs with distances in pixels."""
-        detections = detect(
+        outputs = points, cls_logits[None], ltrb_px[None], ctr_logits[None]
+        return self._detect(*outputs, locations_per_level, [image_size])[0]
+
+    def _detect(
+        self,
+        points: Tensor,
+        cls_logits: Tensor,
+        ltrb_px: Tensor,
+        ctr_logits: Tensor,
+        locations_per_level: Sequence[int],
+        image_sizes: Sequence[tuple[int, int]],
+    ) -> list[Instances]:
+        detections = detect_batch(
             points,
             cls_logits,
             ltrb_px,
             ctr_logits,
             locations_per_level,
-            image_size,
+            image_sizes,
             **(self.inference_in_training if self.training else self.inference),
         )
-        result = _to_instances(detections, image_size)
+        return [
+            self._to_instances(found, size)
+            for found, size in zip(detections, image_sizes, strict=True)
+        ]
+
+    def _to_instances(self, detections: Detections, image_size: tuple[int, int]) -> Instances:
+        result = Instances(
+            image_size,
+            pred_boxes=Boxes(detections.boxes),
+            scores=detections.scores,
+            pred_classes=detections.classes,
+            locations=detections.locations,
+        )
         return _for_roi_heads(result, self.training) if self.feeds_roi_heads else result
 
     def _stride_of_location(self, feature_sizes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
@@ -219,16 +237,6 @@ class FCOS(nn.Module):
 def _flatten(levels: Sequence[Tensor]) -> Tensor:
     """Per level (N, X, H, W) to (N, L, X): levels in order, each row by row."""
     return torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)
-
-
-def _to_instances(detections: Detections, image_size: tuple[int, int]) -> Instances:
-    return Instances(
-        image_size,
-        pred_boxes=Boxes(detections.boxes),
-        scores=detections.scores,
-        pred_classes=detections.classes,
-        locations=detections.locations,
-    )
 
 
 def _for_roi_heads(result: Instances, is_training: bool) -> Instances:
@@ -247,7 +255,7 @@ def _for_roi_heads(result: Instances, is_training: bool) -> Instances:
 
 
 def _detection_rules(node) -> dict:
-    """The keyword arguments of ``detect`` that are the same in training and afterwards."""
+    """The keyword arguments of ``detect_batch`` that are the same in training and afterwards."""
     return {
         "thresh_with_ctr": node.THRESH_WITH_CTR,
         "rank_by_class": node.RANK_BY_CLASS,

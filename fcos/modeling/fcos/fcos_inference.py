@@ -1,14 +1,13 @@
 """Step 4: from raw outputs to detections (arXiv:1904.01355, Sec. 3.1 and 3.3).
 
-Letters: L locations over all levels of one image (finest level first), C classes, K candidates,
-M detections.
+Letters: N images, L locations over all levels of one image (finest level first), C classes,
+K candidates, M detections.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +21,7 @@ class Detections(NamedTuple):
     boxes: Tensor
     """(M, 4) float32, x1, y1, x2, y2 in pixels of the network input."""
     scores: Tensor
-    """(M,) float32 in [0, 1], from class probability times centerness; see :func:`detect`."""
+    """(M,) float32 in [0, 1], from class probability times centerness; see :func:`detect_batch`."""
     classes: Tensor
     """(M,) int64 in [0, C)."""
     locations: Tensor
@@ -64,7 +63,7 @@ def rank_candidates(
     A pair passes when the class probability is above ``score_thresh`` (with ``thresh_with_ctr``:
     the probability times centerness). Of each level, the ``topk_per_level`` with the largest
     product of probability and centerness stay (with ``rank_by_class``: with the largest
-    probability).
+    probability). Several images are ranked at once as one with more levels.
 
     Args:
         cls_logits: (L, C) float, before the sigmoid.
@@ -87,21 +86,23 @@ def rank_candidates(
             f"ctr_logits and locations_per_level: expected ({len(cls_logits)},) and this sum, "
             f"got {tuple(ctr_logits.shape)} and {sum(locations_per_level)}"
         )
-    location, class_ = (cls_logits > _loose_logit(score_thresh)).nonzero(as_tuple=True)
-    probability = cls_logits[location, class_].float().sigmoid()
-    product = probability * ctr_logits[location].float().sigmoid()
+    centerness = ctr_logits.float().sigmoid()
+    in_key = torch.ones_like(centerness) if rank_by_class else centerness
+    in_rule = centerness if thresh_with_ctr else torch.ones_like(centerness)
+    best = cls_logits.amax(dim=1).float()
+    least = _least_logits(best, in_key, in_rule, locations_per_level, score_thresh, topk_per_level)
+    location = (best > least).nonzero()[:, 0]
+    logits = cls_logits[location]
+    row, class_ = (logits > least[location, None]).nonzero(as_tuple=True)
+    location, probability = location[row], logits[row, class_].float().sigmoid()
+    product = probability * centerness[location]
     passes = (product if thresh_with_ctr else probability) > score_thresh
     location, class_, product = location[passes], class_[passes], product[passes]
 
     key = probability[passes] if rank_by_class else product
     order = key.argsort(descending=True, stable=True)
     location, class_, product = location[order], class_[order], product[order]
-    ends = torch.tensor(locations_per_level, device=location.device).cumsum(0)
-    level = torch.bucketize(location, ends, right=True)
-    # The rank of a candidate within its level: how many of the level came before it.
-    is_level = level[:, None] == torch.arange(len(ends), device=location.device)
-    rank = is_level.cumsum(0).gather(1, level[:, None])[:, 0]
-    stays = rank <= topk_per_level
+    stays = _rank_in_level(location, locations_per_level) < topk_per_level
     return location[stays], class_[stays], product[stays]
 
 
@@ -112,6 +113,20 @@ def detect(
     ctr_logits: Tensor,
     locations_per_level: Sequence[int],
     image_size: tuple[int, int],
+    **options: Any,
+) -> Detections:
+    """The detections of one image, by :func:`detect_batch`, without its N and with its options."""
+    outputs = cls_logits[None], ltrb_px[None], ctr_logits[None]
+    return detect_batch(points, *outputs, locations_per_level, [image_size], **options)[0]
+
+
+def detect_batch(
+    points: Tensor,
+    cls_logits: Tensor,
+    ltrb_px: Tensor,
+    ctr_logits: Tensor,
+    locations_per_level: Sequence[int],
+    image_sizes: Sequence[tuple[int, int]],
     *,
     score_thresh: float = 0.05,
     nms_thresh: float = 0.6,
@@ -123,8 +138,8 @@ def detect(
     drop_empty: bool = False,
     square_root: bool = True,
     inclusive_pixels: bool = False,
-) -> Detections:
-    """The detections of one image.
+) -> list[Detections]:
+    """The detections of each image of a batch.
 
     The paper scores by class probability times centerness. We report the square root of the
     product, as the original implementation does: the order is the same, and scores look like
@@ -132,12 +147,12 @@ def detect(
 
     Args:
         points: (L, 2) float, locations in pixels of the network input.
-        cls_logits: (L, C) float, before the sigmoid.
-        ltrb_px: (L, 4) float, distances in pixels.
-        ctr_logits: (L,) float, before the sigmoid.
+        cls_logits: (N, L, C) float, before the sigmoid.
+        ltrb_px: (N, L, 4) float, distances in pixels.
+        ctr_logits: (N, L) float, before the sigmoid.
         locations_per_level: how many of the L locations belong to each level, in order.
-        image_size: height and width of the image without padding, in pixels of the network input;
-            only used where boxes are clipped.
+        image_sizes: N times height and width of the image without padding, in pixels of the
+            network input; only used where boxes are clipped.
         score_thresh: see :func:`rank_candidates`.
         nms_thresh: IoU above which a lower-scored box of the same class is dropped.
         pre_nms_topk: candidates per level that enter NMS.
@@ -154,40 +169,79 @@ def detect(
             [0, height - 1] before NMS and measure overlaps with widths of x2 - x1 + 1.
 
     Returns:
-        The detections, highest score first. Boxes are float32.
+        N times the detections, highest score first. Boxes are float32.
 
     Raises:
         ValueError: the shapes do not fit together.
     """
+    number, length = ctr_logits.shape
     location, classes, product = rank_candidates(
-        cls_logits,
-        ctr_logits,
-        locations_per_level,
+        cls_logits.flatten(0, 1),
+        ctr_logits.flatten(),
+        [*locations_per_level] * number,
         score_thresh,
         pre_nms_topk,
         thresh_with_ctr,
         rank_by_class,
     )
-    locations = points[location].float()
-    boxes = decode_boxes(locations, ltrb_px[location].float())
+    image = location.div(length, rounding_mode="floor")
+    locations = points[location % length].float()
+    boxes = decode_boxes(locations, ltrb_px.flatten(0, 1)[location].float())
     if clip_before_nms or inclusive_pixels:
-        height, width = (side - int(inclusive_pixels) for side in image_size)
-        boxes = boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
+        most = boxes.new_tensor([[w, h, w, h] for h, w in image_sizes]) - int(inclusive_pixels)
+        boxes = boxes.clamp(min=0).minimum(most[image])
+    stays = image.argsort(stable=True)  # one image after the other, each still by rank
     if drop_empty:
-        has_area = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
-        boxes, classes, product = boxes[has_area], classes[has_area], product[has_area]
-        locations = locations[has_area]
+        stays = stays[(boxes[stays, 2:] > boxes[stays, :2]).all(dim=1)]
     scores = product.sqrt() if square_root else product
-    keep = class_aware_nms(boxes, scores, classes, nms_thresh, post_nms_topk, inclusive_pixels)
-    return Detections(boxes[keep], scores[keep], classes[keep], locations[keep])
+    found = Detections(boxes[stays], scores[stays], classes[stays], locations[stays])
+    per_image = image[stays].bincount(minlength=number).tolist()
+    results = []
+    for boxes, scores, classes, locations in zip(
+        *(field.split(per_image) for field in found), strict=True
+    ):
+        keep = class_aware_nms(boxes, scores, classes, nms_thresh, post_nms_topk, inclusive_pixels)
+        results.append(Detections(boxes[keep], scores[keep], classes[keep], locations[keep]))
+    return results
 
 
-def _loose_logit(probability: float) -> float:
-    """A logit just below that of ``probability``.
+def _least_logits(
+    best: Tensor,
+    in_key: Tensor,
+    in_rule: Tensor,
+    locations_per_level: Sequence[int],
+    score_thresh: float,
+    topk_per_level: int,
+) -> Tensor:
+    """(L,): a class whose logit at a location is not above this cannot be among those that stay.
 
-    Comparing logits spares a sigmoid over all L * C of them (80 classes, 22,000 locations). The
-    few that pass are compared again as probabilities, so the slack decides nothing.
+    Comparing logits spares a sigmoid over all L * C of them (80 classes, 22,000 locations). Take
+    the class of the ``best`` logit of each location, where it passes for sure. If
+    ``topk_per_level`` of a level's have a key of t or more, no candidate below t stays. The key is
+    the probability times ``in_key``; what ``score_thresh`` applies to, times ``in_rule``; all
+    (L,). What passes here is ranked by its exact value afterwards: the slack decides nothing.
     """
-    if probability <= 0:
-        return -math.inf
-    return math.log(probability / (1 - probability)) - 0.05
+    probability, tiny = best.sigmoid(), torch.finfo(best.dtype).tiny
+    passes = probability * in_rule > score_thresh * 1.0001
+    key = (probability * in_key).where(passes, -1.0)
+    kth = []
+    for part in key.split(list(locations_per_level)):
+        rank = len(part) - topk_per_level + 1  # kthvalue counts from the smallest
+        smallest = part.kthvalue(rank).values if rank > 0 else part.new_tensor(-1.0)
+        kth.append(smallest.expand(len(part)))
+    needed = (torch.cat(kth) / in_key.clamp(min=tiny)).maximum(
+        score_thresh / in_rule.clamp(min=tiny)
+    )
+    # Near 1, where float32 is coarse in logits, the limit stays on the safe side.
+    return needed.clamp(max=0.9999).logit() - 0.05
+
+
+def _rank_in_level(location: Tensor, locations_per_level: Sequence[int]) -> Tensor:
+    """(K,): how many of its own level came before each of ``location`` (K,)."""
+    ends = torch.tensor(locations_per_level, device=location.device).cumsum(0)
+    level = torch.bucketize(location, ends, right=True)
+    order = level.argsort(stable=True)
+    number = level.bincount(minlength=len(ends))
+    first = (number.cumsum(0) - number)[level[order]]
+    place = torch.arange(len(level), device=level.device)
+    return torch.empty_like(level).scatter_(0, order, place - first)

@@ -21,6 +21,7 @@ from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from detectron2.utils.events import get_event_storage, has_event_storage
 from fcos.modeling.fcos.fcos_losses import mean_over_processes
+from fcos.modeling.memory_format import head_as_configured
 from fcos.utils.errors import UserError
 
 
@@ -85,7 +86,7 @@ class FCOSMaskROIHeads(ROIHeads):
             pooler_type=node.POOLER_TYPE,
         )
         region = ShapeSpec(channels=shapes[0].channels, height=side, width=side)
-        head = build_mask_head(cfg, region)
+        head = head_as_configured(cfg, build_mask_head(cfg, region))
         return {**made, "in_features": names, "mask_pooler": pooler, "mask_head": head}
 
     def forward(

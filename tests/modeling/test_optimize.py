@@ -1,0 +1,152 @@
+"""The faster copy gives the same detections, and the original stays as it was."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from detectron2.layers import Conv2d, FrozenBatchNorm2d
+from detectron2.modeling import build_model
+from fcos.modeling import optimize
+from fcos.modeling.optimize import optimize_for_inference
+from fcos.utils.errors import UserError
+from tests.helpers import tiny_cfg, tiny_mask_cfg
+
+
+def detector(make_cfg=tiny_cfg, **overrides):
+    """With statistics as after a training, and detections of all sizes."""
+    torch.manual_seed(0)
+    cfg = make_cfg()
+    cfg.merge_from_list(["MODEL.FCOS.SCORE_THRESH_TEST", 0.2])
+    cfg.merge_from_list([x for pair in overrides.items() for x in pair])
+    model = build_model(cfg).eval()
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm2d, FrozenBatchNorm2d)):
+            for name in ("weight", "running_var"):
+                nn.init.uniform_(getattr(module, name).data, 0.5, 1.5)
+            for name in ("bias", "running_mean"):
+                nn.init.normal_(getattr(module, name).data, std=0.1)
+    head = model.proposal_generator.fcos_head
+    nn.init.normal_(head.cls_logits.weight, std=0.05)
+    nn.init.zeros_(head.cls_logits.bias)
+    nn.init.constant_(head.bbox_pred.bias, 3.0)
+    return model
+
+
+def inputs(*sizes):
+    generator = torch.Generator().manual_seed(0)
+    return [
+        {"image": torch.randint(0, 256, (3, *size), generator=generator).byte()} for size in sizes
+    ]
+
+
+def run(model, *sizes):
+    with torch.no_grad():
+        return [output["instances"] for output in model(inputs(*sizes))]
+
+
+def same(found, wanted, tolerance):
+    for a, b in zip(found, wanted, strict=True):
+        assert len(b) > 5
+        assert abs(len(a) - len(b)) <= (0 if tolerance < 1e-3 else 0.2 * len(b))
+        if tolerance < 1e-3:
+            torch.testing.assert_close(a.scores, b.scores, atol=tolerance, rtol=0)
+            torch.testing.assert_close(
+                a.pred_boxes.tensor, b.pred_boxes.tensor, atol=100 * tolerance, rtol=0
+            )
+        else:
+            torch.testing.assert_close(a.scores[:5], b.scores[:5], atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("make_cfg", [tiny_cfg, tiny_mask_cfg])
+@pytest.mark.parametrize("norm", ["BN", "FrozenBN", "GN"])
+def test_float32_is_the_same_up_to_rounding(make_cfg, norm):
+    model = detector(make_cfg, **{"MODEL.RESNETS.NORM": norm, "MODEL.FPN.NORM": norm})
+    before = copy.deepcopy(model.state_dict())
+    made = optimize_for_inference(model, "float32")
+    same(run(made, (64, 96), (60, 50)), run(model, (64, 96), (60, 50)), 2e-5)
+    assert before.keys() == model.state_dict().keys()
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    folded = [
+        m for m in made.backbone.modules() if isinstance(m, (nn.BatchNorm2d, FrozenBatchNorm2d))
+    ]
+    assert folded == []
+    assert not any(p.requires_grad for p in made.parameters())
+
+
+def test_deformable_convolutions_keep_their_place():
+    settings = {
+        "MODEL.RESNETS.DEPTH": 50,
+        "MODEL.RESNETS.RES2_OUT_CHANNELS": 16,
+        "MODEL.RESNETS.STEM_OUT_CHANNELS": 8,
+        "MODEL.RESNETS.WIDTH_PER_GROUP": 4,
+        "MODEL.RESNETS.DEFORM_ON_PER_STAGE": "[False, False, True, True]",
+        "MODEL.RESNETS.DEFORM_MODULATED": True,
+        "MODEL.FCOS.USE_DEFORMABLE": True,
+    }
+    model = detector(**settings)
+    same(run(optimize_for_inference(model, "float32"), (64, 96)), run(model, (64, 96)), 2e-5)
+
+
+@pytest.mark.parametrize("make_cfg", [tiny_cfg, tiny_mask_cfg])
+def test_bfloat16_is_near_and_its_boxes_are_float32(make_cfg, monkeypatch):
+    monkeypatch.setattr(optimize, "_cpu_has_bfloat16", lambda: True)  # slow where it has not
+    model = detector(make_cfg)
+    made = optimize_for_inference(model, "bfloat16")
+    (found,) = got = run(made, (64, 96))
+    same(got, run(model, (64, 96)), 0.03)
+    assert found.pred_boxes.tensor.dtype == found.scores.dtype == torch.float32
+    assert made.proposal_generator.fcos_head.scales[0].scale.dtype == torch.float32
+    convolutions = [m for m in made.backbone.modules() if isinstance(m, Conv2d)]
+    assert {m.weight.dtype for m in convolutions} == {torch.bfloat16}
+    if make_cfg is tiny_mask_cfg:
+        assert found.pred_masks.dtype == torch.bool and found.pred_masks.shape[1:] == (64, 96)
+
+
+@pytest.mark.parametrize(
+    "has_it, want", [(True, torch.bfloat16), (False, torch.float32)], ids=["has", "has not"]
+)
+def test_auto_asks_the_processor(has_it, want, monkeypatch):
+    monkeypatch.setattr(optimize, "_cpu_has_bfloat16", lambda: has_it)
+    made = optimize_for_inference(detector())
+    assert made.backbone.fpn_output3.weight.dtype == want
+
+
+@pytest.mark.parametrize(
+    "precision, message",
+    [
+        ("float16", "--optimize float16 needs a GPU, but MODEL.DEVICE is cpu; choose bfloat16 or"),
+        ("bfloat16", "--optimize bfloat16: this processor does not compute in it; choose float32"),
+        ("int8", "--optimize: expected one of auto, float32, bfloat16, float16, got 'int8'"),
+    ],
+)
+def test_precisions_that_cannot_be_had(precision, message, monkeypatch):
+    monkeypatch.setattr(optimize, "_cpu_has_bfloat16", lambda: False)
+    with pytest.raises(UserError, match=message):
+        optimize_for_inference(detector(), precision)
+
+
+def test_other_detectors_are_refused():
+    with pytest.raises(UserError, match="Only detectors with FCOS .* not Linear with NoneType"):
+        optimize_for_inference(nn.Linear(1, 1))
+
+
+def test_a_backend_is_asked_to_compile_for_any_size(monkeypatch):
+    """The compiler itself takes minutes; what it is asked for is seen here."""
+    asked = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: asked.append((self, options)))
+    made = optimize_for_inference(detector(), "float32", compile=True)
+    head = made.proposal_generator.fcos_head
+    assert asked == [(made.backbone, {"dynamic": True}), (head, {"dynamic": True})]
+
+
+def test_the_graph_that_is_compiled_takes_images_of_any_size():
+    model = detector()
+    made = optimize_for_inference(model, "float32")
+    torch.compiler.reset()
+    made.backbone.compile(dynamic=True, backend="eager", fullgraph=True)
+    made.proposal_generator.fcos_head.compile(dynamic=True, backend="eager", fullgraph=True)
+    for size in ((64, 96), (128, 64)):
+        same(run(made, size), run(model, size), 2e-5)
+    torch.compiler.reset()
