@@ -10,14 +10,11 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-import torch
 from pycocotools.coco import COCO
 
 import demo
-from detectron2.modeling import build_model
-from fcos.checkpoint import AdetCheckpointer
 from fcos.utils import outputs
-from tests.helpers import tiny_cfg, tiny_mask_cfg
+from tests.helpers import tiny_cfg, tiny_mask_cfg, write_model
 
 
 @pytest.fixture(scope="module")
@@ -30,26 +27,6 @@ def model(tmp_path_factory):
 def mask_model(tmp_path_factory):
     """The same with masks, of the whole box or of nothing."""
     return write_model(tmp_path_factory.mktemp("mask_model"), tiny_mask_cfg())
-
-
-def write_model(folder, cfg):
-    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 64, 128
-    cfg.MODEL.WEIGHTS = str(folder / "model.pth")
-    (folder / "config.yaml").write_text(cfg.dump())
-    torch.manual_seed(0)
-    model = build_model(cfg)
-    logits = model.proposal_generator.fcos_head.cls_logits
-    torch.nn.init.normal_(logits.weight, std=0.3)  # low and high scores
-    torch.nn.init.zeros_(logits.bias)
-    if cfg.MODEL.MASK_ON:
-        torch.nn.init.normal_(model.proposal_generator.fcos_head.bbox_pred.bias, mean=2, std=0.1)
-        torch.nn.init.normal_(model.roi_heads.mask_head.predictor.bias, mean=5, std=0.1)
-    checkpointer = AdetCheckpointer(model, str(folder))
-    checkpointer.class_names = ["cat", "dog", "bird"]
-    checkpointer.save("model")
-    checkpointer.class_names = []
-    checkpointer.save("nameless")
-    return folder
 
 
 @pytest.fixture

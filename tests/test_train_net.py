@@ -78,6 +78,30 @@ def test_arguments(said, words, message):
     assert message in said(*words)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["MODEL.PIXEL_MEAN", "[1.0, 2.0, 3.0, 4.0]"],
+            "MODEL.PIXEL_MEAN is [1.0, 2.0, 3.0, 4.0]: expected three numbers, for the channels of",
+        ),
+        (["INPUT.FORMAT", "L"], "INPUT.FORMAT is L, but only BGR and RGB are known."),
+        (
+            ["TEST.EXPECTED_RESULTS", "[['bbox', 'AP', 38.5]]"],
+            "TEST.EXPECTED_RESULTS has ['bbox', 'AP', 38.5]: expected lists of task, metric,",
+        ),
+    ],
+)
+@pytest.mark.parametrize("mode", [[], ["--eval-only", "MODEL.WEIGHTS", "model.pth"]])
+def test_values_that_would_fail_later(said, words, message, mode):
+    assert said(*mode, *words).startswith(message)
+
+
+def test_a_mask_head_that_sees_nothing(said):
+    message = said(*MASK_OPTIONS, "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION", "0")
+    assert "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION is 0, the side of the grid" in message
+
+
 def test_a_config_that_would_run_code(said, project):
     (project / "bad.yaml").write_text("SEED: !!python/object/apply:os.system ['touch it-ran']\n")
     message = said("--config-file", "bad.yaml")

@@ -15,6 +15,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 from fcos.utils.errors import UserError
@@ -61,6 +62,21 @@ class DatasetReport:
         return "\n".join([head, *self.notes])
 
 
+@dataclasses.dataclass(frozen=True)
+class Resize:
+    """How images are resized before they come to the model.
+
+    Attributes:
+        shorts: lengths of the shorter side, in pixels, one of which is chosen.
+        longest: of the longer side, at most.
+        key: of ``longest`` in the config.
+    """
+
+    shorts: tuple[int, ...]
+    longest: int
+    key: str
+
+
 @dataclasses.dataclass
 class _Image:
     file_name: str
@@ -81,7 +97,7 @@ class _Box:
     where: str  # for messages
     xyxy: list[float]
     is_crowd: bool
-    mask_form: str  # "polygons", "run lengths" or, without a usable segmentation, ""
+    mask_form: str  # "polygons", "run lengths", "no numbers" or, without a segmentation, ""
     mask_size: list[int] | None  # of run lengths: rows and columns
 
 
@@ -111,6 +127,7 @@ def check_datasets(
             for_training=is_for_training,
             filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
             mask_format=cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else "",
+            resize=_resize(cfg, "TRAIN" if is_for_training else "TEST"),
         )
         if reports and report.class_names != reports[0].class_names:
             raise UserError(
@@ -130,6 +147,7 @@ def check_dataset(
     for_training: bool = True,
     filter_empty: bool = True,
     mask_format: str = "",
+    resize: Resize | None = None,
 ) -> DatasetReport:
     """Checks one data set: its files, classes, category ids, boxes and images.
 
@@ -143,6 +161,7 @@ def check_dataset(
         for_training: else it is going to be evaluated on; then it may be without objects.
         filter_empty: whether training leaves out images without objects.
         mask_format: INPUT.MASK_FORMAT of a model with masks; empty for one without.
+        resize: how images are resized; ``None``: not at all.
 
     Raises:
         UserError: with what is wrong, where, and what to do.
@@ -162,6 +181,8 @@ def check_dataset(
         )
     if mask_format:
         _check_masks(name, images, mask_format, for_training)
+    if resize is not None:
+        _check_resized(name, images, resize)
     num_files = _check_all_images(name, images) if all_images else _look_for_images(name, images)
     degenerate = tuple(
         f"{box.where} ({os.path.basename(image.file_name)})"
@@ -266,10 +287,19 @@ def _mask_form(segmentation: object) -> str:
         return "run lengths" if isinstance(segmentation.get("size"), (list, tuple)) else ""
     if isinstance(segmentation, list):
         parts = [part for part in segmentation if isinstance(part, list)]
+        if not all(map(_are_finite, parts)):
+            return "no numbers"
         # A polygon has three corners or more.
         if any(len(part) >= 6 and len(part) % 2 == 0 for part in parts):
             return "polygons"
     return ""
+
+
+def _are_finite(numbers: list[Any]) -> bool:
+    try:
+        return math.isfinite(sum(numbers))  # ten times as fast as one by one
+    except TypeError:
+        return False
 
 
 def _check_masks(name: str, images: Sequence[_Image], mask_format: str, for_training: bool) -> None:
@@ -282,6 +312,13 @@ def _check_masks(name: str, images: Sequence[_Image], mask_format: str, for_trai
         for box in image.boxes
         if not (for_training and (box.is_crowd or image.has_degenerate(box)))
     ]
+    broken = [box.where for box in boxes if box.mask_form == "no numbers"]
+    if broken:
+        raise UserError(
+            f"Data set {name!r}: {len(broken)} of {len(boxes)} annotations have a segmentation "
+            f"with something else than finite numbers: {_listed(broken)}. Correct them, or set "
+            "MODEL.MASK_ON False for boxes only."
+        )
     lacking = [box.where for box in boxes if not box.mask_form]
     if lacking:
         raise UserError(
@@ -289,6 +326,17 @@ def _check_masks(name: str, images: Sequence[_Image], mask_format: str, for_trai
             f"which MODEL.MASK_ON True needs: {_listed(lacking)}. Annotate them with polygons, or "
             "set MODEL.MASK_ON False for boxes only."
         )
+    _check_sizes_of_masks(name, images)
+    run_lengths = [box.where for box in boxes if box.mask_form == "run lengths"]
+    if for_training and mask_format == "polygon" and run_lengths:
+        raise UserError(
+            f"Data set {name!r}: {len(run_lengths)} of {len(boxes)} annotations have run lengths "
+            f"as segmentation, which INPUT.MASK_FORMAT polygon cannot hold: {_listed(run_lengths)}."
+            " Set INPUT.MASK_FORMAT bitmask."
+        )
+
+
+def _check_sizes_of_masks(name: str, images: Sequence[_Image]) -> None:
     other_size = [
         f"{box.where} ({box.mask_size} instead of {[image.height, image.width]})"
         for image in images
@@ -301,12 +349,31 @@ def _check_masks(name: str, images: Sequence[_Image], mask_format: str, for_trai
             f"Data set {name!r}: {len(other_size)} annotations have run lengths of another size "
             f"than their image, whose rows and columns they count: {_listed(other_size)}."
         )
-    run_lengths = [box.where for box in boxes if box.mask_form == "run lengths"]
-    if for_training and mask_format == "polygon" and run_lengths:
+
+
+def _resize(cfg: CfgNode, use: str) -> Resize | None:
+    shorts = cfg.INPUT[f"MIN_SIZE_{use}"]
+    shorts = (shorts,) if isinstance(shorts, int) else tuple(shorts)
+    key = f"MAX_SIZE_{use}"
+    # 0 stands for no resizing.
+    return Resize(shorts, cfg.INPUT[key], f"INPUT.{key}") if all(shorts) else None
+
+
+def _check_resized(name: str, images: Sequence[_Image], resize: Resize) -> None:
+    """Of a very long image, nothing may be left of the shorter side."""
+    sizes = {(image.height, image.width): image for image in images}
+    short = min(resize.shorts)
+    vanishing = [
+        image
+        for (height, width), image in sizes.items()
+        if math.isfinite(height + width) and min(height, width) > 0
+        if 0 in ResizeShortestEdge.get_output_shape(height, width, short, resize.longest)
+    ]
+    if vanishing:
+        named = [f"{os.path.basename(i.file_name)} ({i.width}x{i.height})" for i in vanishing]
         raise UserError(
-            f"Data set {name!r}: {len(run_lengths)} of {len(boxes)} annotations have run lengths "
-            f"as segmentation, which INPUT.MASK_FORMAT polygon cannot hold: {_listed(run_lengths)}."
-            " Set INPUT.MASK_FORMAT bitmask."
+            f"Data set {name!r}: {resize.key} {resize.longest} leaves nothing of the shorter side "
+            f"of images as long as {_listed(named)}. Raise it, or take them out of the annotations."
         )
 
 

@@ -10,6 +10,7 @@ from detectron2.engine import DefaultTrainer
 from detectron2.utils import comm
 from fcos.checkpoint import read_checkpoint
 from fcos.config import CfgNode
+from fcos.config.checks import check_expected_results, check_pixels
 from fcos.data import DatasetReport, check_datasets
 from fcos.engine.acceleration import check_compiler
 from fcos.engine.schedule import schedule_table
@@ -43,6 +44,8 @@ def check_training(cfg: CfgNode, resume: bool, check_all_images: bool) -> None:
 
     def look() -> None:
         check_batch(cfg, processes)
+        check_pixels(cfg)
+        check_expected_results(cfg)
         _check_norms(cfg)
         _check_numbers(cfg)
         _check_small_images(cfg)
@@ -81,6 +84,8 @@ def check_evaluation(cfg: CfgNode, resume: bool) -> None:
                 "evaluation; add MODEL.WEIGHTS model.pth, or --resume for the last checkpoint in "
                 "OUTPUT_DIR."
             )
+        check_pixels(cfg)
+        check_expected_results(cfg)
         if cfg.TEST.AUG.ENABLED:
             check_augmentation(cfg)
         for report in check_datasets(cfg, training=False):

@@ -13,6 +13,7 @@ from detectron2.data.transforms import ResizeShortestEdge, ResizeTransform
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from fcos.checkpoint import AdetCheckpointer
+from fcos.config.checks import check_pixels
 from fcos.data import images_per_batch
 from fcos.modeling import OneStageDetectorWithTTA
 from fcos.modeling.optimize import optimize_for_inference
@@ -47,8 +48,7 @@ class Predictor:
                 model, the device is missing or does not compute in that precision, or TEST.AUG
                 cannot be used.
         """
-        if cfg.INPUT.FORMAT not in ("BGR", "RGB"):
-            raise UserError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT}, but only BGR and RGB are known.")
+        check_pixels(cfg)
         self._is_rgb = cfg.INPUT.FORMAT == "RGB"
         is_augmented = cfg.TEST.AUG.ENABLED
         # The views are made from the image as it is: 0 does not resize.

@@ -247,6 +247,41 @@ def test_masks_that_are_missing_are_counted_and_named(coco, nothing, for_trainin
     )
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("-inf"), "5", None, [5]])
+@pytest.mark.parametrize("for_training", [True, False])
+def test_polygons_that_are_not_of_numbers(coco, number, for_training):
+    give_masks(coco)
+    coco.annotations[3]["segmentation"] = [*POLYGON, [4, 5, 14, number, 14, 15]]
+    refused(
+        coco,
+        r"^Data set 'small': 1 of 6 annotations have a segmentation with something else than "
+        r"finite numbers: annotation 103\. Correct them, or set MODEL\.MASK_ON False for boxes ",
+        for_training=for_training,
+        mask_format="polygon",
+    )
+    check_dataset("small", 2, for_training=for_training)
+
+
+@pytest.mark.parametrize("use", ["TRAIN", "TEST"])
+def test_images_so_long_that_nothing_is_left_of_them(coco, use):
+    coco.images[2].update(width=3, height=8000)  # 1333 / 8000 of 3 is 0.4998...
+    cfg = get_cfg()
+    cfg.MODEL.FCOS.NUM_CLASSES = 2
+    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ()
+    cfg.DATASETS[use] = (coco.register(),)
+    with pytest.raises(
+        UserError,
+        match=rf"^Data set 'small': INPUT\.MAX_SIZE_{use} 1333 leaves nothing of the shorter side "
+        r"of images as long as 2\.png \(3x8000\)\. Raise it, or take them out of the annotations",
+    ):
+        check_datasets(cfg)
+    cfg.INPUT[f"MAX_SIZE_{use}"] = 1334  # 0.50025
+    check_datasets(cfg)
+    cfg.INPUT[f"MAX_SIZE_{use}"] = 1333
+    cfg.INPUT[f"MIN_SIZE_{use}"] = 0 if use == "TEST" else (0,)  # as they are
+    check_datasets(cfg)
+
+
 def test_boxes_alone_need_no_masks(coco):
     check_dataset(coco.register(), 2)
 

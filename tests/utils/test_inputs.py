@@ -1,6 +1,8 @@
 """From what a user names to the images that are read."""
 
 import json
+import logging
+import os
 
 import numpy as np
 import pytest
@@ -8,7 +10,13 @@ from PIL import Image
 
 from detectron2.data import DatasetCatalog
 from fcos.utils.errors import UserError
-from fcos.utils.inputs import dataset_records, evenly_spaced, find_images, read_bgr
+from fcos.utils.inputs import (
+    dataset_records,
+    evenly_spaced,
+    find_images,
+    read_bgr,
+    read_list,
+)
 
 
 @pytest.fixture
@@ -56,7 +64,7 @@ def test_a_file_whose_name_looks_like_a_pattern(folder):
         ("*.tiff", r"No image file \(\.jpg, .*\) matches .*/\*\.tiff\."),
         ("*.txt", r"No image file \(\.jpg, .*\) matches .*/\*\.txt\."),
         ("empty", r"The folder .*/empty holds no image \(\.jpg, .*\); its subfolders are not"),
-        ("clip.mp4", r"clip\.mp4 is a video: give it to --video-input instead of --input\."),
+        ("clip.mp4", r"clip\.mp4 is a video: give it to --video-input of demo\.py\."),
     ],
 )
 def test_inputs_that_give_no_image(folder, name, message):
@@ -64,6 +72,55 @@ def test_inputs_that_give_no_image(folder, name, message):
     (folder / "clip.mp4").touch()
     with pytest.raises(UserError, match=message):
         find_images([str(folder / "b.jpg"), str(folder / name)])
+
+
+def test_subfolders_are_searched_when_asked_but_not_hidden_ones(folder):
+    (folder / ".cache").mkdir()
+    (folder / "b.jpg").rename(folder / ".cache" / "b.jpg")
+    assert names(find_images([str(folder)], recursive=True), folder) == ["a.PNG", "sub/c.jpg"]
+    with pytest.raises(UserError, match=r"\.cache/empty holds no image \(.*\.tiff\)\.$"):
+        (folder / ".cache" / "empty").mkdir()
+        find_images([f"{folder}/.cache/empty"], recursive=True)
+
+
+def test_links_to_a_folder_above_end(folder):
+    (folder / "sub" / "again").symlink_to(folder)
+    found = names(find_images([str(folder)], recursive=True), folder)
+    assert found == ["a.PNG", "b.jpg", "sub/c.jpg"]
+
+
+def test_a_folder_that_may_not_be_read(folder, monkeypatch):
+    # The user who runs the tests may be one that may read everything.
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=r"^The folder .* cannot be read: Permission denied\.$"):
+        find_images([str(folder)])
+
+
+def test_a_list_gives_its_lines(folder, caplog):
+    file = folder / "list.txt"
+    lines = [f"{folder}/b.jpg", "", "# why", "gone a.png ", f"{folder}/sub/../b.jpg", "x\udcff.png"]
+    file.write_bytes("\r\n".join(lines).encode(errors="surrogateescape"))
+    with caplog.at_level(logging.INFO):
+        assert read_list(str(file)) == [f"{folder}/b.jpg", "gone a.png ", "x\udcff.png"]
+    assert "1 inputs are files that were named before." in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, r"The list .*list\.txt cannot be read: No such file or directory\."),
+        (b"\n# all\n", r"The list .*list\.txt names no image: it needs one path on each line\."),
+        (b"\x89PNG\0\0\n", r"list\.txt is not a text file"),
+    ],
+)
+def test_lists_that_give_no_image(folder, content, message):
+    if content is not None:
+        (folder / "list.txt").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_list(str(folder / "list.txt"))
 
 
 def test_images_are_read_as_bgr_and_upright(tmp_path):

@@ -74,6 +74,11 @@ class FCOSMaskROIHeads(ROIHeads):
         names, node = cfg.MODEL.ROI_HEADS.IN_FEATURES, cfg.MODEL.ROI_MASK_HEAD
         shapes = _shapes_of(input_shape, names)
         side = node.POOLER_RESOLUTION
+        if side < 1:
+            raise UserError(
+                f"MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION is {side}, the side of the grid that a "
+                "region is cut out as: set it to 1 or more; Mask R-CNN has 14."
+            )
         pooler = ROIPooler(
             output_size=side,
             scales=[1 / shape.stride for shape in shapes],

@@ -447,6 +447,11 @@ def test_a_mask_lies_where_its_features_lie(ltrb, box, enlarged):
             r"BATCH_SIZE_PER_IMAGE times MODEL\.ROI_HEADS\.POSITIVE_FRACTION is 0\.75, .* at least",
         ),
         (
+            "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION",
+            "0",
+            r"POOLER_RESOLUTION is 0, the side of the grid .* set it to 1 or more",
+        ),
+        (
             "MODEL.META_ARCHITECTURE",
             "OneStageDetector",
             r"MODEL\.MASK_ON is True, but OneStageDetector has boxes only: set .* GeneralizedRCNN",

@@ -1,0 +1,1 @@
+"""Detections for very many images: ``python -m fcos.detect --help``."""

@@ -1,0 +1,119 @@
+"""Which images go through the model together: fixed by the images alone, not by who does them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from detectron2.config import CfgNode
+from detectron2.data.transforms import ResizeShortestEdge
+
+__all__ = ["Batches", "make_batches", "padded_shape", "upright_size"]
+
+_ORIENTATION = 0x0112  # EXIF tag; with 5 to 8 the image lies on its side
+
+
+def upright_size(path: str) -> tuple[int, int]:
+    """Height and width of an image turned upright, from its header alone.
+
+    Returns:
+        Pixels; (0, 0) if the header cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            is_on_its_side = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    except Exception:  # Pillow raises a dozen kinds; reading the whole image will tell
+        return 0, 0
+    return (width, height) if is_on_its_side else (height, width)
+
+
+def padded_shape(cfg: CfgNode, divisor: int) -> Callable[[int, int], tuple[int, int]]:
+    """A function from the size of an image to the size that it has in the model.
+
+    Args:
+        cfg: INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST resize, unless TEST.AUG.ENABLED.
+        divisor: sides are padded to its multiples.
+
+    Returns:
+        Takes and gives height and width in pixels.
+    """
+    short, longest = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
+    is_resized = short > 0 and not cfg.TEST.AUG.ENABLED
+
+    def shape(height: int, width: int) -> tuple[int, int]:
+        if is_resized:
+            height, width = ResizeShortestEdge.get_output_shape(height, width, short, longest)
+        return -(-height // divisor), -(-width // divisor)
+
+    return shape
+
+
+class Batches:
+    """Image numbers in batches; a sequence of arrays."""
+
+    def __init__(self, order: np.ndarray, starts: np.ndarray) -> None:
+        """
+        Args:
+            order: (N,) int, the images, batch after batch.
+            starts: (B,) int, where in ``order`` each batch begins; increasing, the first is 0.
+        """
+        self._order = order
+        self._starts = starts
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        ends = self._starts[number + 1 : number + 2]
+        return self._order[self._starts[number] : ends[0] if len(ends) else None]
+
+    def unfinished(self, is_finished: np.ndarray) -> np.ndarray:
+        """Numbers of the batches with an image that is not finished; ``is_finished``: (N,) bool."""
+        if not len(self._order):
+            return np.zeros(0, np.int64)
+        is_whole = np.logical_and.reduceat(is_finished[self._order], self._starts)
+        return np.flatnonzero(~is_whole)
+
+
+def make_batches(
+    sizes: np.ndarray, shape_of: Callable[[int, int], tuple[int, int]], batch_size: int
+) -> Batches:
+    """Batches of images that need no padding because of each other.
+
+    So an image's detections are, up to rounding, those that it has alone; and since the batches
+    depend on nothing but the arguments, rounding is the same for any number of processes.
+
+    Args:
+        sizes: (N, 2) int, height and width of each image; (0, 0), not known, makes a batch of one.
+        shape_of: from such a size to the shape in the model; images of one shape share batches.
+        batch_size: images in a batch, at most.
+
+    Returns:
+        Every image once; batches in the order of their first images, and images in their own.
+    """
+    number = len(sizes)
+    if number == 0:
+        return Batches(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    kinds, kind_of = np.unique(sizes, axis=0, return_inverse=True)
+    kind_of = kind_of.reshape(number)
+    shapes = [shape_of(h, w) if h and w else (0, 0) for h, w in kinds.tolist()]
+    numbers = {shape: index for index, shape in enumerate(dict.fromkeys(shapes))}
+    group_of = np.array([numbers[shape] for shape in shapes])[kind_of]
+
+    order = np.argsort(group_of, kind="stable")
+    group = group_of[order]
+    place = np.arange(number)
+    is_first = np.r_[True, group[1:] != group[:-1]]
+    in_group = place - np.maximum.accumulate(np.where(is_first, place, 0))
+    is_start = (in_group % batch_size == 0) | (group == numbers.get((0, 0), -1))
+
+    batch_of = np.cumsum(is_start) - 1
+    first_image = order[is_start]
+    rank_of = np.argsort(np.argsort(first_image))  # of each batch, by its first image
+    ranks = rank_of[batch_of]
+    by_rank = np.argsort(ranks, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(ranks[by_rank]) > 0])
+    return Batches(order[by_rank], starts)

@@ -1,0 +1,161 @@
+"""What is done so far: files of JSON lines, one line for each image, that only ever grow."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from fcos.utils.errors import UserError
+
+__all__ = ["Records", "ShardWriter", "problem_record", "result_record"]
+
+_BEFORE_RESULTS = b'"results": ['
+_OPEN_FILES = 200  # at a time; a process may open about a thousand
+
+
+def result_record(image: int, size: tuple[int, int], results: list[dict[str, Any]]) -> bytes:
+    """The line of an image that was detected in.
+
+    Args:
+        image: its number.
+        size: its height and width in pixels.
+        results: its detections, in COCO's format.
+    """
+    head = {"image": image, "height": size[0], "width": size[1]}
+    # The results come last, so that they can be cut out of the line.
+    return json.dumps({**head, "results": results}).encode() + b"\n"
+
+
+def problem_record(image: int, problem: str) -> bytes:
+    """The line of an image that is left out; ``problem`` is a sentence."""
+    return json.dumps({"image": image, "problem": problem}).encode() + b"\n"
+
+
+class ShardWriter:
+    """Appends lines to a new file. What was written outlives the process, however it ends."""
+
+    def __init__(self, path: str) -> None:
+        """
+        Raises:
+            UserError: the file exists or cannot be made.
+        """
+        self._path = path
+        try:
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+        except OSError as error:
+            raise self._error(error) from error
+
+    def write(self, lines: Iterable[bytes]) -> None:
+        """Write lines at once.
+
+        Raises:
+            UserError: they cannot be written, such as on a full disk.
+        """
+        rest = memoryview(b"".join(lines))
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError as error:
+            raise self._error(error) from error
+
+    def close(self) -> None:
+        """Nothing more is written."""
+        os.close(self._file)
+
+    def _error(self, error: OSError) -> UserError:
+        return UserError(
+            f"{self._path} cannot be written: {error.strerror}. When it can, the same command goes "
+            "on where it stopped."
+        )
+
+
+class Records:
+    """Where the line of each image lies. Lines stay on the disk; memory holds 26 bytes an image.
+
+    A line that is not whole, as a killed process leaves it, counts for nothing. Of several lines
+    of an image, the last one counts.
+
+    Attributes:
+        is_done: (N,) bool, images with detections (perhaps none at all).
+        is_left_out: (N,) bool, images that could not be read.
+        sizes: (N, 2) int32, height and width of the former, as they were read.
+    """
+
+    def __init__(self, number: int) -> None:
+        """
+        Args:
+            number: of images.
+        """
+        self.is_done = np.zeros(number, bool)
+        self.is_left_out = np.zeros(number, bool)
+        self.sizes = np.zeros((number, 2), np.int32)
+        self._shard = np.zeros(number, np.int32)
+        self._offset = np.zeros(number, np.int64)
+        self._paths: list[str] = []
+        self._length = np.zeros(number, np.int32)
+        self._files: dict[int, int] = {}
+
+    def add(self, path: str) -> None:
+        """Go through a shard.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        shard, offset = len(self._paths), 0
+        self._paths.append(path)
+        try:
+            with open(path, "rb") as file:
+                for line in file:
+                    self._take(line, shard, offset)
+                    offset += len(line)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+
+    def _take(self, line: bytes, shard: int, offset: int) -> None:
+        if not line.endswith(b"\n"):
+            return
+        try:
+            record = json.loads(line)
+            image = record["image"]
+            size = None if "problem" in record else (record["height"], record["width"])
+            self.sizes[image] = size or (0, 0)
+        except (ValueError, KeyError, TypeError, IndexError):  # a lost file system leaves anything
+            return
+        self.is_done[image] = size is not None
+        self.is_left_out[image] = size is None
+        self._shard[image], self._offset[image], self._length[image] = shard, offset, len(line)
+
+    def results(self) -> Iterator[bytes]:
+        """The detections of each image that has some, in the order of the images.
+
+        Yields:
+            JSON objects separated by commas.
+        """
+        for image in np.flatnonzero(self.is_done).tolist():
+            line = self._line(image)
+            text = line[line.index(_BEFORE_RESULTS) + len(_BEFORE_RESULTS) : line.rindex(b"]")]
+            if text:
+                yield text
+
+    def problems(self) -> Iterator[tuple[int, str]]:
+        """Number of each image that is left out, and why."""
+        for image in np.flatnonzero(self.is_left_out).tolist():
+            yield image, json.loads(self._line(image))["problem"]
+
+    def _line(self, image: int) -> bytes:
+        shard = int(self._shard[image])
+        if shard not in self._files:
+            if len(self._files) >= _OPEN_FILES:
+                self.close()
+            self._files[shard] = os.open(self._paths[shard], os.O_RDONLY)
+        return os.pread(self._files[shard], int(self._length[image]), int(self._offset[image]))
+
+    def close(self) -> None:
+        """Close the files; later reading opens them again."""
+        for file in self._files.values():
+            os.close(file)
+        self._files.clear()

@@ -1,0 +1,122 @@
+"""Several processes, on one machine or many: refused before they start, started, and ended."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.multiprocessing import ProcessExitedException
+
+from detectron2.engine import launch
+from fcos.utils.errors import UserError
+
+__all__ = ["check_processes", "leave_group", "run_processes"]
+
+# In all functions, ``args`` has detectron2's num_gpus, num_machines, machine_rank and dist_url.
+
+
+def check_processes(args: argparse.Namespace, device: str, advice: str = "") -> None:
+    """Refuse what the other processes could only answer with a traceback each.
+
+    Args:
+        args: the processes that are asked for.
+        device: the value of MODEL.DEVICE, known to exist here.
+        advice: what else to do when there are fewer GPUs.
+
+    Raises:
+        UserError: there are not as many GPUs, or the machines cannot meet.
+    """
+    if args.num_gpus < 0 or args.num_machines < 1:
+        raise UserError("--num-gpus must not be negative, and --num-machines at least 1.")
+    if device == "cpu":
+        if args.num_gpus * args.num_machines > 1:
+            # Otherwise a machine with GPUs would join its processes by them.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    elif args.num_gpus > torch.cuda.device_count():
+        raise UserError(
+            f"--num-gpus {args.num_gpus}, but this machine has {torch.cuda.device_count()}; ask "
+            f"for at most that many{advice}."
+        )
+    if args.num_machines > 1 and args.dist_url == "auto":
+        raise UserError(
+            "Several machines need an address to meet at: give the same --dist-url "
+            "tcp://<first machine>:<free port> on each, and --machine-rank 0, 1, ..."
+        )
+    if not 0 <= args.machine_rank < args.num_machines:
+        raise UserError(
+            f"--machine-rank {args.machine_rank} is not one of 0 to {args.num_machines - 1}."
+        )
+
+
+def run_processes(process: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:
+    """Start this machine's processes and wait for their end.
+
+    Args:
+        process: called with ``args`` in each; ends with ``sys.exit`` where it has an exit code.
+        args: picklable.
+
+    Returns:
+        The exit code: 0, or that of the first process that failed, or 128 + number of a signal.
+
+    Raises:
+        Exception: what a single ``process`` raises, which is run in this very one.
+    """
+    with _handing_signals_on(args) as received:
+        try:
+            launch(
+                process,
+                args.num_gpus,
+                args=(args,),
+                dist_url=args.dist_url,
+                machine_rank=args.machine_rank,
+                num_machines=args.num_machines,
+            )
+        except ProcessExitedException as error:
+            if received:
+                return 128 + received[0]
+            return error.exit_code if error.exit_code > 0 else 128 - error.exit_code
+        except SystemExit as leaving:
+            return int(leaving.code or 0)
+    return 128 + received[0] if received else 0
+
+
+def leave_group() -> None:
+    """Part from the other processes; the last thing that each of them does."""
+    # gloo's threads, if they still run when Python exits, sometimes abort the process.
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+@contextmanager
+def _handing_signals_on(args: argparse.Namespace) -> Iterator[list[int]]:
+    """While this process only waits for others, they get the signals it gets.
+
+    Yields:
+        The signals so far.
+    """
+    received: list[int] = []
+    if args.num_gpus * args.num_machines <= 1:
+        yield received
+        return
+
+    def hand_on(number: int, _: Any) -> None:
+        received.append(number)
+        for child in multiprocessing.active_children():
+            if child.pid is not None:
+                os.kill(child.pid, number)
+
+    # It would report each process that it ends after the first one left.
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
+    previous = {n: signal.signal(n, hand_on) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
