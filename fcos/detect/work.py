@@ -182,7 +182,12 @@ class Detector:
         """
         lines = {i: problem_record(i, pixels) for i, _, pixels in batch if isinstance(pixels, str)}
         images = [(i, path, pixels) for i, path, pixels in batch if not isinstance(pixels, str)]
-        found = self._detect([pixels for _, _, pixels in images])
+        try:
+            found = self._detect([pixels for _, _, pixels in images])
+        except Exception:  # a bug, or too little memory: at every start, so the user needs to know
+            names = ", ".join(path for _, path, _ in images)
+            logger.error(f"This went wrong with {names}. An image that is taken away is left out.")
+            raise
         for (i, path, pixels), instances in zip(images, found, strict=True):
             height, width = pixels.shape[:2]
             if instances is None:

@@ -75,6 +75,14 @@ def test_batches_that_do_not_fit_are_halved(caplog):
     assert caplog.text.count("such batches are halved") == 1
 
 
+def test_a_batch_that_cannot_be_done_is_named(caplog):
+    predictor = Predictor(0)
+    predictor.detect_batch = None  # calling it is a TypeError
+    with caplog.at_level(logging.ERROR), pytest.raises(TypeError):
+        Detector(predictor, 0.5, [0, 1])([(0, "a.png", pixels(2, 5)), (1, "b.png", pixels(2, 5))])
+    assert "This went wrong with a.png, b.png. An image that is taken away is" in caplog.text
+
+
 def test_every_batch_is_claimed_once():
     store = dist.HashStore()
     first, second = claims(5, store), claims(5, store)
