@@ -106,7 +106,7 @@ def pack(images: Mapping[Any, ImageDetections]) -> dict[str, Any]:
     packed["numbers"] = np.array([len(image.scores) for image in found])
     for name in ("boxes", "scores", "classes"):
         packed[name] = np.concatenate([getattr(image, name) for image in found])
-    if found[0].masks is not None:
+    if any(image.masks is not None for image in found):
         masks = [mask for image in found for mask in image.masks or ()]
         packed["sizes"] = np.array([image.size for image in found])
         packed["lengths"] = np.array([len(mask) for mask in masks], dtype=np.int64)
@@ -257,7 +257,7 @@ class FastCOCOEvaluator(DatasetEvaluator):
             class_: self._truth.category_at[i] for class_, i in self._category_ids().items()
         }
         classes = np.concatenate([image.classes for image in found]).tolist()
-        has_masks = found[0].masks is not None
+        has_masks = any(image.masks is not None for image in found)
         return Detections(
             images=np.repeat(places, [len(image.scores) for image in found]),
             classes=np.array([to_place[class_] for class_ in classes], dtype=np.int64),
