@@ -14,6 +14,7 @@ from torch import nn
 
 from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model, hooks
+from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from fcos.checkpoint import AdetCheckpointer
 from fcos.config import CfgNode
@@ -28,6 +29,7 @@ from fcos.engine.hooks import (
     TrainingStopped,
 )
 from fcos.engine.loop import PRECISIONS, TrainingLoop, check_precision
+from fcos.evaluation.coco_evaluation import FastCOCOEvaluator
 from fcos.modeling import OneStageDetectorWithTTA, TimmBackbone
 from fcos.utils.agree import raise_together
 from fcos.utils.errors import UserError, config_errors
@@ -134,26 +136,20 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_evaluator(
         cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
-    ) -> Any:
-        """COCO's average precision, over all classes and for each.
+    ) -> DatasetEvaluator:
+        """COCO's average precision, over all classes and for each, in compiled code.
 
         It is that of boxes and, with ``MODEL.MASK_ON``, that of masks too. With
         ``MODEL.FCOS.NMS_POST_TOPK`` above COCO's usual 100 detections per image, all of them
         count. Files go to ``output_folder``, by default ``inference/`` in OUTPUT_DIR, and there
         into a folder of the data set's name where DATASETS.TEST has several.
         """
-        from detectron2.evaluation import COCOEvaluator
-
-        most = cfg.MODEL.FCOS.NMS_POST_TOPK
         folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
         if len(cfg.DATASETS.TEST) > 1:
             folder = os.path.join(folder, dataset_name)
-        return COCOEvaluator(
-            dataset_name,
-            tasks=("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",),
-            output_dir=folder,
-            max_dets_per_image=most if most > 100 else None,
-        )
+        tasks = ("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",)
+        max_dets = max(100, cfg.MODEL.FCOS.NMS_POST_TOPK)
+        return FastCOCOEvaluator(dataset_name, tasks, folder, max_dets)
 
     @classmethod
     def test_with_TTA(cls, cfg: CfgNode, model: nn.Module) -> dict[str, Any]:

@@ -1,21 +1,21 @@
 """On which images do runs differ most?
 
 The measure is the F1 of an image: detections with at least a score are matched to its objects, by
-COCOeval, at IoU 0.50 and of the same class; F1 = 2 found / (2 found + wrong + missed). An image
+COCO's rules, at IoU 0.50 and of the same class; F1 = 2 found / (2 found + wrong + missed). An image
 without objects and without detections has F1 1. Crowds, and detections on them, do not count.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Choice", "Counts", "best_score", "choose_images", "count_images", "wrong_detections"]
+from .cocoeval import Matches
 
-_IOU_50 = 0  # index among COCOeval's thresholds 0.50, 0.55, ..., 0.95
+__all__ = ["Choice", "Counts", "best_score", "choose_images", "count_images", "wrong_detections"]
 
 
 @dataclasses.dataclass
@@ -54,21 +54,23 @@ class Choice:
     difference: float
 
 
-def best_score(coco_eval: Any) -> float:
+def best_score(matches: Iterable[Matches]) -> float:
     """The score threshold with the highest F1 over all images together.
 
     Scores of two detectors mean different things; at its own best threshold each is judged as it
     would be used.
 
+    Args:
+        matches: from :meth:`fcos.evaluation.truth.Truth.matches`, here and below.
+
     Returns:
         A score of a detection; that detection is kept. 0 if no detection counts.
     """
     scores, is_found, num_objects = [np.zeros(0)], [np.zeros(0, bool)], 0
-    for _, entry in _entries(coco_eval):
-        counts = ~entry["dtIgnore"][_IOU_50].astype(bool)
-        scores.append(np.asarray(entry["dtScores"], dtype=float)[counts])
-        is_found.append(entry["dtMatches"][_IOU_50][counts] > 0)
-        num_objects += _num_objects(entry)
+    for match in matches:
+        scores.append(match.scores[match.counts])
+        is_found.append(match.is_found[match.counts])
+        num_objects += match.num_objects
     score, found = np.concatenate(scores), np.concatenate(is_found)
     if not len(score):
         return 0.0
@@ -79,34 +81,33 @@ def best_score(coco_eval: Any) -> float:
     return float(score[f1.argmax()])
 
 
-def count_images(coco_eval: Any, score: float) -> dict[Any, Counts]:
+def count_images(
+    matches: Iterable[Matches], image_ids: Iterable[Any], score: float
+) -> dict[Any, Counts]:
     """What is found, wrong and missed on every image.
 
     Args:
-        coco_eval: from :func:`fcos.evaluation.figures.run_cocoeval`.
+        matches: of a run.
+        image_ids: of all images.
         score: detections below it are left out. The others keep the objects they were matched to,
-            because COCOeval matches the highest scores first.
+            because the highest scores are matched first.
     """
-    counts = {image_id: Counts() for image_id in coco_eval.params.imgIds}
-    for image_id, entry in _entries(coco_eval):
-        count = counts[image_id]
-        is_kept = np.asarray(entry["dtScores"], dtype=float) >= score
-        is_kept &= ~entry["dtIgnore"][_IOU_50].astype(bool)
-        found = int((entry["dtMatches"][_IOU_50][is_kept] > 0).sum())
+    counts = {image_id: Counts() for image_id in image_ids}
+    for match in matches:
+        count = counts[match.image_id]
+        is_kept = match.counts & (match.scores >= score)
+        found = int(match.is_found[is_kept].sum())
         count.found += found
         count.wrong += int(is_kept.sum()) - found
-        count.missed += _num_objects(entry) - found
+        count.missed += match.num_objects - found
     return counts
 
 
-def wrong_detections(coco_eval: Any) -> set[int]:
+def wrong_detections(matches: Iterable[Matches]) -> set[int]:
     """The detections without an object, by their places in the list of results."""
     wrong: set[int] = set()
-    for _, entry in _entries(coco_eval):
-        is_wrong = entry["dtMatches"][_IOU_50] == 0
-        is_wrong &= ~entry["dtIgnore"][_IOU_50].astype(bool)
-        # COCO.loadRes numbers detections from 1.
-        wrong.update(int(i) - 1 for i, w in zip(entry["dtIds"], is_wrong, strict=True) if w)
+    for match in matches:
+        wrong.update(match.detections[match.counts & ~match.is_found].tolist())
     return wrong
 
 
@@ -130,18 +131,3 @@ def choose_images(per_run: Sequence[dict[Any, Counts]], number: int) -> list[Cho
         ranked.append(((choice.difference, max(mistakes) - min(mistakes)), choice))
     ranked.sort(key=lambda pair: pair[0], reverse=True)  # stable, also in reverse
     return [choice for _, choice in ranked if choice.difference > 0][:number]
-
-
-def _entries(coco_eval: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """COCOeval's entries for all areas: one per class and image that has objects or detections."""
-    params = coco_eval.params
-    per_class = len(params.areaRng) * len(params.imgIds)
-    for class_ in range(len(params.catIds)):
-        start = class_ * per_class  # the first range of areas is the one of all
-        for entry in coco_eval.evalImgs[start : start + len(params.imgIds)]:
-            if entry is not None:
-                yield entry["image_id"], entry
-
-
-def _num_objects(entry: dict[str, Any]) -> int:
-    return int((~np.asarray(entry["gtIgnore"], dtype=bool)).sum())

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from .choice import Choice, Counts, best_score, choose_images, count_images, wrong_detections
-from .figures import class_figures, curves, differences, figures, run_cocoeval
+from .cocoeval import Evaluated
+from .figures import class_figures, curves, differences, figures
 from .pictures import Detection, Drawer
 from .runs import Run, RunFolder, read_run
 from .truth import Truth, check_ids
@@ -47,8 +48,8 @@ class Task:
     classes: list[list[dict[str, float]]] = dataclasses.field(default_factory=list)
     curves: list[dict[str, np.ndarray]] = dataclasses.field(default_factory=list)
 
-    def add(self, label: str, evaluated: Any) -> None:
-        """Take the figures of a run from its COCOeval."""
+    def add(self, label: str, evaluated: Evaluated) -> None:
+        """Take the figures of a run."""
         self.labels.append(label)
         self.overall.append(figures(evaluated))
         self.classes.append(class_figures(evaluated))
@@ -145,7 +146,7 @@ def compare(
     scored = [_evaluate_boxes(truth, run, max_dets, score, boxes) for run in runs]
     for run in runs if truth.has_masks else ():
         if run.has_masks:
-            masks.add(run.label, run_cocoeval(truth.coco, run.results, "segm", max_dets))
+            masks.add(run.label, truth.evaluate(run.results, "segm", max_dets))
     choices = choose_images([run.counts for run in scored], num_images)
     return Comparison(
         truth=truth,
@@ -223,14 +224,12 @@ def listed(names: Sequence[str]) -> str:
 def _evaluate_boxes(
     truth: Truth, run: Run, max_dets: int, score: float | None, task: Task
 ) -> RunScore:
-    """Add a run to the figures for boxes, and count what it finds.
-
-    COCOeval's own results, gigabytes on COCO, are gone before those of the next run come.
-    """
-    evaluated = run_cocoeval(truth.coco, run.results, "bbox", max_dets)
-    task.add(run.label, evaluated)
-    score = best_score(evaluated) if score is None else score
-    return RunScore(run, score, count_images(evaluated, score), wrong_detections(evaluated))
+    """Add a run to the figures for boxes, and count what it finds."""
+    task.add(run.label, truth.evaluate(run.results, "bbox", max_dets))
+    matches = truth.matches(run.results, max_dets)
+    score = best_score(matches) if score is None else score
+    counts = count_images(matches, truth.coco.imgs, score)
+    return RunScore(run, score, counts, wrong_detections(matches))
 
 
 def _draw(

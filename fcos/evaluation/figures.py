@@ -1,15 +1,24 @@
-"""Average precision and recall, and their curves, computed by pycocotools as COCOEvaluator does."""
+"""COCO's average precision and recall, and their curves."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
+from tabulate import tabulate
 
-__all__ = ["CURVES", "METRICS", "class_figures", "curves", "differences", "figures", "run_cocoeval"]
+from .cocoeval import Evaluated
+
+__all__ = [
+    "CURVES",
+    "METRICS",
+    "class_figures",
+    "curves",
+    "differences",
+    "figures",
+    "summary_lines",
+    "table_of_classes",
+]
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR", "ARs", "ARm", "ARl")
 # Curve: its IoU threshold; None for the mean over 0.50, 0.55, ..., 0.95.
@@ -18,37 +27,11 @@ CURVES = {"IoU 0.50": 0.5, "IoU 0.75": 0.75, "IoU 0.50 to 0.95, mean": None}
 _AREAS = {"s": 1, "m": 2, "l": 3}  # index of COCOeval's ranges; 0 is all areas
 
 
-def run_cocoeval(coco: Any, results: Sequence[dict[str, Any]], task: str, max_dets: int) -> Any:
-    """COCO's evaluation of one run.
-
-    Args:
-        coco: ``pycocotools.coco.COCO`` of the annotations.
-        results: at least one detection in COCO's results format; not changed.
-        task: "bbox" or "segm".
-        max_dets: the best so many detections of an image and class count; at least 10.
-
-    Returns:
-        ``pycocotools.cocoeval.COCOeval`` with per-image and accumulated results.
-    """
-    from pycocotools.cocoeval import COCOeval
-
-    # Of a detection with a box, pycocotools takes the area from that box, whatever the task is:
-    # a mask's size must come from the mask.
-    unused = "bbox" if task == "segm" else "segmentation"
-    results = [{k: v for k, v in result.items() if k != unused} for result in results]
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it is doing
-        coco_eval = COCOeval(coco, coco.loadRes(results), task)
-        coco_eval.params.maxDets = [1, 10, max_dets]
-        coco_eval.evaluate()
-        coco_eval.accumulate()
-    return coco_eval
-
-
-def figures(coco_eval: Any, class_: int | None = None) -> dict[str, float]:
+def figures(evaluated: Evaluated, class_: int | None = None) -> dict[str, float]:
     """The twelve figures of COCO.
 
     Args:
-        coco_eval: from :func:`run_cocoeval`.
+        evaluated: from :meth:`fcos.evaluation.cocoeval.GroundTruth.evaluate`.
         class_: index of one class; None for the mean over all that have objects.
 
     Returns:
@@ -57,13 +40,12 @@ def figures(coco_eval: Any, class_: int | None = None) -> dict[str, float]:
         pixels; AR1 and AR10 let an image have 1 and 10 detections per class, AR all that count.
     """
     classes = slice(None) if class_ is None else slice(class_, class_ + 1)
-    # precision: (IoU thresholds, recalls, classes, areas, limits); recall has no second axis.
-    precision = coco_eval.eval["precision"][:, :, classes]
-    recall = coco_eval.eval["recall"][:, classes]
+    precision = evaluated.precision[:, :, classes]
+    recall = evaluated.recall[:, classes]
     found = {
         "AP": precision[:, :, :, 0, -1],
-        "AP50": precision[_threshold(coco_eval, 0.5), :, :, 0, -1],
-        "AP75": precision[_threshold(coco_eval, 0.75), :, :, 0, -1],
+        "AP50": precision[_threshold(evaluated, 0.5), :, :, 0, -1],
+        "AP75": precision[_threshold(evaluated, 0.75), :, :, 0, -1],
         "AR1": recall[:, :, 0, 0],
         "AR10": recall[:, :, 0, 1],
         "AR": recall[:, :, 0, -1],
@@ -73,12 +55,12 @@ def figures(coco_eval: Any, class_: int | None = None) -> dict[str, float]:
     return {name: _mean_percent(found[name]) for name in METRICS}
 
 
-def class_figures(coco_eval: Any) -> list[dict[str, float]]:
+def class_figures(evaluated: Evaluated) -> list[dict[str, float]]:
     """:func:`figures` of every class, in the order of the category ids."""
-    return [figures(coco_eval, index) for index in range(len(coco_eval.params.catIds))]
+    return [figures(evaluated, index) for index in range(evaluated.precision.shape[2])]
 
 
-def curves(coco_eval: Any) -> dict[str, np.ndarray]:
+def curves(evaluated: Evaluated) -> dict[str, np.ndarray]:
     """Precision over recall, as the mean over the classes that have objects.
 
     Returns:
@@ -86,13 +68,13 @@ def curves(coco_eval: Any) -> dict[str, np.ndarray]:
         Their mean is AP50, AP75 and AP. At each recall the highest precision at this recall or
         beyond is taken, as COCO does.
     """
-    precision = coco_eval.eval["precision"][:, :, :, 0, -1]
+    precision = evaluated.precision[:, :, :, 0, -1]
     has_objects = (precision > -1).all(axis=(0, 1))
     if not has_objects.any():
         return {name: np.full(precision.shape[1], np.nan) for name in CURVES}
     mean = precision[:, :, has_objects].mean(axis=2)
     return {
-        name: mean.mean(axis=0) if iou is None else mean[_threshold(coco_eval, iou)]
+        name: mean.mean(axis=0) if iou is None else mean[_threshold(evaluated, iou)]
         for name, iou in CURVES.items()
     }
 
@@ -102,8 +84,47 @@ def differences(of: dict[str, float], to: dict[str, float]) -> dict[str, float]:
     return {name: of[name] - to[name] for name in of}
 
 
-def _threshold(coco_eval: Any, iou: float) -> int:
-    return int(np.abs(coco_eval.params.iouThrs - iou).argmin())
+def summary_lines(overall: Mapping[str, float], max_dets: int) -> list[str]:
+    """The twelve figures as COCO prints them.
+
+    Args:
+        overall: from :func:`figures`, in percent.
+        max_dets: the highest limit of detections.
+
+    Returns:
+        one line for each, from 0 to 1; -1 where there is nothing to measure.
+    """
+    sizes = {"s": "small", "m": "medium", "l": "large"}
+    ious, limits = {"50": "0.50", "75": "0.75"}, {"1": 1, "10": 10}
+    lines = []
+    for name, value in overall.items():
+        kind, rest = name[:2], name[2:]
+        title = "Average Precision  (AP)" if kind == "AP" else "Average Recall     (AR)"
+        iou = ious.get(rest, "0.50:0.95") if kind == "AP" else "0.50:0.95"
+        limit = limits.get(rest, max_dets)
+        number = -1 if np.isnan(value) else value / 100
+        lines.append(
+            f" {title} @[ IoU={iou:<9} | area={sizes.get(rest, 'all'):>6s} | "
+            f"maxDets={limit:>3d} ] = {number:0.3f}"
+        )
+    return lines
+
+
+def table_of_classes(per_class: Mapping[str, float]) -> str:
+    """Names and numbers in up to three pairs of columns."""
+    cells = [cell for row in per_class.items() for cell in row]
+    width = min(6, len(cells))
+    return tabulate(
+        [cells[i : i + width] for i in range(0, len(cells), width)],
+        headers=["category", "AP"] * (width // 2),
+        tablefmt="pipe",
+        floatfmt=".3f",
+        numalign="left",
+    )
+
+
+def _threshold(evaluated: Evaluated, iou: float) -> int:
+    return int(np.abs(evaluated.thresholds - iou).argmin())
 
 
 def _mean_percent(values: np.ndarray) -> float:

@@ -338,7 +338,7 @@ def _method(comparison: Comparison) -> str:
         "things."
     )
     return f"""<h2>How this was computed</h2><div class="method">
-<p>AP and AR are those of COCO, in percent, computed by pycocotools with the settings of
+<p>AP and AR are those of COCO, in percent, the numbers of pycocotools with the settings of
 detectron2's COCOEvaluator: the best {comparison.max_dets} detections of an image and class count.
 AP and AR are means over IoU 0.50, 0.55, ..., 0.95; s, m and l take objects below 32² square pixels,
 between, and from 96² on; AR1 and AR10 allow 1 and 10 detections per image and class. {_DASH} stands

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import io
 import os
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from fcos.config import CfgNode, get_cfg
 from fcos.data.register import read_coco_json, register_custom_datasets, require_dataset
 from fcos.utils.errors import UserError
 
+from .cocoeval import Evaluated, GroundTruth, Matches
 from .runs import Run, RunFolder
 
 __all__ = [
@@ -45,7 +47,7 @@ class Truth:
 
     @property
     def category_ids(self) -> list[int]:
-        """In the order in which COCOeval numbers the classes."""
+        """In the order in which COCO numbers the classes."""
         return sorted(self.coco.cats)
 
     @property
@@ -53,9 +55,27 @@ class Truth:
         """Of the same order."""
         return [str(self.coco.cats[i]["name"]) for i in self.category_ids]
 
+    @functools.cached_property
+    def _objects(self) -> GroundTruth:
+        return GroundTruth(self.coco.dataset, self.json_file, self.has_masks)
+
     @property
     def has_masks(self) -> bool:
         return all(a.get("segmentation") for a in self.coco.anns.values())
+
+    def evaluate(self, results: Sequence[dict[str, Any]], task: str, max_dets: int) -> Evaluated:
+        """COCO's evaluation of detections.
+
+        Args:
+            results: in COCO's results format.
+            task: "bbox" or "segm".
+            max_dets: the best so many of an image and class count; at least 10.
+        """
+        return self._objects.evaluate(self._objects.columns(results), task, max_dets)
+
+    def matches(self, results: Sequence[dict[str, Any]], max_dets: int) -> list[Matches]:
+        """Which detections are right; arguments as for :meth:`evaluate`."""
+        return self._objects.matches(self._objects.columns(results), max_dets)
 
 
 def register_from_configs(dataset: str, folders: Sequence[RunFolder]) -> None:
@@ -155,7 +175,7 @@ def _check_mask(where: str, result: dict[str, Any], truth: Truth) -> None:
 
 
 def _check_annotations(json_file: str, contents: dict[str, Any]) -> None:
-    """Check what COCOeval relies on, and add what it takes for granted."""
+    """Check what the evaluation relies on, and add what it takes for granted."""
     if not isinstance(contents.get("annotations"), list):
         raise UserError(f"{json_file} has no annotations: there is nothing to compare with.")
     for image in contents["images"]:

@@ -1,4 +1,4 @@
-"""Where drawn pictures go: files, a video file or a window."""
+"""Where drawn pictures go: files, a video file or a window; and how files are written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from fcos.utils.errors import UserError
 from fcos.utils.inputs import IMAGE_SUFFIXES
 
-__all__ = ["ImageFiles", "Sink", "VideoFile", "Window", "check_writable"]
+__all__ = ["ImageFiles", "Sink", "VideoFile", "Window", "check_writable", "write_whole"]
 
 # Suffix of a video file and the codec written into it. Both encoders are part of OpenCV's wheels;
 # H.264 is not.
@@ -194,6 +194,26 @@ def check_writable(folder: str) -> None:
             pass
     except OSError as error:
         raise UserError(f"Nothing can be written to {folder}: {error.strerror}.") from error
+
+
+def write_whole(file: str, pieces: Iterable[str]) -> None:
+    """Write a text file, whole or not at all.
+
+    Args:
+        file: the path.
+        pieces: the text, in order. They can be made one at a time, so that it is never in memory
+            as a whole.
+
+    Raises:
+        UserError: it cannot be written. What stood there before still does.
+    """
+    part = file + ".part"
+    try:
+        with open(part, "w", encoding="utf-8") as stream:
+            stream.writelines(pieces)
+        os.replace(part, file)
+    except OSError as error:
+        raise UserError(f"{file} cannot be written: {error.strerror}.") from error
 
 
 def _is_folder(output: str, suffixes: Sequence[str]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from detectron2.structures import Instances
 from fcos.utils.errors import UserError
-from fcos.utils.outputs import check_writable
+from fcos.utils.outputs import check_writable, write_whole
 
 __all__ = ["ResultsFile", "coco_results"]
 
@@ -42,13 +42,7 @@ class ResultsFile:
         Raises:
             UserError: it cannot be written.
         """
-        part = self._file + ".part"
-        try:
-            with open(part, "w") as stream:
-                json.dump(self._results, stream)
-            os.replace(part, self._file)
-        except OSError as error:
-            raise UserError(f"{self._file} cannot be written: {error.strerror}.") from error
+        write_whole(self._file, [json.dumps(self._results)])
 
 
 def coco_results(

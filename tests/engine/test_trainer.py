@@ -18,7 +18,6 @@ from fcos.modeling import OneStageDetectorWithTTA
 from fcos.utils.errors import UserError
 from tests.tiny import MASK_OPTIONS, write_project
 
-
 LARGER = ["INPUT.MIN_SIZE_TRAIN", "(96,)", "INPUT.MAX_SIZE_TRAIN", "96"]
 
 
@@ -157,20 +156,16 @@ def test_results_say_the_precision_of_each_class(project):
     assert {"AP", "AP50", "AP-dark", "AP-bright"} <= results["bbox"].keys()
 
 
-@pytest.mark.parametrize(("most", "limit"), [(100, None), (40, None), (300, 300)])
+@pytest.mark.parametrize(("most", "limit"), [(100, 100), (40, 100), (300, 300)])
 @pytest.mark.parametrize(("masks", "tasks"), [(False, ("bbox",)), (True, ("bbox", "segm"))])
 def test_what_is_evaluated(project, monkeypatch, most, limit, masks, tasks):
-    taken = {}
+    taken = []
     monkeypatch.setattr(
-        "detectron2.evaluation.COCOEvaluator", lambda name, **options: taken.update(options)
+        "fcos.engine.trainer.FastCOCOEvaluator", lambda *arguments: taken.append(arguments)
     )
     cfg = cfg_of(project, "MODEL.FCOS.NMS_POST_TOPK", str(most), "MODEL.MASK_ON", str(masks))
     Trainer.build_evaluator(cfg, "tiny_val")
-    assert taken == {
-        "tasks": tasks,
-        "output_dir": "output/inference",
-        "max_dets_per_image": limit,
-    }
+    assert taken == [("tiny_val", tasks, "output/inference", limit)]
 
 
 def test_masks_are_trained_and_evaluated(project):

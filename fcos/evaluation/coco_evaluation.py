@@ -1,0 +1,304 @@
+"""COCO's evaluation of a detector: what detectron2's COCOEvaluator returns, in compiled code."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import logging
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from detectron2.data import MetadataCatalog
+from detectron2.data.datasets import convert_to_coco_json
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import Instances
+from detectron2.utils import comm
+from detectron2.utils.logger import create_small_table
+from fcos.data.register import read_coco_json
+from fcos.utils.errors import UserError
+from fcos.utils.outputs import check_writable, write_whole
+
+from .cocoeval import Detections, Evaluated, GroundTruth
+from .figures import class_figures, figures, summary_lines, table_of_classes
+from .runs import RESULTS
+
+__all__ = ["FastCOCOEvaluator", "ImageDetections", "pack", "unpack"]
+
+logger = logging.getLogger(__name__)
+
+_RETURNED = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageDetections:
+    """N detections on one image, as arrays.
+
+    Attributes:
+        boxes: (N, 4) float32, x, y, width, height in pixels.
+        scores: (N,) float32.
+        classes: (N,) int64.
+        masks: N compressed run-length encodings; None if the detector makes no masks.
+        size: rows and columns of the masks.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+    masks: tuple[bytes, ...] | None = None
+    size: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def of(cls, instances: Instances) -> ImageDetections:
+        """From ``pred_boxes``, ``scores``, ``pred_classes`` and perhaps ``pred_masks``."""
+        instances = instances.to(torch.device("cpu"))
+        boxes = instances.pred_boxes.tensor.float()
+        boxes = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
+        columns = boxes.numpy(), instances.scores.float().numpy(), instances.pred_classes.numpy()
+        if not instances.has("pred_masks"):
+            return cls(*columns)
+        return cls(*columns, _encoded(instances.pred_masks), tuple(instances.image_size))
+
+    def run_lengths(self) -> list[dict[str, Any]]:
+        """The masks as COCO's format has them."""
+        size = list(self.size)
+        return [{"size": size, "counts": counts.decode("ascii")} for counts in self.masks or ()]
+
+    def results(self, image_id: Any, category_ids: Mapping[int, int]) -> list[dict[str, Any]]:
+        """In COCO's results format; ``category_ids`` has the id of each class."""
+        columns = zip(self.classes.tolist(), self.boxes.tolist(), self.scores.tolist(), strict=True)
+        results: list[dict[str, Any]] = [
+            {"image_id": image_id, "category_id": category_ids[class_], "bbox": box, "score": score}
+            for class_, box, score in columns
+        ]
+        for result, mask in zip(results, self.run_lengths(), strict=False):
+            result["segmentation"] = mask
+        return results
+
+
+def _encoded(masks: torch.Tensor) -> tuple[bytes, ...]:
+    from pycocotools import mask as mask_api
+
+    # One after the other: a second copy of all masks could be gigabytes.
+    return tuple(
+        mask_api.encode(np.asfortranarray(mask.numpy(), dtype=np.uint8))["counts"] for mask in masks
+    )
+
+
+def pack(images: Mapping[Any, ImageDetections]) -> dict[str, Any]:
+    """The detections of many images as a few arrays, which are quick to send to another process.
+
+    Args:
+        images: by image id; all with masks or all without.
+
+    Returns:
+        what :func:`unpack` takes apart again.
+    """
+    found = list(images.values())
+    packed: dict[str, Any] = {"image_ids": list(images)}
+    if not found:
+        return packed
+    packed["numbers"] = np.array([len(image.scores) for image in found])
+    for name in ("boxes", "scores", "classes"):
+        packed[name] = np.concatenate([getattr(image, name) for image in found])
+    if any(image.masks is not None for image in found):
+        masks = [mask for image in found for mask in image.masks or ()]
+        packed["sizes"] = np.array([image.size for image in found])
+        packed["lengths"] = np.array([len(mask) for mask in masks], dtype=np.int64)
+        packed["masks"] = b"".join(masks)
+    return packed
+
+
+def unpack(packed: Mapping[str, Any]) -> Iterator[tuple[Any, ImageDetections]]:
+    """The image ids and detections that :func:`pack` was given, in the same order."""
+    if not packed["image_ids"]:
+        return
+    ends = packed["numbers"].cumsum()
+    ends_of_masks = np.concatenate([[0], packed.get("lengths", np.zeros(0, int)).cumsum()])
+    for i, (image_id, end) in enumerate(zip(packed["image_ids"], ends, strict=True)):
+        start = end - packed["numbers"][i]
+        boxes, scores, classes = (packed[k][start:end] for k in ("boxes", "scores", "classes"))
+        if "masks" not in packed:
+            yield image_id, ImageDetections(boxes, scores, classes)
+            continue
+        cuts = ends_of_masks[start : end + 1].tolist()
+        masks = tuple(packed["masks"][a:b] for a, b in itertools.pairwise(cuts))
+        height, width = packed["sizes"][i].tolist()
+        yield image_id, ImageDetections(boxes, scores, classes, masks, (height, width))
+
+
+class FastCOCOEvaluator(DatasetEvaluator):
+    """AP of boxes and masks: the results and the file of detectron2's COCOEvaluator.
+
+    Differs from it in that
+
+    - the numbers, those of pycocotools, come from compiled code on either detectron2;
+    - processes send arrays to the first one, not one Python object per detection;
+    - an image that came twice, as padding of a sampler does, counts once;
+    - it writes no ``instances_predictions.pth``, which holds the same as the JSON file, as a
+      pickle.
+    """
+
+    def __init__(
+        self, dataset_name: str, tasks: Sequence[str], output_dir: str, max_dets: int = 100
+    ) -> None:
+        """
+        Args:
+            dataset_name: a registered data set. One without annotations in COCO's format is
+                converted into it, in ``output_dir``.
+            tasks: of "bbox" and "segm".
+            output_dir: where ``coco_instances_results.json`` is written.
+            max_dets: the best so many detections of an image and class count; at least 10.
+
+        Raises:
+            UserError: the annotation file lacks what is evaluated, or nothing can be written to
+                ``output_dir``.
+        """
+        check_writable(output_dir)
+        self._metadata = MetadataCatalog.get(dataset_name)
+        self._name, self._tasks, self._max_dets = dataset_name, tasks, max_dets
+        self._output_dir = output_dir
+        json_file = self._metadata.get("json_file")
+        if not json_file:
+            json_file = os.path.join(output_dir, f"{dataset_name}_coco_format.json")
+            convert_to_coco_json(dataset_name, json_file)
+        contents = read_coco_json(json_file)
+        # The annotations of a test set are usually not published.
+        self._has_annotations = "annotations" in contents
+        contents.setdefault("annotations", [])
+        self._truth = GroundTruth(contents, json_file, with_masks="segm" in tasks)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all detections."""
+        self._images: dict[Any, ImageDetections] = {}
+
+    def process(
+        self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Take the detections of one batch.
+
+        Args:
+            inputs: dicts with "image_id".
+            outputs: dicts with "instances": ``pred_boxes`` in pixels of the original images,
+                ``scores``, ``pred_classes`` and, to evaluate masks, ``pred_masks``.
+
+        Raises:
+            UserError: the data set does not have such an image or class.
+        """
+        category_ids = self._category_ids()
+        for image, output in zip(inputs, outputs, strict=True):
+            image_id, found = image["image_id"], ImageDetections.of(output["instances"])
+            if image_id not in self._truth.image_at:
+                raise UserError(f"Data set {self._name!r} has no image with image_id {image_id!r}.")
+            unknown = set(found.classes.tolist()) - category_ids.keys()
+            if unknown:
+                raise UserError(
+                    f"The model found class {min(unknown)} on image {image_id}, but data set "
+                    f"{self._name!r} has {len(category_ids)} classes, from 0 on: "
+                    "MODEL.FCOS.NUM_CLASSES has to be their number."
+                )
+            self._images.setdefault(image_id, found)
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Compute the metrics and log them.
+
+        Returns:
+            Task to metric to number from 0 to 100, NaN where there is nothing to measure: AP (mean
+            over IoU 0.50, 0.55, ..., 0.95), AP50, AP75, APs, APm, APl (objects below 32^2 square
+            pixels, between, and from 96^2 on) and "AP-NAME" of each class. Empty in all but the
+            first process, without any image, and for a data set without annotations.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        parts = comm.gather(pack(self._images), dst=0)
+        if not comm.is_main_process():
+            return {}
+        images: dict[Any, ImageDetections] = {}
+        for part in parts:
+            for image_id, found in unpack(part):
+                images.setdefault(image_id, found)
+        if not images:
+            logger.warning("There are no predictions to evaluate.")
+            return {}
+        self._write(images)
+        if not self._has_annotations:
+            logger.info("The data set has no annotations, so nothing is evaluated.")
+            return {}
+        columns = self._columns(images)
+        return {task: self._evaluate(task, columns) for task in self._tasks}
+
+    def _category_ids(self) -> dict[int, int]:
+        """Of each class; without a mapping in the metadata, the classes are the ids."""
+        ids = self._metadata.get("thing_dataset_id_to_contiguous_id")
+        return (
+            {class_: id_ for id_, class_ in ids.items()}
+            if ids
+            else {id_: id_ for id_ in self._truth.category_ids}
+        )
+
+    def _write(self, images: Mapping[Any, ImageDetections]) -> None:
+        category_ids = self._category_ids()
+        file = os.path.join(self._output_dir, RESULTS)
+        logger.info(f"Saving results to {file}")
+        lists = (json.dumps(found.results(i, category_ids))[1:-1] for i, found in images.items())
+        write_whole(file, _joined(filter(None, lists)))
+
+    def _columns(self, images: Mapping[Any, ImageDetections]) -> Detections:
+        found = list(images.values())
+        places = np.array([self._truth.image_at[image_id] for image_id in images])
+        to_place = {
+            class_: self._truth.category_at[i] for class_, i in self._category_ids().items()
+        }
+        classes = np.concatenate([image.classes for image in found]).tolist()
+        has_masks = any(image.masks is not None for image in found)
+        return Detections(
+            images=np.repeat(places, [len(image.scores) for image in found]),
+            classes=np.array([to_place[class_] for class_ in classes], dtype=np.int64),
+            boxes=np.concatenate([image.boxes for image in found]),
+            scores=np.concatenate([image.scores for image in found]),
+            masks=[mask for image in found for mask in image.run_lengths()] if has_masks else None,
+        )
+
+    def _evaluate(self, task: str, found: Detections) -> dict[str, float]:
+        if not len(found.scores):
+            logger.warning("The model found nothing in any image.")
+            return dict.fromkeys(_RETURNED, math.nan)
+        evaluated = self._truth.evaluate(found, task, self._max_dets)
+        overall = figures(evaluated)
+        lines = summary_lines(overall, self._max_dets)
+        logger.info(f"COCO's summary for {task}:\n" + "\n".join(lines))
+        metrics = {name: overall[name] for name in _RETURNED}
+        logger.info(f"Evaluation results for {task}: \n{create_small_table(metrics)}")
+        if not np.isfinite(list(metrics.values())).all():
+            logger.info("Metrics that cannot be computed are shown as NaN.")
+        metrics.update(self._per_class(task, evaluated))
+        return metrics
+
+    def _per_class(self, task: str, evaluated: Evaluated) -> dict[str, float]:
+        names = self._metadata.get("thing_classes")
+        if names is None or len(names) < 2:
+            return {}
+        values = [of_class["AP"] for of_class in class_figures(evaluated)]
+        if len(names) != len(values):
+            raise UserError(
+                f"Data set {self._name!r} has {len(names)} names of classes, but its annotation "
+                f"file has {len(values)} categories."
+            )
+        per_class = dict(zip(names, values, strict=True))
+        logger.info(f"Per-category {task} AP: \n{table_of_classes(per_class)}")
+        return {f"AP-{name}": value for name, value in per_class.items()}
+
+
+def _joined(lists: Iterable[str]) -> Iterator[str]:
+    """One JSON list from the insides of several, a piece at a time."""
+    yield "["
+    for number, inside in enumerate(lists):
+        yield f", {inside}" if number else inside
+    yield "]"
