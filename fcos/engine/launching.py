@@ -7,6 +7,8 @@ import signal
 import sys
 from typing import Any
 
+import torch
+
 from detectron2.engine import default_argument_parser
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
