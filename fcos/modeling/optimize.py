@@ -12,6 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling.poolers import ROIPooler
+from fcos.modeling.backbone import TimmBackbone
 from fcos.modeling.fcos.fcos import FCOS
 from fcos.utils.errors import UserError
 
@@ -21,13 +22,15 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 M = TypeVar("M", bound=nn.Module)
 
+_FOLDABLE = (FrozenBatchNorm2d, nn.BatchNorm2d, nn.SyncBatchNorm)
+
 
 def optimize_for_inference(model: M, precision: str = "auto", compile: bool = False) -> M:
     """A copy of a detector that is called in the same way and gives its detections sooner.
 
     - Batch normalisation that follows a convolution, frozen or in evaluation mode, becomes part of
-      the convolution's weights. (Not in the backbones of timm, and not in towers with NORM "BN",
-      whose five levels share a convolution but not the normalisation.)
+      the convolution's weights. Not in towers with MODEL.FCOS.NORM "BN", whose levels share a
+      convolution but not the normalisation.
     - Weights and features lie in memory as ``MODEL.CHANNELS_LAST`` would have it.
     - Backbone and towers compute in half precision where it is fast. Distances are scaled, boxes
       decoded, scores ranked and regions cut out in float32; a mask head stays in float32.
@@ -110,16 +113,64 @@ def _fold_batch_norm(model: nn.Module) -> None:
     """Fold it into the convolutions that carry it, as all those of detectron2 do."""
     for module in model.modules():
         norm = getattr(module, "norm", None)
-        if not isinstance(norm, (FrozenBatchNorm2d, nn.BatchNorm2d, nn.SyncBatchNorm)):
-            continue
-        weight = getattr(module, "weight", None)
-        if not isinstance(weight, Tensor) or norm.running_mean is None:
-            continue
-        statistics: Any = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-        bias: Any = getattr(module, "bias", None)
-        folded = fuse_conv_bn_weights(weight, bias, *statistics)
-        module.weight, module.bias = folded  # type: ignore[assignment]
-        module.norm = None  # type: ignore[assignment]
+        if isinstance(getattr(module, "weight", None), Tensor) and isinstance(norm, _FOLDABLE):
+            _fold(module, norm)
+            module.norm = None  # type: ignore[assignment]
+        if isinstance(module, TimmBackbone):
+            module.net = _folded_by_trial(module.net, 2 * module.size_divisibility)
+
+
+def _fold(convolution: Any, norm: Any) -> None:
+    statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    convolution.weight, convolution.bias = fuse_conv_bn_weights(
+        convolution.weight, convolution.bias, *statistics
+    )
+
+
+def _folded_by_trial(net: nn.Module, side: int) -> nn.Module:
+    """A copy of a network whose layers are known only by running it, on an image of this side.
+
+    Where the result is another, because a convolution is read by more than its normalisation, it
+    is ``net`` itself.
+    """
+    made = copy.deepcopy(net)
+    first = next(m for m in made.modules() if isinstance(m, nn.Conv2d))
+    image = torch.rand(1, first.in_channels, side, side, device=first.weight.device)
+    with torch.no_grad():
+        wanted = net(image)
+        for convolution, norm in _normalised(made, image):
+            _fold(convolution, norm)
+            # What else timm's normalisation does stays in its place.
+            rest = [m for m in (getattr(norm, name, None) for name in ("drop", "act")) if m]
+            path = next(name for name, module in made.named_modules() if module is norm)
+            made.set_submodule(path, nn.Sequential(*rest))
+        found = made(image)
+    is_same = all(
+        torch.allclose(a, b, rtol=1e-3, atol=1e-3 * b.abs().max().item())
+        for a, b in zip(found, wanted, strict=True)
+    )
+    return made if is_same else net
+
+
+def _normalised(net: nn.Module, image: Tensor) -> list[tuple[nn.Module, nn.Module]]:
+    """Convolutions whose result goes into batch normalisation, unchanged, and that layer."""
+    results: dict[int, tuple[nn.Module, Tensor, int]] = {}  # by identity, kept alive by being here
+    pairs = []
+
+    def look(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if isinstance(module, nn.Conv2d):
+            results[id(output)] = module, output, output._version
+        elif isinstance(module, _FOLDABLE) and id(inputs[0]) in results:
+            convolution, tensor, version = results[id(inputs[0])]
+            if tensor._version == version:  # no activation has been at work in place
+                pairs.append((convolution, module))
+
+    hooks = [module.register_forward_hook(look) for module in net.modules()]
+    net(image)
+    for hook in hooks:
+        hook.remove()
+    layers = [layer for pair in pairs for layer in pair]
+    return [pair for pair in pairs if all(layers.count(layer) == 1 for layer in pair)]
 
 
 def _compute_in(dtype: torch.dtype, model: Any) -> None:

@@ -75,6 +75,47 @@ def test_float32_is_the_same_up_to_rounding(make_cfg, norm):
     assert not any(p.requires_grad for p in made.parameters())
 
 
+def test_normalisation_in_a_backbone_of_timm_is_folded():
+    pytest.importorskip("timm")
+    settings = {
+        "MODEL.BACKBONE.NAME": "build_fcos_timm_fpn_backbone",
+        "MODEL.TIMM.NAME": "mobilenetv2_035",  # its layers have their activation inside
+    }
+    model = detector(**settings)
+    made = optimize_for_inference(model, "float32")
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in made.modules())
+    assert any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+    same(run(made, (64, 96)), run(model, (64, 96)), 2e-5)
+
+
+class Layers(nn.Module):
+    """A convolution, batch normalisation, and something between or beside them."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.conv, self.bn = kind, nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+        nn.init.uniform_(self.bn.running_var, 0.5, 1.5)
+
+    def forward(self, x):
+        y = self.conv(x)
+        if self.kind == "activation":
+            y = y.relu_()
+        if self.kind == "twice":
+            return [self.bn(y), self.bn(y)]
+        return [self.bn(y) + (y if self.kind == "beside" else 0)]
+
+
+@pytest.mark.parametrize(
+    "kind, is_folded", [("", True), ("activation", False), ("beside", False), ("twice", False)]
+)
+def test_only_what_follows_a_convolution_directly_and_alone_is_folded(kind, is_folded):
+    net = Layers(kind).eval()
+    made = optimize._folded_by_trial(net, 8)
+    assert isinstance(made.bn, nn.BatchNorm2d) != is_folded
+    x = torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(made(x), net(x))
+
+
 def test_deformable_convolutions_keep_their_place():
     settings = {
         "MODEL.RESNETS.DEPTH": 50,

@@ -96,14 +96,11 @@ def rank_candidates(
     row, class_ = (logits > least[location, None]).nonzero(as_tuple=True)
     location, probability = location[row], logits[row, class_].float().sigmoid()
     product = probability * centerness[location]
-    passes = (product if thresh_with_ctr else probability) > score_thresh
-    location, class_, product = location[passes], class_[passes], product[passes]
-
-    key = probability[passes] if rank_by_class else product
-    order = key.argsort(descending=True, stable=True)
-    location, class_, product = location[order], class_[order], product[order]
-    stays = _rank_in_level(location, locations_per_level) < topk_per_level
-    return location[stays], class_[stays], product[stays]
+    passes = ((product if thresh_with_ctr else probability) > score_thresh).nonzero()[:, 0]
+    key = (probability if rank_by_class else product)[passes]
+    order = passes[key.argsort(descending=True, stable=True)]
+    order = order[_rank_in_level(location[order], locations_per_level) < topk_per_level]
+    return location[order], class_[order], product[order]
 
 
 def detect(
@@ -195,7 +192,8 @@ def detect_batch(
         stays = stays[(boxes[stays, 2:] > boxes[stays, :2]).all(dim=1)]
     scores = product.sqrt() if square_root else product
     found = Detections(boxes[stays], scores[stays], classes[stays], locations[stays])
-    per_image = image[stays].bincount(minlength=number).tolist()
+    of_image = image[stays] == torch.arange(number, device=image.device)[:, None]
+    per_image = of_image.sum(dim=1).tolist()
     results = []
     for boxes, scores, classes, locations in zip(
         *(field.split(per_image) for field in found), strict=True
@@ -241,7 +239,6 @@ def _rank_in_level(location: Tensor, locations_per_level: Sequence[int]) -> Tens
     ends = torch.tensor(locations_per_level, device=location.device).cumsum(0)
     level = torch.bucketize(location, ends, right=True)
     order = level.argsort(stable=True)
-    number = level.bincount(minlength=len(ends))
-    first = (number.cumsum(0) - number)[level[order]]
+    first = torch.searchsorted(level[order], level[order])
     place = torch.arange(len(level), device=level.device)
     return torch.empty_like(level).scatter_(0, order, place - first)
