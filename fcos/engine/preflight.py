@@ -156,8 +156,9 @@ def _check_small_images(cfg: CfgNode) -> None:
     is_affected = amp.ENABLED and amp.PRECISION == "bfloat16" and cfg.MODEL.DEVICE == "cpu"
     if is_affected and 0 < least <= 64:
         raise UserError(
-            f"INPUT.MIN_SIZE_TRAIN has {least}, but torch's bfloat16 on the CPU has wrong gradients "
-            "for images of at most 64 pixels; set it above 64, or SOLVER.AMP.ENABLED False."
+            f"INPUT.MIN_SIZE_TRAIN has {least}, but torch's bfloat16 on the CPU has wrong "
+            "gradients for images of at most 64 pixels; set it above 64, or SOLVER.AMP.ENABLED "
+            "False."
         )
 
 

@@ -18,7 +18,6 @@ from fcos.modeling import OneStageDetectorWithTTA
 from fcos.utils.errors import UserError
 from tests.tiny import MASK_OPTIONS, write_project
 
-
 LARGER = ["INPUT.MIN_SIZE_TRAIN", "(96,)", "INPUT.MAX_SIZE_TRAIN", "96"]
 
 
