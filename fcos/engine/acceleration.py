@@ -80,7 +80,7 @@ def _add_one(x: torch.Tensor) -> torch.Tensor:
 
 
 def checkpoint_activations(model: nn.Module) -> None:
-    """Keep only the inputs of the backbone's blocks and the heads' towers for the backward pass.
+    """Keep only the inputs of the backbone's stages and the heads' towers for the backward pass.
 
     Losses and gradients keep their bits, and random layers their draws. Statistics of batch
     normalisation are updated once, as without. Names in the state dict do not change.
@@ -88,13 +88,10 @@ def checkpoint_activations(model: nn.Module) -> None:
     Args:
         model: with a ``backbone``, and an FCOSHead somewhere.
     """
-    towers = [
-        t for head in _heads(model) for t in (head.share_tower, head.cls_tower, head.bbox_tower)
-    ]
-    for part in [
-        *_blocks(model.get_submodule("backbone")),
-        *(tower for tower in towers if len(tower)),
-    ]:
+    parts = list(_stages(model.get_submodule("backbone")))
+    for head in _heads(model):
+        parts += [head.share_tower, head.cls_tower, head.bbox_tower]
+    for part in parts:
         if any(parameter.requires_grad for parameter in part.parameters()):
             norms = [layer for layer in part.modules() if isinstance(layer, _BATCH_NORMS)]
             # Partial, of a bound method: a copy of the model gets one with its own weights.
@@ -129,13 +126,18 @@ def _without_statistics(norms: Sequence[Any]) -> Iterator[None]:
             norm.momentum, norm.num_batches_tracked = momentum, count
 
 
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """What the outermost nn.Sequential in a module consist of: the residual blocks of a ResNet."""
+def _stages(module: nn.Module) -> Iterator[nn.Module]:
+    """The outermost nn.Sequential of blocks in a module: the stages of a ResNet.
+
+    Single residual blocks would need more memory: a ResNet-50 has 13 that are trained, whose inputs
+    are larger than what one stage keeps while it is computed again.
+    """
     for child in module.children():
-        if isinstance(child, nn.Sequential):
-            yield from child.children()
-        else:
-            yield from _blocks(child)
+        of_stages = all(isinstance(part, nn.Sequential) for part in child.children())
+        if isinstance(child, nn.Sequential) and not of_stages:
+            yield child
+        else:  # a sequence of stages too: who wants the features in between does not call it
+            yield from _stages(child)
 
 
 def _heads(model: nn.Module) -> list[FCOSHead]:

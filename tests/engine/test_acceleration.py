@@ -143,6 +143,28 @@ def test_one_compilation_for_all_sizes():
             step(model, inputs((64, 64), 64))  # sides of one cell are special
 
 
+@pytest.mark.parametrize("change", [checkpoint_activations, compiled])
+def test_inside_the_wrapper_for_several_processes(tmp_path, change):
+    torch.compiler.reset()
+    plain = model_of(["MODEL.RESNETS.NORM", "FrozenBN"])
+    model = copy.deepcopy(plain)
+    change(model)
+    options = {"init_method": f"file://{tmp_path}/init", "rank": 0, "world_size": 1}
+    torch.distributed.init_process_group("gloo", **options)
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        for _ in range(2):
+            step(wrapped)
+    finally:
+        torch.distributed.destroy_process_group()
+    step(plain)
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    assert any(gradient.any() for gradient in gradients.values())
+    for name, parameter in plain.named_parameters():
+        torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-3, atol=1e-5)
+    assert list(wrapped.state_dict()) == [f"module.{name}" for name in plain.state_dict()]
+
+
 def test_masks_too():
     torch.compiler.reset()
     model = compiled(build_model(tiny_mask_cfg()))

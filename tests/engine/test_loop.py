@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from detectron2.engine import HookBase, SimpleTrainer
-from fcos.engine.loop import HostCopy, TrainingLoop
+from fcos.engine.loop import HostCopy, TrainingLoop, check_precision
+from fcos.utils.errors import UserError
 from tests.engine.test_hooks import Model, batches
 from tests.modeling.test_training_step import inputs, model_of
 
@@ -77,6 +78,18 @@ def test_another_data_loader():
 
 
 # ---- mixed precision -------------------------------------------------------------------------
+
+
+def test_precisions_that_a_device_lacks_are_refused(monkeypatch):
+    check_precision("bfloat16", "cpu")
+    check_precision("float16", "cuda:1")
+    with pytest.raises(UserError, match=r"PRECISION is 'fp16': expected one of float16, bfloat16"):
+        check_precision("fp16", "cuda")
+    with pytest.raises(UserError, match=r"but MODEL.DEVICE is cpu: float16 needs a GPU; set it to"):
+        check_precision("float16", "cpu")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    with pytest.raises(UserError, match=r"bfloat16, which this GPU lacks; set it to float16\."):
+        check_precision("bfloat16", "cuda")
 
 
 def losses_and_gradients(precision):

@@ -34,6 +34,7 @@ OPTIONS = [
 
 # Switches whose normalisers are averaged over the processes in a way of their own.
 LATER = [*("MODEL.FCOS.BOX_QUALITY", "iou"), *("MODEL.FCOS.LOSS_NORMALIZER", "moving_fg")]
+LATER += ["MODEL.ACTIVATION_CHECKPOINTING", "True"]
 
 
 class Record(HookBase):

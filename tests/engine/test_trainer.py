@@ -303,6 +303,17 @@ def test_another_precision_is_said(project, caplog):
     assert "The precision is bfloat16, but was float32 before" in caplog.text
 
 
+def test_a_checkpoint_of_before_there_was_a_precision_can_be_resumed(project, caplog):
+    train(project, "SOLVER.MAX_ITER", "1")
+    path = project / "output" / "model_final.pth"
+    content = torch.load(path, weights_only=True)
+    del content["trainer"]["place"]["The precision"]
+    torch.save(content, path)
+    with caplog.at_level(logging.WARNING, logger="fcos"):
+        train(project, "SOLVER.MAX_ITER", "2", resume=True)
+    assert "before: the training goes on" not in caplog.text
+
+
 def test_resume_without_a_checkpoint_is_a_new_start(project, caplog):
     with caplog.at_level(logging.INFO, logger="fcos"):
         _, batches = train(project, resume=True)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fcos.utils.device import check_device
+from fcos.utils.device import check_device, upload
 from fcos.utils.errors import UserError
 
 
@@ -30,3 +30,9 @@ def test_refused(device, gpus, message, monkeypatch):
 def test_accepted(device, gpus, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     check_device(device)
+
+
+def test_what_is_there_already_is_not_copied():
+    values = torch.ones(2)
+    assert upload(values, torch.device("cpu")) is values
+    assert upload(values, torch.device("meta")).device.type == "meta"
