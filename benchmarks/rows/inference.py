@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -56,6 +57,8 @@ def contestant(
     ours.load(model, weights)
     model = _optimised(model.eval(), settings) if is_optimised else model.eval()
     given = [{"image": image.to(settings.device)} for image in images]
+    if is_optimised:  # it computes in the precision that it was made for
+        settings = dataclasses.replace(settings, dtype="float32")
     return InProcess("fcos", _inference(model, settings, given), ours.found, settings.device)
 
 
@@ -63,7 +66,7 @@ def _optimised(model: nn.Module, settings: Settings) -> nn.Module:
     from fcos.modeling.optimize import optimize_for_inference
 
     # A compiler is a machine's own: without it, the figure is one that every user gets.
-    return optimize_for_inference(model, dtype=settings.torch_dtype, compile=False)
+    return optimize_for_inference(model, precision=settings.dtype, compile=False)
 
 
 def _torchvision(settings: Settings, images: list[Tensor]) -> tuple[InProcess, dict[str, Tensor]]:
