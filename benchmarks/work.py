@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -69,16 +70,23 @@ class InProcess:
         run: the timed work.
         outcome: makes of what ``run`` returned the form that is compared; not timed.
         device: that the work runs on.
+        context: what the work is done in, such as autocast.
     """
 
     first_counts = False
     memory_kind = "tensors"
 
     def __init__(
-        self, name: str, run: Callable[[], Any], outcome: Callable[[Any], Any], device: str
+        self,
+        name: str,
+        run: Callable[[], Any],
+        outcome: Callable[[Any], Any],
+        device: str,
+        context: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
         self.name = name
-        self._run = run
+        self._work = run
+        self._context = context
         self._outcome = outcome
         self._device = torch.device(device)
         self._calls = 0
@@ -94,6 +102,10 @@ class InProcess:
             if self._calls == 1:
                 return Sample(once)
         return Sample(self._seconds(self._calls) / self._calls)
+
+    def _run(self) -> Any:
+        with self._context():
+            return self._work()
 
     def _seconds(self, calls: int) -> float:
         self._wait()
