@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -129,7 +130,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _collect(measured: Iterator, results: list) -> bool:
-    """Fill ``results``; False if Ctrl-C came, and then with what there was until then."""
+    """Fill ``results``; False if Ctrl-C or SIGTERM came, and then with what was done by then."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for result in measured:
             results.append(result)

@@ -99,8 +99,8 @@ def agree_detections(
         return Agreement(False, "neither detects anything, which compares nothing")
     alike = sum(_alike(a, b, pixels, score) for a, b in pairs)
     text = (
-        f"{alike} of {number} detections alike (class, score within {score:g}, corners within "
-        f"{pixels:g} px)"
+        f"{alike} of {number} detections alike, {part:.0%} needed (class, score within {score:g}, "
+        f"corners within {pixels:g} px)"
     )
     return Agreement(alike >= part * number, text)
 

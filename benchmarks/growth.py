@@ -83,7 +83,8 @@ def measure_growth(settings: Settings, say: Callable[[str], None]) -> list[Growt
 def _measure_one(line: Growth, size: float, contestant: Contestant, settings: Settings) -> None:
     if not contestant.first_counts:
         contestant.sample()
-    samples = [contestant.sample().seconds for _ in range(settings.repeats or REPEATS)]
+    repeats = settings.repeats or (REPEATS if settings.size == "full" else 3)
+    samples = [contestant.sample().seconds for _ in range(repeats)]
     line.sizes.append(size)
     line.seconds.append(statistics.median(samples))
     memory = contestant.memory()

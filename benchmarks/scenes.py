@@ -45,6 +45,11 @@ class Outputs(NamedTuple):
         return cls, reg, ctr[..., 0]
 
 
+def count(images: int) -> str:
+    """ "1 image", "2 images"."""
+    return f"{images} image{'s' * (images != 1)}"
+
+
 def padded(size: Size) -> Size:
     """Height and width as the network sees them: multiples of 32."""
     height, width = (-(-side // 32) * 32 for side in size)

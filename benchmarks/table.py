@@ -31,7 +31,7 @@ def details(results: Sequence[Result], width: int) -> str:
         if result.work != said:
             lines += _wrapped(f"{result.work}: {result.title}", width, "    ")
             said = result.work
-        text = f"{result.peer.name}: {result.agreement.text}."
+        text = f"{result.peer.name}: {result.agreement.text.rstrip('.')}."
         lines += _wrapped(" ".join(filter(None, [text, result.remark])), width, "    ", "  ")
     return "\n".join(lines)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -14,13 +15,16 @@ from benchmarks.settings import Settings
 
 __all__ = ["Agreement", "Contestant", "InProcess", "Match", "Row", "Sample"]
 
+# Seconds that a sample takes at least: of quicker work, it is the mean of as many calls.
+SHORTEST = 0.05
+
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
     """One run of a contestant.
 
     Attributes:
-        seconds: wall-clock time.
+        seconds: wall-clock time; of quick work, the mean of several calls.
         outcome: what it computed, in the form that its match compares.
         memory: bytes, where the same run measured them.
     """
@@ -66,28 +70,50 @@ class InProcess:
         run: the timed work.
         outcome: makes of what ``run`` returned the form that is compared; not timed.
         device: that the work runs on.
+        context: what the work is done in, such as autocast.
     """
 
     first_counts = False
     memory_kind = "tensors"
 
     def __init__(
-        self, name: str, run: Callable[[], Any], outcome: Callable[[Any], Any], device: str
+        self,
+        name: str,
+        run: Callable[[], Any],
+        outcome: Callable[[Any], Any],
+        device: str,
+        context: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
         self.name = name
-        self._run = run
+        self._work = run
+        self._context = context
         self._outcome = outcome
         self._device = torch.device(device)
+        self._calls = 0
 
     def sample(self, with_outcome: bool = False) -> Sample:
-        self._wait()
-        start = time.perf_counter()
         if with_outcome:  # the first run, of which memory is wanted and time is not
+            start = time.perf_counter()
             peak, result = peak_of_tensors(self._run, self._device)
             return Sample(time.perf_counter() - start, self._outcome(result), peak)
-        self._run()
+        if not self._calls:
+            once = self._seconds(1)
+            self._calls = max(1, round(SHORTEST / max(once, 1e-6)))
+            if self._calls == 1:
+                return Sample(once)
+        return Sample(self._seconds(self._calls) / self._calls)
+
+    def _run(self) -> Any:
+        with self._context():
+            return self._work()
+
+    def _seconds(self, calls: int) -> float:
         self._wait()
-        return Sample(time.perf_counter() - start)
+        start = time.perf_counter()
+        for _ in range(calls):
+            self._run()
+        self._wait()
+        return time.perf_counter() - start
 
     def memory(self) -> int:
         return peak_of_tensors(self._run, self._device)[0]

@@ -72,7 +72,7 @@ def contestant(
         cls_loss, ctr_loss = values["loss_fcos_cls"], values["loss_fcos_ctr"]
         return _compared(cls_loss, box, ctr_loss, values, by_ratio)
 
-    return InProcess("fcos", run, outcome, settings.device)
+    return InProcess("fcos", run, outcome, settings.device, settings.autocast)
 
 
 def _torchvision(truth: list[Truth], settings: Settings, with_targets: bool) -> InProcess:
@@ -91,7 +91,7 @@ def _torchvision(truth: list[Truth], settings: Settings, with_targets: bool) -> 
         terms = (values[name] for name in ("classification", "bbox_regression", "bbox_ctrness"))
         return _compared(*terms, values, False)
 
-    return InProcess(peer_torchvision.NAME, run, outcome, settings.device)
+    return InProcess(peer_torchvision.NAME, run, outcome, settings.device, settings.autocast)
 
 
 def _detectron2(truth: list[Truth], settings: Settings, with_targets: bool) -> InProcess:
@@ -113,7 +113,7 @@ def _detectron2(truth: list[Truth], settings: Settings, with_targets: bool) -> I
         terms = (values[name] for name in ("loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr"))
         return _compared(*terms, values, True)
 
-    return InProcess(peer_detectron2.NAME, run, outcome, settings.device)
+    return InProcess(peer_detectron2.NAME, run, outcome, settings.device, settings.autocast)
 
 
 def _leaves(truth: list[Truth], settings: Settings) -> Outputs:

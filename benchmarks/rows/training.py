@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from benchmarks import ours, peer_detectron2, peer_torchvision
 from benchmarks.agreement import agree_values
 from benchmarks.rows.losses import NOTE
-from benchmarks.scenes import Truth, pictures, truths
+from benchmarks.scenes import Truth, count, pictures, truths
 from benchmarks.settings import Settings
 from benchmarks.work import Agreement, InProcess, Match, Row
 from detectron2.utils.events import EventStorage
@@ -29,7 +29,7 @@ def _works(settings: Settings) -> list[str]:
 def matches(settings: Settings, work: str) -> Iterator[Match]:
     images, size = settings.train_batch, settings.sizes.model_image
     title = (
-        f"training step, ResNet-{settings.sizes.depth}-FPN, {images} image(s) of "
+        f"training step, ResNet-{settings.sizes.depth}-FPN, {count(images)} of "
         f"{size[0]}x{size[1]} with {BOXES} boxes each, stem and first stage frozen"
     )
     scene = pictures(images, size), truths(images, BOXES, size)

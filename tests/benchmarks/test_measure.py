@@ -116,4 +116,19 @@ def test_in_process_compares_what_the_timed_run_returned():
     contestant = InProcess("fcos", lambda: 20, lambda result: result + 1, "cpu")
     assert contestant.sample(with_outcome=True).outcome == 21
     assert contestant.sample().outcome is None
-    assert contestant.sample().seconds >= 0
+
+
+def test_a_sample_of_quick_work_is_the_mean_of_several_calls(monkeypatch):
+    now, calls = [0.0], []
+    monkeypatch.setattr("benchmarks.work.time.perf_counter", lambda: now[0])
+
+    def run():
+        calls.append(len(calls))
+        now[0] += 0.01 if calls[-1] % 2 else 0.02
+
+    contestant = InProcess("fcos", run, lambda result: result, "cpu")
+    # One call of 20 ms says that a sample takes round(50 / 20) = 2: of 10 and 20 ms.
+    assert contestant.sample().seconds == pytest.approx(0.015)
+    assert len(calls) == 3
+    assert contestant.sample().seconds == pytest.approx(0.015)
+    assert len(calls) == 5
