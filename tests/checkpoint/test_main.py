@@ -153,6 +153,23 @@ def test_the_forms_of_the_files(tmp_path):
     assert content["adelaidet"][HEAD + "scales.4.scale"].equal(torch.ones(1))
 
 
+def test_what_mmdetection_must_be_built_with_is_said(tmp_path, capsys):
+    arguments = [str(tmp_path / "a.pth"), str(tmp_path / "b.pth"), "--to", "mmdetection"]
+    weights = small_weights("adet_R_50_1x")
+    for name in weights:
+        if "_tower." in name and name.endswith(".bias") and name.split(".")[-2] in "0369":
+            weights[name] = torch.zeros_like(weights[name])
+    torch.save(weights, arguments[0])
+    assert main(["convert", *arguments]) == 0
+    assert "conv_bias" not in capsys.readouterr().out
+    assert "bbox_head.cls_convs.0.conv.bias" not in read_checkpoint(arguments[1])["model"]
+    weights[HEAD + "bbox_tower.6.bias"] += 1
+    torch.save(weights, arguments[0])
+    assert main(["convert", *arguments]) == 0
+    assert "unless its bbox_head is built with conv_bias=True." in capsys.readouterr().out
+    assert "bbox_head.cls_convs.0.conv.bias" in read_checkpoint(arguments[1])["model"]
+
+
 def test_nothing_is_left_of_a_conversion_that_fails(tmp_path, capsys):
     weights = small_weights("adet_R_50_1x")
     torch.save(weights, tmp_path / "a.pth")
