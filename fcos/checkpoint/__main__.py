@@ -101,7 +101,8 @@ def convert(source: str, target: str, to: str) -> str:
             f" They give the same detections in {to} only if they were trained with what it "
             f"computes: compare configs/published/{family.name} and configs/published/{to}."
         )
-    return said
+    advice = new.advice(renamed)
+    return f"{said} {advice}" if advice else said
 
 
 def _family_of(weights: Weights, path: str) -> Family:

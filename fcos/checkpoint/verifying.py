@@ -53,7 +53,10 @@ def detect(
     cfg.merge_from_list(list(options))
     cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE = weights, device
     cfg.INPUT.MIN_SIZE_TEST = 0  # as the picture is
-    found = Predictor(cfg)(np.ascontiguousarray(image[:, :, ::-1]))
+    predictor = Predictor(cfg)
+    # On a GPU, convolutions of float32 would otherwise be rounded to 10 bits.
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        found = predictor(np.ascontiguousarray(image[:, :, ::-1]))
     return tuple(
         value.numpy() for value in (found.pred_boxes.tensor, found.scores, found.pred_classes)
     )

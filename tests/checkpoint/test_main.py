@@ -12,6 +12,7 @@ from fcos.checkpoint import AdetCheckpointer, read_checkpoint
 from fcos.checkpoint.__main__ import main
 from fcos.checkpoint.architecture import fitting_configs, settings_of
 from fcos.checkpoint.importers import FAMILIES, HEAD, recognise
+from fcos.checkpoint.writing import write_weights
 from fcos.config import get_cfg
 from tests.helpers import golden
 from tests.published import CONFIGS, MODELS, config_of, family_of, shapes_of, weights_of
@@ -153,6 +154,23 @@ def test_the_forms_of_the_files(tmp_path):
     assert content["adelaidet"][HEAD + "scales.4.scale"].equal(torch.ones(1))
 
 
+def test_what_mmdetection_must_be_built_with_is_said(tmp_path, capsys):
+    arguments = [str(tmp_path / "a.pth"), str(tmp_path / "b.pth"), "--to", "mmdetection"]
+    weights = small_weights("adet_R_50_1x")
+    for name in weights:
+        if "_tower." in name and name.endswith(".bias") and name.split(".")[-2] in "0369":
+            weights[name] = torch.zeros_like(weights[name])
+    torch.save(weights, arguments[0])
+    assert main(["convert", *arguments]) == 0
+    assert "conv_bias" not in capsys.readouterr().out
+    assert "bbox_head.cls_convs.0.conv.bias" not in read_checkpoint(arguments[1])["model"]
+    weights[HEAD + "bbox_tower.6.bias"] += 1
+    torch.save(weights, arguments[0])
+    assert main(["convert", *arguments]) == 0
+    assert "unless its bbox_head is built with conv_bias=True." in capsys.readouterr().out
+    assert "bbox_head.cls_convs.0.conv.bias" in read_checkpoint(arguments[1])["model"]
+
+
 def test_nothing_is_left_of_a_conversion_that_fails(tmp_path, capsys):
     weights = small_weights("adet_R_50_1x")
     torch.save(weights, tmp_path / "a.pth")
@@ -186,6 +204,36 @@ def test_torchvision_itself_detects_the_same_with_exported_weights(tmp_path):
     torch.testing.assert_close(got.scores, want["scores"], atol=1e-5, rtol=0)
     assert got.pred_classes.equal(want["labels"])
     torch.testing.assert_close(got.pred_boxes.tensor, want["boxes"], atol=0.01, rtol=0)
+
+
+def own_memory():
+    """Bytes of this process that are not pages of files."""
+    with open("/proc/self/status") as file:
+        (line,) = (line for line in file if line.startswith("RssAnon:"))
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="Linux tells it")
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+def test_a_conversion_leaves_the_tensors_in_the_file(ending, tmp_path, monkeypatch):
+    if ending == ".safetensors":
+        pytest.importorskip("safetensors")
+    weights = small_weights("adet_R_50_1x")
+    weights["backbone.bottom_up.res5.0.conv1.weight"] = torch.zeros(64 << 20, dtype=torch.uint8)
+    source, target = (str(tmp_path / f"{name}{ending}") for name in "ab")
+    write_weights(source, weights)
+    del weights
+    seen = []
+
+    def watch(path, content):
+        seen.append(own_memory())
+        write_weights(path, content)
+
+    monkeypatch.setattr("fcos.checkpoint.__main__.write_weights", watch)
+    before = own_memory()
+    assert main(["convert", source, target, "--to", "original"]) == 0
+    assert seen[0] - before < 32 << 20  # of the 64 MiB
+    assert os.path.getsize(target) > 64 << 20
 
 
 # ---- safetensors -----------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from detectron2.modeling import build_model
 from fcos.checkpoint.__main__ import main
 from fcos.checkpoint.importers import FAMILIES, HEAD
 from fcos.checkpoint.reference import Reference, read_reference, write_reference
+from fcos.utils.predict import Predictor
 from tests.helpers import golden, tiny_cfg
 from tests.published import CONFIGS, filled, weights_of
 
@@ -47,6 +48,21 @@ def test_what_was_recorded_is_found_again(tiny, capsys):
     assert f"pairs       {number}, of one class each; 0 only in the reference, 0 only here" in text
     assert "boxes       largest difference 0 px, 0.01 allowed" in text
     assert f"result      the same: {tiny / 'a.pth'} detects what is recorded" in text
+
+
+def test_float32_is_not_rounded_on_a_gpu(tiny, monkeypatch):
+    seen = []
+
+    def watch(self, image):
+        seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+        return call(self, image)
+
+    call = Predictor.__call__
+    monkeypatch.setattr(Predictor, "__call__", watch)
+    before = torch.backends.cudnn.allow_tf32
+    assert main(["verify", str(tiny / "a.pth"), "--against", str(tiny / "a.npz")]) == 0
+    assert seen == [(False, False)]
+    assert torch.backends.cudnn.allow_tf32 == before
 
 
 @pytest.mark.parametrize(

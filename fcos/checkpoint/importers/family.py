@@ -23,6 +23,10 @@ def _as_they_are(weights: Weights) -> Weights:
     return weights
 
 
+def _no_advice(names: Iterable[str]) -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class Imported:
     """Weights with our names.
@@ -53,6 +57,8 @@ class Family:
         arrive: changes values that have been given our names, where the family computes
             otherwise; never in place.
         leave: undoes ``arrive``.
+        advice: for names of this family, what a model must be built with to take all of them, in
+            a sentence, or "".
         note: said when a file of this family is loaded.
     """
 
@@ -64,6 +70,7 @@ class Family:
     has_scales: bool = True
     arrive: Callable[[Weights], Weights] = field(default=_as_they_are)
     leave: Callable[[Weights], Weights] = field(default=_as_they_are)
+    advice: Callable[[Iterable[str]], str] = field(default=_no_advice)
     note: str = ""
 
     def is_of(self, names: Iterable[str]) -> bool:

@@ -1,6 +1,7 @@
 """Files of mmdetection 2.x and 3.x, with group normalisation in the towers or none."""
 
 import re
+from collections.abc import Iterable
 
 import torch
 
@@ -62,6 +63,17 @@ def _bias(name: str) -> str:
     return name.removesuffix("weight") + "bias"
 
 
+def _advice(names: Iterable[str]) -> str:
+    found = set(names)
+    towers = "bbox_head.cls_convs.0."
+    if not {f"{towers}conv.bias", f"{towers}gn.weight"} <= found:
+        return ""
+    return (
+        "The convolutions of its towers have biases, which mmdetection leaves out, with no more "
+        "than a warning, unless its bbox_head is built with conv_bias=True."
+    )
+
+
 FAMILY = Family(
     name="mmdetection",
     mark=r"bbox_head\.(conv|fcos)_centerness\.",
@@ -91,4 +103,5 @@ FAMILY = Family(
     dropped=r".*\.num_batches_tracked",
     arrive=_arrive,
     leave=_leave,
+    advice=_advice,
 )
