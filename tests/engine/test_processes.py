@@ -73,18 +73,6 @@ class HalfEmpty(Trainer):
         return Changed(super().build_train_loader(cfg), half_empty)
 
 
-class Reversed(Trainer):
-    """The images of every batch come in the opposite order."""
-
-    @classmethod
-    def build_train_loader(cls, cfg):
-        return Changed(super().build_train_loader(cfg), lambda batch: batch[::-1])
-
-
-class ReversedHalfEmpty(Reversed, HalfEmpty):
-    pass
-
-
 class Double(Trainer):
     """Weights in double precision (losses stay in float32): rounding stays far below a mistake."""
 
@@ -161,20 +149,16 @@ def distance(weights, others):
     return sum(squares).sqrt().item()
 
 
-@pytest.mark.parametrize(
-    ("trainer_type", "reversed_type"),
-    [(Trainer, Reversed), (HalfEmpty, ReversedHalfEmpty)],
-    ids=["full", "one-empty"],
-)
-def test_in_float32_they_differ_by_rounding_alone(project, trainer_type, reversed_type):
-    # Training blows rounding up, so its size is measured: by one process that sums the same
-    # images in the opposite order.
+@pytest.mark.parametrize("trainer_type", [Trainer, HalfEmpty], ids=["full", "one-empty"])
+def test_in_float32_they_differ_by_rounding_alone(project, trainer_type):
+    # Training blows rounding up, so its size is measured: by one process whose convolutions sum
+    # the same numbers in another order.
     launch(train, 2, dist_url="auto", args=(trainer_type, "two"))
     train(trainer_type, "one")
-    train(reversed_type, "reversed")
+    train(trainer_type, "other", ["MODEL.CHANNELS_LAST", "False"])
     losses_two, weights_two = result("two")
     losses_one, weights_one = result("one")
-    rounding = distance(result("reversed")[1], weights_one)
+    rounding = distance(result("other")[1], weights_one)
     assert 0 < rounding < 0.01 * distance(make(trainer_type, "one").model.state_dict(), weights_one)
     assert distance(weights_two, weights_one) < 3 * rounding
     for one, two in zip(losses_one, losses_two, strict=True):
