@@ -92,9 +92,8 @@ def program(
     """
     import torch.fx.experimental._config as sizes_config
 
-    # Asked for by name: the dimensions of a file are called so.
-    dims = {name: torch.export.Dim(name) for name in ("batch", "height", "width")}
-    shapes = ({0: dims["batch"], 2: dims["height"], 3: dims["width"]}, {0: dims["batch"]})
+    free = torch.export.Dim.DYNAMIC
+    shapes = ({0: free, 2: free, 3: free}, {0: free})
     # Of a small image the coarsest levels are one cell, which the exporter otherwise takes for a
     # special case and refuses. What it would assert about sizes while running are such guesses.
     with quiet(target), sizes_config.patch(backed_size_oblivious=True):
@@ -131,7 +130,5 @@ def quiet(target: str) -> Iterator[None]:
         raise
     except Exception as error:  # exporters raise errors of many kinds
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise UserError(
-            f"This detector cannot be written as {target}: "
-            f"{lines[0] if lines else type(error).__name__}"
-        ) from error
+        reason = lines[0].split(" For more information")[0] if lines else type(error).__name__
+        raise UserError(f"This detector cannot be written as {target}: {reason}") from error
