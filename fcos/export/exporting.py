@@ -121,6 +121,7 @@ def _checked(cfg: CfgNode, path: str, is_onnx: bool) -> CfgNode:
         )
     cfg = cfg.clone()
     cfg.defrost()
+    cfg.MODEL.CHANNELS_LAST = False  # which memory order is kept would depend on the image's size
     if is_onnx:
         cfg.MODEL.DEVICE = "cpu"  # the file has no device of its own
     cfg.freeze()
