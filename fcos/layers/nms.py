@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 
 def class_aware_nms(
@@ -29,6 +28,10 @@ def class_aware_nms(
     Raises:
         ValueError: the shapes do not fit together.
     """
+    from torchvision.ops import (
+        batched_nms,
+    )  # here, because torchvision takes as long to import as torch
+
     if boxes.dim() != 2 or boxes.shape[1] != 4:
         raise ValueError(f"boxes: expected (K, 4), got {tuple(boxes.shape)}")
     if scores.shape != boxes.shape[:1] or classes.shape != boxes.shape[:1]:

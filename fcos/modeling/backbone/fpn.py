@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fvcore.nn.weight_init as weight_init
 from torch import Tensor, nn
 
 from detectron2.layers import ShapeSpec
@@ -21,6 +20,10 @@ class LastLevelP6(nn.Module):
     """
 
     def __init__(self, in_channels: int, out_channels: int, in_feature: str = "p5") -> None:
+        from fvcore.nn import (
+            weight_init,
+        )  # here, because fvcore.nn compiles losses when it is imported
+
         super().__init__()
         self.num_levels = 1
         self.in_feature = in_feature

@@ -12,7 +12,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import sigmoid_focal_loss
 
 from fcos.layers import IOULoss, ltrb_iou
 from fcos.modeling.fcos.fcos_targets import centerness
@@ -40,6 +39,10 @@ def focal_loss_sum(
     Raises:
         ValueError: the shapes do not fit together.
     """
+    from torchvision.ops import (
+        sigmoid_focal_loss,
+    )  # here, because torchvision takes as long to import as torch
+
     if labels.shape != logits.shape[:-1]:
         raise ValueError(f"labels: expected {tuple(logits.shape[:-1])}, got {tuple(labels.shape)}")
     is_class = F.one_hot(labels, logits.shape[-1] + 1)[..., :-1].to(torch.float32)
