@@ -87,9 +87,8 @@ class DeformConv(nn.Module):
         Returns:
             (N, out_channels, H, W), in the type of ``x``.
         """
-        from torchvision.ops import (
-            deform_conv2d,
-        )  # here, because torchvision takes as long to import as torch
+        # Imported here, because torchvision takes as long to import as torch.
+        from torchvision.ops import deform_conv2d
 
         # Offsets are coordinates: half precision would round them to quarters of a cell and more,
         # and the operator has no bfloat16 on the CPU.

@@ -28,9 +28,8 @@ def class_aware_nms(
     Raises:
         ValueError: the shapes do not fit together.
     """
-    from torchvision.ops import (
-        batched_nms,
-    )  # here, because torchvision takes as long to import as torch
+    # Imported here, because torchvision takes as long to import as torch.
+    from torchvision.ops import batched_nms
 
     if boxes.dim() != 2 or boxes.shape[1] != 4:
         raise ValueError(f"boxes: expected (K, 4), got {tuple(boxes.shape)}")

@@ -58,9 +58,8 @@ class _DeformableConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
 
     def _convolve(self, x: Tensor, offset: Tensor, mask: Tensor | None) -> Tensor:
-        from torchvision.ops import (
-            deform_conv2d,
-        )  # here, because torchvision takes as long to import as torch
+        # Imported here, because torchvision takes as long to import as torch.
+        from torchvision.ops import deform_conv2d
 
         # In the weight's precision also under autocast: the operator wants one for all, and has
         # no half precision on the CPU.

@@ -149,9 +149,8 @@ def _levels(scales: list[float]) -> tuple[int, int]:
 
 def _pooler(kind: str, size: tuple[int, int], scale: float, sampling_ratio: int) -> nn.Module:
     if kind == "ROIPool":
-        from torchvision.ops import (
-            RoIPool,
-        )  # here, because torchvision takes as long to import as torch
+        # Imported here, because torchvision takes as long to import as torch.
+        from torchvision.ops import RoIPool
 
         return RoIPool(size, spatial_scale=scale)
     if kind in ("ROIAlign", "ROIAlignV2"):

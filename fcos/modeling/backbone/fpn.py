@@ -20,9 +20,8 @@ class LastLevelP6(nn.Module):
     """
 
     def __init__(self, in_channels: int, out_channels: int, in_feature: str = "p5") -> None:
-        from fvcore.nn import (
-            weight_init,
-        )  # here, because fvcore.nn compiles losses when it is imported
+        # Imported here, because fvcore.nn compiles losses when it is imported.
+        from fvcore.nn import weight_init
 
         super().__init__()
         self.num_levels = 1

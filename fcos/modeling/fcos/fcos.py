@@ -232,9 +232,8 @@ def _to_instances(detections: Detections, image_size: tuple[int, int]) -> Instan
 
 def _for_roi_heads(result: Instances, is_training: bool) -> Instances:
     """Detections with the fields that detectron2's ROI heads read."""
-    from torchvision.ops import (
-        clip_boxes_to_image,
-    )  # here, because torchvision takes as long to import as torch
+    # Imported here, because torchvision takes as long to import as torch.
+    from torchvision.ops import clip_boxes_to_image
 
     # Features of a region that is clipped only afterwards would be those of another region. Not by
     # Boxes.clip, which asserts that boxes are finite: a loss that is not has a better message.

@@ -39,9 +39,8 @@ def focal_loss_sum(
     Raises:
         ValueError: the shapes do not fit together.
     """
-    from torchvision.ops import (
-        sigmoid_focal_loss,
-    )  # here, because torchvision takes as long to import as torch
+    # Imported here, because torchvision takes as long to import as torch.
+    from torchvision.ops import sigmoid_focal_loss
 
     if labels.shape != logits.shape[:-1]:
         raise ValueError(f"labels: expected {tuple(logits.shape[:-1])}, got {tuple(labels.shape)}")

@@ -36,9 +36,8 @@ class _ResidualBlock(CNNBlockBase):
             self.shortcut = _conv((in_channels, out_channels), 1, norm, stride=stride)
 
     def _fill(self, *convs: nn.Module) -> None:
-        from fvcore.nn.weight_init import (
-            c2_msra_fill,
-        )  # here, because fvcore.nn compiles losses when it is imported
+        # Imported here, because fvcore.nn compiles losses when it is imported.
+        from fvcore.nn.weight_init import c2_msra_fill
 
         for conv in convs + ((self.shortcut,) if self.shortcut is not None else ()):
             c2_msra_fill(conv)
@@ -179,9 +178,8 @@ class BasicStem(CNNBlockBase):
     """What comes before the first residual block: a 7x7 convolution and a maximum, stride 4."""
 
     def __init__(self, in_channels: int = 3, out_channels: int = 64, norm: Norm = "BN"):
-        from fvcore.nn.weight_init import (
-            c2_msra_fill,
-        )  # here, because fvcore.nn compiles losses when it is imported
+        # Imported here, because fvcore.nn compiles losses when it is imported.
+        from fvcore.nn.weight_init import c2_msra_fill
 
         super().__init__(in_channels, out_channels, 4)
         self.conv1 = _conv((in_channels, out_channels), 7, norm, stride=2)

@@ -59,9 +59,8 @@ class FPN(Backbone):
         fuse_type: str = "sum",
         square_pad: int = 0,
     ):
-        from fvcore.nn.weight_init import (
-            c2_xavier_fill,
-        )  # here, because fvcore.nn compiles losses when it is imported
+        # Imported here, because fvcore.nn compiles losses when it is imported.
+        from fvcore.nn.weight_init import c2_xavier_fill
 
         super().__init__()
         if fuse_type not in ("sum", "avg"):
@@ -151,9 +150,8 @@ class LastLevelP6P7(nn.Module):
     num_levels = 2
 
     def __init__(self, in_channels: int, out_channels: int, in_feature: str = "res5"):
-        from fvcore.nn.weight_init import (
-            c2_xavier_fill,
-        )  # here, because fvcore.nn compiles losses when it is imported
+        # Imported here, because fvcore.nn compiles losses when it is imported.
+        from fvcore.nn.weight_init import c2_xavier_fill
 
         super().__init__()
         self.in_feature = in_feature

@@ -203,9 +203,8 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead, nn.Sequential):
         Raises:
             ValueError: ``conv_dims`` is empty.
         """
-        from fvcore.nn.weight_init import (
-            c2_msra_fill,
-        )  # here, because fvcore.nn compiles losses when it is imported
+        # Imported here, because fvcore.nn compiles losses when it is imported.
+        from fvcore.nn.weight_init import c2_msra_fill
 
         super().__init__(**kwargs)
         if len(conv_dims) == 0:
