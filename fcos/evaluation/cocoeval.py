@@ -111,7 +111,7 @@ class GroundTruth:
             _check(annotation, keys, source)
             annotations.append(
                 {
-                    "id": len(annotations) + 1,  # with 0, a match would count as none
+                    "id": len(annotations) + 1,  # their own may be anything
                     "image_id": self.image_at[image] + 1,
                     "category_id": self.category_at[category] + 1,
                     "iscrowd": int(annotation.get("iscrowd", 0)),

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import deform_conv2d
 
 from fcos.layers.init import normal_init
 
@@ -88,6 +87,9 @@ class DeformConv(nn.Module):
         Returns:
             (N, out_channels, H, W), in the type of ``x``.
         """
+        # Imported here, because torchvision takes as long to import as torch.
+        from torchvision.ops import deform_conv2d
+
         # Offsets are coordinates: half precision would round them to quarters of a cell and more,
         # and the operator has no bfloat16 on the CPU.
         out = deform_conv2d(

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.ops import nms
 
 # Of candidates in order of their scores, so many times the detections wanted are looked at first.
 _FIRST = 5
@@ -34,6 +33,9 @@ def class_aware_nms(
     Raises:
         ValueError: the shapes do not fit together.
     """
+    # Imported here, because torchvision takes as long to import as torch.
+    from torchvision.ops import nms
+
     if boxes.dim() != 2 or boxes.shape[1] != 4:
         raise ValueError(f"boxes: expected (K, 4), got {tuple(boxes.shape)}")
     if scores.shape != boxes.shape[:1] or classes.shape != boxes.shape[:1]:

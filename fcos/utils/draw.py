@@ -64,7 +64,8 @@ def draw_instances(
         instance_mode=ColorMode.SEGMENTATION,
     )
     # The Visualizer's own boxes are half transparent, too faint on a busy photograph.
-    for box, index in zip(instances.pred_boxes, instances.pred_classes.tolist(), strict=True):
+    boxes = instances.pred_boxes.tensor.tolist()  # matplotlib is slow with tensors
+    for box, index in zip(boxes, instances.pred_classes.tolist(), strict=True):
         canvas.draw_box(box, alpha=1.0, edge_color=[c / 255 for c in colors[index]])
     drawn = canvas.draw_instance_predictions(instances, jittering=False)
     return np.ascontiguousarray(drawn.get_image()[:, :, ::-1])

@@ -12,7 +12,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
-from torchvision.ops import deform_conv2d
 
 from detectron2._missing import missing_names
 
@@ -59,6 +58,9 @@ class _DeformableConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
 
     def _convolve(self, x: Tensor, offset: Tensor, mask: Tensor | None) -> Tensor:
+        # Imported here, because torchvision takes as long to import as torch.
+        from torchvision.ops import deform_conv2d
+
         # In the weight's precision also under autocast: the operator wants one for all, and has
         # no half precision on the CPU.
         wide = self.weight.dtype

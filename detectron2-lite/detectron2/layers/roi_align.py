@@ -3,9 +3,31 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torchvision.ops import roi_align
 
 __all__ = ["ROIAlign", "roi_align"]
+
+
+def roi_align(
+    input: Tensor,
+    boxes: Tensor | list[Tensor],
+    output_size: int | tuple[int, int],
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = -1,
+    aligned: bool = False,
+) -> Tensor:
+    """torchvision's ``roi_align``, which is imported when it is used.
+
+    Args:
+        input: (N, C, H, W) features.
+        boxes: (R, 5): index of the image, then x1, y1, x2, y2; or (R_i, 4) for each image.
+        output_size, spatial_scale, sampling_ratio, aligned: as of :class:`ROIAlign`.
+
+    Returns:
+        (R, C, *output_size)
+    """
+    from torchvision.ops import roi_align as operator  # it takes as long to import as torch
+
+    return operator(input, boxes, output_size, spatial_scale, sampling_ratio, aligned)
 
 
 class ROIAlign(nn.Module):
@@ -42,7 +64,7 @@ class ROIAlign(nn.Module):
             (R, C, *output_size)
         """
         assert rois.dim() == 2 and rois.shape[1] == 5, (
-            f"rois: expected (R, 5), got {rois.shape}"  # no tuple(): for TorchScript
+            f"rois: expected (R, 5), got {tuple(rois.shape)}"
         )
         features = input.dequantize() if input.is_quantized else input
         return roi_align(

@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import RoIPool
 
 from detectron2._missing import missing, missing_names
 from detectron2.layers import ROIAlign, cat
@@ -150,6 +149,9 @@ def _levels(scales: list[float]) -> tuple[int, int]:
 
 def _pooler(kind: str, size: tuple[int, int], scale: float, sampling_ratio: int) -> nn.Module:
     if kind == "ROIPool":
+        # Imported here, because torchvision takes as long to import as torch.
+        from torchvision.ops import RoIPool
+
         return RoIPool(size, spatial_scale=scale)
     if kind in ("ROIAlign", "ROIAlignV2"):
         return ROIAlign(size, scale, sampling_ratio, aligned=kind == "ROIAlignV2")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fvcore.nn.weight_init as weight_init
 from torch import Tensor, nn
 
 from detectron2.layers import ShapeSpec
@@ -22,6 +21,9 @@ class LastLevelP6(nn.Module):
     """
 
     def __init__(self, in_channels: int, out_channels: int, in_feature: str = "p5") -> None:
+        # Imported here, because fvcore.nn compiles losses when it is imported.
+        from fvcore.nn import weight_init
+
         super().__init__()
         self.num_levels = 1
         self.in_feature = in_feature

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import clip_boxes_to_image
 
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
@@ -241,6 +240,9 @@ def _flatten(levels: Sequence[Tensor]) -> Tensor:
 
 def _for_roi_heads(result: Instances, is_training: bool) -> Instances:
     """Detections with the fields that detectron2's ROI heads read."""
+    # Imported here, because torchvision takes as long to import as torch.
+    from torchvision.ops import clip_boxes_to_image
+
     # Features of a region that is clipped only afterwards would be those of another region. Not by
     # Boxes.clip, which asserts that boxes are finite: a loss that is not has a better message.
     result.pred_boxes = Boxes(clip_boxes_to_image(result.pred_boxes.tensor, result.image_size))

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch.nn.functional as F
-from fvcore.nn.weight_init import c2_msra_fill
 from torch import Tensor, nn
 
 from detectron2.layers import CNNBlockBase, Conv2d, DeformConv, ModulatedDeformConv, get_norm
@@ -37,6 +36,9 @@ class _ResidualBlock(CNNBlockBase):
             self.shortcut = _conv((in_channels, out_channels), 1, norm, stride=stride)
 
     def _fill(self, *convs: nn.Module) -> None:
+        # Imported here, because fvcore.nn compiles losses when it is imported.
+        from fvcore.nn.weight_init import c2_msra_fill
+
         for conv in convs + ((self.shortcut,) if self.shortcut is not None else ()):
             c2_msra_fill(conv)
 
@@ -176,6 +178,9 @@ class BasicStem(CNNBlockBase):
     """What comes before the first residual block: a 7x7 convolution and a maximum, stride 4."""
 
     def __init__(self, in_channels: int = 3, out_channels: int = 64, norm: Norm = "BN"):
+        # Imported here, because fvcore.nn compiles losses when it is imported.
+        from fvcore.nn.weight_init import c2_msra_fill
+
         super().__init__(in_channels, out_channels, 4)
         self.conv1 = _conv((in_channels, out_channels), 7, norm, stride=2)
         c2_msra_fill(self.conv1)

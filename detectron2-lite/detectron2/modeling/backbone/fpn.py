@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any
 
 import torch.nn.functional as F
-from fvcore.nn.weight_init import c2_xavier_fill
 from torch import Tensor, nn
 
 from detectron2.config import CfgNode
@@ -60,6 +59,9 @@ class FPN(Backbone):
         fuse_type: str = "sum",
         square_pad: int = 0,
     ):
+        # Imported here, because fvcore.nn compiles losses when it is imported.
+        from fvcore.nn.weight_init import c2_xavier_fill
+
         super().__init__()
         if fuse_type not in ("sum", "avg"):
             raise ValueError(f"FPN: fuse_type must be 'sum' or 'avg', not {fuse_type!r}")
@@ -148,6 +150,9 @@ class LastLevelP6P7(nn.Module):
     num_levels = 2
 
     def __init__(self, in_channels: int, out_channels: int, in_feature: str = "res5"):
+        # Imported here, because fvcore.nn compiles losses when it is imported.
+        from fvcore.nn.weight_init import c2_xavier_fill
+
         super().__init__()
         self.in_feature = in_feature
         self.p6 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)

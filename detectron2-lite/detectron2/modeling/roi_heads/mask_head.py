@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from fvcore.nn.weight_init import c2_msra_fill
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -204,6 +203,9 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead, nn.Sequential):
         Raises:
             ValueError: ``conv_dims`` is empty.
         """
+        # Imported here, because fvcore.nn compiles losses when it is imported.
+        from fvcore.nn.weight_init import c2_msra_fill
+
         super().__init__(**kwargs)
         if len(conv_dims) == 0:
             raise ValueError("conv_dims: expected channels of one layer at least, got none")
