@@ -4,7 +4,7 @@
 # make lint        formatter, linter, spelling, types
 #
 # Each makes the environment in .venv first, if there is none. To use one of your own, for instance
-# with detectron2 itself, install fcos there (pip install -e '.[demo,dev,timm]') and name its Python:
+# with detectron2 itself, install fcos there (pip install -e '.[demo,dev,export,timm]') and name its Python:
 #
 #   make test PYTHON=python
 
@@ -43,7 +43,7 @@ $(VENV)/installed: setup.py constraints.txt detectron2-lite/pyproject.toml
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10) and "fcos needs Python 3.10 or later; python3 here is " + sys.version.split()[0])'
 	python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --upgrade pip
-	$(VENV)/bin/python -m pip install -c constraints.txt -e ./detectron2-lite -e '.[demo,dev,timm]'
+	$(VENV)/bin/python -m pip install -c constraints.txt -e ./detectron2-lite -e '.[demo,dev,export,timm]'
 	touch $@
 
 clean:

@@ -13,9 +13,11 @@ setup(
     # detectron2 is not listed: no package index has it (README.md says how to get it).
     install_requires=[
         "fvcore>=0.1.5",
+        "hotcoco>=1.0.1,<2",
         "numpy",
         "opencv-python",
         "pycocotools>=2.0.7",
+        "tabulate",
         "torch>=2.6",
         "torchvision>=0.21",
         "tqdm",
@@ -26,6 +28,8 @@ setup(
         "demo": ["scikit-image>=0.22", "scikit-learn>=1.3"],
         # Backbones (MODEL.BACKBONE.NAME build_fcos_timm_fpn_backbone).
         "timm": ["timm>=1.0.31"],
+        # python -m fcos.export --format onnx, and running such a file.
+        "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.5"],
         # Weights files that end in .safetensors.
         "safetensors": ["safetensors"],
         "dev": ["codespell", "mypy", "pytest", "pytest-xdist", "ruff", "safetensors"],

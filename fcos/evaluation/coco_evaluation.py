@@ -22,7 +22,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import create_small_table
 from fcos.data.register import read_coco_json
 from fcos.utils.errors import UserError
-from fcos.utils.outputs import check_writable, write_whole
+from fcos.utils.outputs import check_writable, write_text
 
 from .cocoeval import Detections, Evaluated, GroundTruth
 from .figures import class_figures, figures, summary_lines, table_of_classes
@@ -248,7 +248,7 @@ class FastCOCOEvaluator(DatasetEvaluator):
         file = os.path.join(self._output_dir, RESULTS)
         logger.info(f"Saving results to {file}")
         lists = (json.dumps(found.results(i, category_ids))[1:-1] for i, found in images.items())
-        write_whole(file, _joined(filter(None, lists)))
+        write_text(file, _joined(filter(None, lists)))
 
     def _columns(self, images: Mapping[Any, ImageDetections]) -> Detections:
         found = list(images.values())

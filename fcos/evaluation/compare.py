@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from fcos.config import get_cfg
 from fcos.data.register import register_custom_datasets
 from fcos.utils.errors import UserError
-from fcos.utils.outputs import check_writable, write_whole
+from fcos.utils.outputs import check_writable, write_text
 
 from .comparison import Comparison, compare, to_json
 from .page import render_page, signed
@@ -117,8 +117,8 @@ def run_comparison(args: argparse.Namespace) -> Comparison:
     truth, dataset = _find_truth(args, folders)
     comparison = compare(folders, truth, dataset, num_images=args.num_images, score=args.score)
     numbers = json.dumps(to_json(comparison), indent=1, ensure_ascii=False, allow_nan=False)
-    write_whole(os.path.join(args.output, "comparison.json"), [numbers, "\n"])
-    write_whole(os.path.join(args.output, "comparison.html"), [render_page(comparison)])
+    write_text(os.path.join(args.output, "comparison.json"), [numbers, "\n"])
+    write_text(os.path.join(args.output, "comparison.html"), [render_page(comparison)])
     return comparison
 
 

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fcos.checkpoint.writing import write_whole
 from fcos.utils.errors import UserError
 from fcos.utils.inputs import IMAGE_SUFFIXES
 
-__all__ = ["ImageFiles", "Sink", "VideoFile", "Window", "check_writable", "write_whole"]
+__all__ = ["ImageFiles", "Sink", "VideoFile", "Window", "check_writable", "write_text"]
 
 # Suffix of a video file and the codec written into it. Both encoders are part of OpenCV's wheels;
 # H.264 is not.
@@ -196,24 +197,22 @@ def check_writable(folder: str) -> None:
         raise UserError(f"Nothing can be written to {folder}: {error.strerror}.") from error
 
 
-def write_whole(file: str, pieces: Iterable[str]) -> None:
+def write_text(path: str, pieces: Iterable[str]) -> None:
     """Write a text file, whole or not at all.
 
     Args:
-        file: the path.
+        path: of the file.
         pieces: the text, in order. They can be made one at a time, so that it is never in memory
             as a whole.
 
     Raises:
         UserError: it cannot be written. What stood there before still does.
     """
-    part = file + ".part"
-    try:
-        with open(part, "w", encoding="utf-8") as stream:
-            stream.writelines(pieces)
-        os.replace(part, file)
-    except OSError as error:
-        raise UserError(f"{file} cannot be written: {error.strerror}.") from error
+    write_whole(
+        path,
+        lambda file: file.writelines(piece.encode() for piece in pieces),
+        "Choose another place.",
+    )
 
 
 def _is_folder(output: str, suffixes: Sequence[str]) -> bool:

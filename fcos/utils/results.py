@@ -9,7 +9,7 @@ from typing import Any
 
 from detectron2.structures import Instances
 from fcos.utils.errors import UserError
-from fcos.utils.outputs import check_writable, write_whole
+from fcos.utils.outputs import check_writable, write_text
 
 __all__ = ["ResultsFile", "coco_results"]
 
@@ -42,7 +42,7 @@ class ResultsFile:
         Raises:
             UserError: it cannot be written.
         """
-        write_whole(self._file, [json.dumps(self._results)])
+        write_text(self._file, [json.dumps(self._results)])
 
 
 def coco_results(

@@ -8,7 +8,7 @@ import pytest
 
 from fcos.utils import outputs
 from fcos.utils.errors import UserError
-from fcos.utils.outputs import ImageFiles, VideoFile, Window, check_writable, write_whole
+from fcos.utils.outputs import ImageFiles, VideoFile, Window, check_writable, write_text
 
 PICTURE = np.full((32, 48, 3), (10, 120, 240), np.uint8)
 
@@ -205,15 +205,15 @@ def test_no_display(monkeypatch):
 
 def test_a_text_is_written_whole_or_not_at_all(tmp_path):
     file = tmp_path / "a.json"
-    write_whole(str(file), ["[", "1", "]"])
+    write_text(str(file), ["[", "1", "]"])
     assert file.read_text() == "[1]"
 
     def breaks():
         yield "[2"
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(UserError, match=r"a\.json cannot be written: No space left on device\.$"):
-        write_whole(str(file), breaks())
+    with pytest.raises(UserError, match=r"a\.json cannot be written: No space left on device\. Choose"):
+        write_text(str(file), breaks())
     assert file.read_text() == "[1]"
     with pytest.raises(UserError, match="new/a.json cannot be written: No such file"):
-        write_whole(str(tmp_path / "new" / "a.json"), [])
+        write_text(str(tmp_path / "new" / "a.json"), [])
