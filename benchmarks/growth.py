@@ -176,7 +176,8 @@ def _memory_cells(line: Growth) -> tuple[str, ...]:
     found = fit(line.sizes, line.memory)
     if found is None:
         return "-", "-"
-    return f"{found.slope / 1e6:.3g} MB", f"{100 * found.worst:.0f}%"
+    slope = found.slope / 1e6 if abs(found.slope) >= 1 else 0.0  # bytes: less is rounding
+    return f"{slope:.3g} MB", f"{100 * found.worst:.0f}%"
 
 
 def _sentence(line: Growth) -> str:

@@ -118,11 +118,13 @@ def test_two_points_make_no_line():
 def test_growth_table():
     lines = [
         Growth("targets", "boxes", [10, 20, 30], [0.15, 0.25, 0.35], [1e6, 2e6, 3e6]),
+        Growth("losses", "images", [1, 2, 3], [0.1, 0.2, 0.4], [85882220.0] * 3),
         Growth("training", "processes", [1, 2], [0.5, 0.6], []),
     ]
     text = growth_table(lines, 80)
     words = "targets boxes 10..30 10.0 ms 50.0 ms 1.0000 0% 0.1 MB 0%"
     line = next(line for line in text.splitlines() if "10..30" in line)
     assert line.replace("|", " ").split() == words.split()
+    assert " 0 MB" in next(line for line in text.splitlines() if "losses" in line)
     assert text.splitlines()[-1] == "training against processes: 500 ms with 1, 600 ms with 2."
     assert max(map(len, text.splitlines())) <= 100
