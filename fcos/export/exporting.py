@@ -73,7 +73,7 @@ def export_detector(
     if file_format not in FORMATS:
         raise UserError(f"The format {file_format} is unknown; there is {', '.join(FORMATS)}.")
     is_onnx = file_format == "onnx"
-    cfg = _checked(cfg, path, is_onnx)
+    cfg = _checked(cfg, path, file_format)
     predictor = Predictor(cfg)
     suppress = onnx_file.suppress_by_onnx if is_onnx else dense.suppress
     graph = build_graph(predictor.model, raw, suppress)
@@ -107,9 +107,9 @@ def export_detector(
     return Exported(len(content), names, graph.output_names, found, metadata)
 
 
-def _checked(cfg: CfgNode, path: str, is_onnx: bool) -> CfgNode:
+def _checked(cfg: CfgNode, path: str, file_format: str) -> CfgNode:
     """The config to build from; what cannot be done is refused before anything takes time."""
-    if is_onnx:
+    if file_format == "onnx":
         onnx_file.require_onnx()
     if os.path.isdir(path):
         raise UserError(f"--output {path} is a folder: name a file.")
@@ -121,9 +121,12 @@ def _checked(cfg: CfgNode, path: str, is_onnx: bool) -> CfgNode:
         )
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.MODEL.CHANNELS_LAST = False  # which memory order is kept would depend on the image's size
-    if is_onnx:
+    if file_format == "onnx":
         cfg.MODEL.DEVICE = "cpu"  # the file has no device of its own
+    if file_format != "torchscript":
+        # With channels side by side, torch.export takes sides of one cell for a special case, and
+        # the file would refuse small images.
+        cfg.MODEL.CHANNELS_LAST = False
     cfg.freeze()
     return cfg
 

@@ -79,6 +79,8 @@ def small_cfg(*options):
 
 def small_model(cfg, seed=2):
     """A model with weights under which noise has detections, and an image of mean pixels none."""
+    cfg = cfg.clone()
+    cfg.MODEL.CHANNELS_LAST = False  # as the command sets it, for torch.export
     torch.manual_seed(seed)
     model = build_model(cfg).eval()
     head = model.proposal_generator.fcos_head
