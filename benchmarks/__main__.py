@@ -37,7 +37,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--growth", action="store_true", help="how time and memory grow instead")
     size = parser.add_mutually_exclusive_group()
     for name, text in (
-        ("quick", "smaller work, a fifth of the time"),
+        ("quick", "smaller work, for a first look"),
         ("smoke", "tiny work: shows that everything runs; its figures mean nothing"),
     ):
         size.add_argument(
