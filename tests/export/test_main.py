@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import cv2
-import onnx
 import pytest
 import torch
 
@@ -17,6 +16,10 @@ from fcos.config import get_cfg
 from fcos.export.__main__ import main
 from fcos.utils.predict import Predictor
 from tests.export.small import MASKS, noise, small_cfg, small_model
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "onnx_detect.py"
 

@@ -1,6 +1,5 @@
 """ONNX files in onnxruntime, beside the detector."""
 
-import onnx
 import pytest
 import torch
 
@@ -8,6 +7,10 @@ from fcos.export import build_graph, dense
 from fcos.export.checking import _detections, _inputs, check
 from fcos.export.onnx_file import OPSET, load_onnx, suppress_by_onnx, write_onnx
 from tests.export.small import noise, small_cfg, small_model
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
 
 EXAMPLE = (torch.zeros(2, 3, 130, 200), torch.tensor([[130, 200]] * 2))
 
