@@ -179,7 +179,8 @@ def test_a_backend_is_asked_to_compile_for_any_size(monkeypatch):
     monkeypatch.setattr(nn.Module, "compile", lambda self, **options: asked.append((self, options)))
     made = optimize_for_inference(detector(), "float32", compile=True)
     head = made.proposal_generator.fcos_head
-    assert asked == [(made.backbone, {"dynamic": True}), (head, {"dynamic": True})]
+    how = {"dynamic": True, "options": {"freezing": True}}
+    assert asked == [(made.backbone, how), (head, how)]
 
 
 def test_the_graph_that_is_compiled_takes_images_of_any_size():
