@@ -141,8 +141,9 @@ def add_fcos_config(cfg: detectron2.config.CfgNode) -> None:
     cfg.MODEL.FCOS = node(_MODEL_FCOS)
     cfg.MODEL.TIMM = node(_MODEL_TIMM)
 
-    # Train the backbone and the head as torch.compile makes them: one compilation, of a minute or
-    # more, for images of all sizes. Needs a C++ compiler on the CPU, Triton on a GPU.
+    # Train the backbone and the head as torch.compile makes them: compiled once, which takes
+    # minutes, for images of all sizes. Needs a C++ compiler on the CPU, where it makes ResNets slower;
+    # Triton on a GPU.
     cfg.MODEL.COMPILE = False
     # Forget what the stages of the backbone and the towers of the head computed, and compute it
     # again in the backward pass: the same bits, half of the memory, a third more time.
