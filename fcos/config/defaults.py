@@ -142,8 +142,8 @@ def add_fcos_config(cfg: detectron2.config.CfgNode) -> None:
     cfg.MODEL.TIMM = node(_MODEL_TIMM)
 
     # Train the backbone and the head as torch.compile makes them: compiled once, which takes
-    # minutes, for images of all sizes. Needs a C++ compiler on the CPU, where it makes ResNets slower;
-    # Triton on a GPU.
+    # minutes, for images of all sizes. Needs Triton on a GPU, and a C++ compiler on the CPU, where
+    # it makes a ResNet slower.
     cfg.MODEL.COMPILE = False
     # Forget what the stages of the backbone and the towers of the head computed, and compute it
     # again in the backward pass: the same bits, half of the memory, a third more time.
