@@ -144,8 +144,9 @@ def add_fcos_config(cfg: detectron2.config.CfgNode) -> None:
     # Keep images, features and weights in memory with the channels of a location side by side, in
     # which order convolutions are faster. Weights files stay the same; results, up to rounding.
     cfg.MODEL.CHANNELS_LAST = True
-    # Train the backbone and the head as torch.compile makes them: one compilation, of a minute or
-    # more, for images of all sizes. Needs a C++ compiler on the CPU, Triton on a GPU.
+    # Train the backbone and the head as torch.compile makes them: compiled once, which takes
+    # minutes, for images of all sizes. Needs Triton on a GPU, and a C++ compiler on the CPU, where
+    # it makes a ResNet slower.
     cfg.MODEL.COMPILE = False
     # Forget what the stages of the backbone and the towers of the head computed, and compute it
     # again in the backward pass: the same bits, half of the memory, a third more time.

@@ -48,8 +48,11 @@ def compile_parts(model: nn.Module, backend: str = "inductor") -> None:
         model: with a ``backbone``, and an FCOSHead somewhere.
         backend: of torch.compile.
     """
+    # With its choice of layouts, torch 2.11 compiles the backward pass for the sizes that it saw
+    # first, and so compiles once more for every other size.
+    options = {"layout_optimization": False} if backend == "inductor" else None
     for part in [model.get_submodule("backbone"), *_heads(model)]:
-        part.compile(dynamic=True, backend=backend)
+        part.compile(dynamic=True, backend=backend, options=options)
 
 
 def check_compiler(device: str) -> None:

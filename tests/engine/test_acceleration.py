@@ -143,6 +143,15 @@ def test_one_compilation_for_all_sizes():
             step(model, inputs((64, 64), 64))  # sides of one cell are special
 
 
+def test_compiled_code_keeps_sizes_open_in_the_backward_pass_too(monkeypatch):
+    """torch's own choice of layouts closes them; to see that, a compiler would take minutes."""
+    calls = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: calls.append(options))
+    compile_parts(model_of([]))
+    wanted = {"dynamic": True, "backend": "inductor", "options": {"layout_optimization": False}}
+    assert calls == [wanted, wanted]
+
+
 @pytest.mark.parametrize("change", [checkpoint_activations, compiled])
 def test_inside_the_wrapper_for_several_processes(tmp_path, change):
     torch.compiler.reset()
