@@ -8,6 +8,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelP6P7
 from fcos.modeling.backbone.deformable import build_resnet
+from fcos.modeling.backbone.frozen_norm import join_frozen_norms
 from fcos.modeling.memory_format import backbone_as_configured
 
 
@@ -91,6 +92,7 @@ def add_fpn(cfg, bottom_up: Backbone) -> FPN:
         ),
         fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
     )
+    join_frozen_norms(fpn)
     return backbone_as_configured(cfg, fpn)
 
 

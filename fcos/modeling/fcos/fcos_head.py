@@ -141,7 +141,7 @@ class FCOSHead(nn.Module):
             elif self.norm != "none":
                 is_synchronized = self.norm == "SyncBN"
                 layers.append(PerLevelNorm(self.num_levels, self.in_channels, is_synchronized))
-            layers.append(nn.ReLU())
+            layers.append(nn.ReLU(inplace=True))
         return Tower(*layers)
 
     def _init_weights(self) -> None:
