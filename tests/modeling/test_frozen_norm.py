@@ -56,6 +56,7 @@ def test_names_and_weights_stay_and_a_copy_has_its_own():
     other = copy.deepcopy(made)
     with torch.no_grad():
         other.weight.zero_()
+        other.norm.running_mean.zero_()
         other.norm.bias.fill_(3.0)
     x = torch.ones(1, 4, 5, 5)
     assert (other(x) == 3).all()
