@@ -27,7 +27,7 @@ from fcos.checkpoint.importers import (
     recognise,
 )
 from fcos.checkpoint.reading import read_checkpoint
-from fcos.checkpoint.writing import write_weights
+from fcos.checkpoint.writing import keep_inputs, write_weights
 from fcos.utils.errors import UserError
 
 # What stands around the weights in the files of a family, and in front of each name.
@@ -86,8 +86,10 @@ def convert(source: str, target: str, to: str) -> str:
         A sentence on what was written.
 
     Raises:
-        UserError: a file cannot be read or written, or the layout has no place for the weights.
+        UserError: a file cannot be read or written, both are the same one, or the layout has no
+            place for the weights.
     """
+    keep_inputs(target, source)
     weights = read_checkpoint(source)["model"]
     family, new = _family_of(weights, source), FAMILIES[to]
     imported = family.to_ours(weights).weights

@@ -185,6 +185,17 @@ def test_nothing_is_left_of_a_conversion_that_fails(tmp_path, capsys):
     assert "b.pth cannot be written: No such file or directory" in capsys.readouterr().err
 
 
+def test_a_conversion_does_not_replace_its_source(tmp_path, capsys):
+    """Which has more in it than its weights: the state of a training, names of classes."""
+    torch.save({"model": small_weights("adet_R_50_1x"), "iteration": 9}, tmp_path / "a.pth")
+    (tmp_path / "link.pth").symlink_to(tmp_path / "a.pth")
+    arguments = ["convert", str(tmp_path / "a.pth"), str(tmp_path / "link.pth")]
+    assert main([*arguments, "--to", "adelaidet"]) == 1
+    error = capsys.readouterr().err
+    assert error == f"Error: {arguments[2]} would overwrite {arguments[1]}: choose another place.\n"
+    assert torch.load(tmp_path / "a.pth", weights_only=True)["iteration"] == 9
+
+
 def test_torchvision_itself_detects_the_same_with_exported_weights(tmp_path):
     """Our model with torchvision's config, and torchvision's with our weights."""
     model = build_model(config_of("torchvision_R_50")).eval()

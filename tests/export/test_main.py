@@ -172,6 +172,7 @@ def test_a_missing_package(folder, capsys, monkeypatch, name):
     [
         ("", (), (), "is a folder: name a file."),
         ("a.yaml/b.pt", (), (), "Nothing can be written to"),
+        ("model.pth", (), (), "model.pth: choose another place."),
         ("a.pt", (), ("TEST.AUG.ENABLED", "True"), "Error: TEST.AUG.ENABLED is True, but a file"),
         ("a.pt", (), ("MODEL.WEIGHTS", ""), "Error: MODEL.WEIGHTS is empty"),
         ("a.pt", (), ("MODEL.WEIGHTS", "no.pth"), "no.pth does not exist"),

@@ -212,7 +212,9 @@ def test_a_text_is_written_whole_or_not_at_all(tmp_path):
         yield "[2"
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(UserError, match=r"a\.json cannot be written: No space left on device\. Choose"):
+    with pytest.raises(
+        UserError, match=r"a\.json cannot be written: No space left on device\. Choose"
+    ):
         write_text(str(file), breaks())
     assert file.read_text() == "[1]"
     with pytest.raises(UserError, match="new/a.json cannot be written: No such file"):
