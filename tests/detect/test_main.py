@@ -116,6 +116,7 @@ def test_a_list(run):
     Path("list.txt").write_text("in/02.png\n\nin/gone.png\n# a remark\nin/00.png\nin/02.png\n")
     result = run("--list list.txt --output out")
     assert result.code == 3
+    assert "2 images are done: out/detections.json." in result.out + result.err
     assert file_names("out") == {0: "in/02.png", 2: "in/00.png"}
     assert "1 of 3 images could not be read and were left out: in/gone.png. out/left" in result.err
     assert (
