@@ -121,12 +121,18 @@ def _family_of(weights: Weights, path: str) -> Family:
 def _config_lines(family: Family, settings: dict[str, Any]) -> list[str]:
     fitting = fitting_configs(family.name, settings)
     if not fitting:
-        needed = " ".join(f"{key} {value}".replace(", ", ",") for key, value in settings.items())
-        return [f"config        none of configs/published/{family.name} fits; it needs {needed}"]
+        found = " ".join(f"{key} {_for_shell(value)}" for key, value in settings.items())
+        where = f"configs/published/{family.name}"
+        return [f"config        none of {where} fits; the parameters tell {found}"]
     lines = [f"config        {fitting[0]}", *(f"              {path}" for path in fitting[1:])]
     if len(fitting) > 1:
         lines.append("              Their parameters are the same: only its source tells which.")
     return lines
+
+
+def _for_shell(value: Any) -> str:
+    text = str(value).replace(", ", ",")
+    return text if text and "'" not in text else f'"{text}"'
 
 
 def _number_of_parameters(weights: Weights) -> int:

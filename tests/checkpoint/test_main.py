@@ -67,13 +67,21 @@ def test_the_number_of_parameters_is_the_published_one(tmp_path, capsys):
 
 def test_an_architecture_without_a_config(tmp_path, capsys):
     shapes = shapes_of("adet_R_50_1x") | {HEAD + "cls_logits.bias": [7]}
+    shapes |= {"backbone.fpn_output5.norm.weight": [256], "backbone.fpn_output5.norm.bias": [256]}
+    shapes |= {"roi_heads.mask_head.predictor.weight": [7, 256, 1, 1]}
     for name in list(shapes):
         if "tower.9." in name or "tower.10." in name or "top_block" in name:
             del shapes[name]
     torch.save(light(shapes), tmp_path / "a.pth")
     main(["inspect", str(tmp_path / "a.pth")])
     text = capsys.readouterr().out
-    assert "none of configs/published/adelaidet fits; it needs MODEL.RESNETS.DEPTH 50" in text
+    assert (
+        "none of configs/published/adelaidet fits; the parameters tell MODEL.RESNETS.DEPTH" in text
+    )
+    assert "3 convolutions per tower, norm GN, a mask head\n" in text
+    assert "MODEL.RESNETS.RES2_OUT_CHANNELS 256 MODEL.FPN.IN_FEATURES \"['res3','res4'," in text
+    assert "MODEL.FPN.OUT_CHANNELS 256 MODEL.FPN.NORM GN" in text
+    assert "MODEL.MASK_ON True" in text
     assert "MODEL.FCOS.NUM_STACKED_CONVS 3" in text
     assert "MODEL.FCOS.TOP_LEVELS 0" in text
     assert "classes       7" in text
