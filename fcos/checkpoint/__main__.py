@@ -11,6 +11,7 @@ python -m fcos.checkpoint verify FILE --against REFERENCE.npz
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -214,6 +215,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     print(said)
     return 0 if is_good else 1
 

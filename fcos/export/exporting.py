@@ -76,6 +76,7 @@ def export_detector(
     cfg = _checked(cfg, path, file_format)
     keep_inputs(path, cfg.MODEL.WEIGHTS, image)
     predictor = Predictor(cfg)
+    predictor.model.requires_grad_(False)  # or every call of a file of torch's records gradients
     suppress = onnx_file.suppress_by_onnx if is_onnx else dense.suppress
     graph = build_graph(predictor.model, raw, suppress)
     metadata = _metadata(cfg, predictor, raw, input_type)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torchvision.models.detection import fcos_resnet50_fpn
 
+import fcos.checkpoint.__main__
 from detectron2.modeling import build_model
 from fcos.checkpoint import AdetCheckpointer, read_checkpoint
 from fcos.checkpoint.__main__ import main
@@ -202,6 +203,14 @@ def test_a_conversion_does_not_replace_its_source(tmp_path, capsys):
     error = capsys.readouterr().err
     assert error == f"Error: {arguments[2]} would overwrite {arguments[1]}: choose another place.\n"
     assert torch.load(tmp_path / "a.pth", weights_only=True)["iteration"] == 9
+
+
+def test_ctrl_c_shows_no_traceback(monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fcos.checkpoint.__main__, "read_checkpoint", stopped)
+    assert main(["inspect", "a.pth"]) == 130
 
 
 def test_torchvision_itself_detects_the_same_with_exported_weights(tmp_path):

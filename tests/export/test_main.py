@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 
+import fcos.export.__main__
 import fcos.export.exporting
 from detectron2.modeling import build_model
 from fcos.checkpoint import AdetCheckpointer
@@ -119,6 +120,7 @@ def test_torchscript_of_a_detector_with_masks_and_sizes(folder, capsys):
     assert about["input_type"] == "float32"
     outputs = script(noise(1, 3, 64, 80).float(), torch.tensor([[64, 80]]))
     assert len(outputs) == 5 and len(outputs[0]) > 5
+    assert not any(output.requires_grad for output in outputs)  # to be used as numpy arrays
 
 
 def test_raw_in_rgb(folder, capsys):
@@ -206,6 +208,14 @@ def test_weights_of_a_backbone_alone(folder, capsys):
     opts = ("MODEL.WEIGHTS", str(folder / "backbone.pth"))
     assert run(folder, "torchscript", "b.pt", opts=opts) == 1
     assert "needs weights for the whole model" in capsys.readouterr().err
+
+
+def test_ctrl_c_shows_no_traceback(folder, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fcos.export.__main__, "export_detector", stopped)
+    assert run(folder, "onnx", "a.onnx") == 130
 
 
 def test_mistakes_on_the_command_line(folder, capsys):
