@@ -95,6 +95,9 @@ def test_the_example_needs_neither_torch_nor_this_package(onnx_file, folder):
     ]
     assert done.stdout.splitlines() == lines and len(lines) > 5
     assert (cv2.imread(str(folder / "drawn.png")) != image).any()
+    result = subprocess.run([*command, "gone.png", "b.png"], capture_output=True, text=True)
+    assert result.stderr.splitlines()[-1] == "gone.png is no image that can be read."
+    assert "Traceback" not in result.stderr
 
 
 def test_the_example_is_short():
