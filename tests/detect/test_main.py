@@ -116,12 +116,22 @@ def test_a_list(run):
     Path("list.txt").write_text("in/02.png\n\nin/gone.png\n# a remark\nin/00.png\nin/02.png\n")
     result = run("--list list.txt --output out")
     assert result.code == 3
-    assert "2 images are done: out/detections.json." in result.out + result.err
     assert file_names("out") == {0: "in/02.png", 2: "in/00.png"}
     assert "1 of 3 images could not be read and were left out: in/gone.png. out/left" in result.err
     assert (
         "# Image in/gone.png does not exist.\nin/gone.png\n" in Path("out/left_out.txt").read_text()
     )
+
+
+def test_one_image_and_two_are_said_in_good_english(run, caplog):
+    with caplog.at_level("INFO", logger="fcos.detect"):
+        run("--input in/00.png --output one")
+        run("--input in/00.png in/01.png --output two")
+    done = [text for text in caplog.messages if "done: " in text]
+    assert done == [
+        "1 image is done: one/detections.json.",
+        "2 images are done: two/detections.json.",
+    ]
 
 
 def test_masks_are_run_lengths(run, mask_model):
