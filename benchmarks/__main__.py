@@ -65,6 +65,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.compare and len(args.compare) > 2:
         parser.error("--compare takes one file or two")
+    if args.growth and (args.only or args.compare):
+        parser.error(
+            "--growth measures all that it has and compares nothing: leave out "
+            f"--{'only' if args.only else 'compare'}"
+        )
     return args
 
 

@@ -142,7 +142,7 @@ def _training(images: int, size: tuple[int, int], settings: Settings) -> Contest
 HEAD = ("work", "against", "from..to", "slope", "at 0", "R2", "off", "memory", "off")
 NOTES = """
 slope and memory: what one more costs; at 0: where the line starts; R2: 1 where the line says all;
-off: the worst distance from the line, in parts of the largest value.
+off: the worst distance from the line, in per cent of the largest value.
 """
 
 

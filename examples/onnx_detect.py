@@ -13,6 +13,8 @@ import onnxruntime
 session = onnxruntime.InferenceSession(sys.argv[1])
 about = session.get_modelmeta().custom_metadata_map
 image = cv2.imread(sys.argv[2])
+if image is None:
+    sys.exit(f"{sys.argv[2]} is no image that can be read.")
 
 height, width = image.shape[:2]
 scale = int(about["min_size"]) / min(height, width) or 1.0  # 0: as it is

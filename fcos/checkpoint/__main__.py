@@ -11,6 +11,7 @@ python -m fcos.checkpoint verify FILE --against REFERENCE.npz
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +28,7 @@ from fcos.checkpoint.importers import (
     recognise,
 )
 from fcos.checkpoint.reading import read_checkpoint
-from fcos.checkpoint.writing import write_weights
+from fcos.checkpoint.writing import keep_inputs, write_weights
 from fcos.utils.errors import UserError
 
 # What stands around the weights in the files of a family, and in front of each name.
@@ -86,8 +87,10 @@ def convert(source: str, target: str, to: str) -> str:
         A sentence on what was written.
 
     Raises:
-        UserError: a file cannot be read or written, or the layout has no place for the weights.
+        UserError: a file cannot be read or written, both are the same one, or the layout has no
+            place for the weights.
     """
+    keep_inputs(target, source)
     weights = read_checkpoint(source)["model"]
     family, new = _family_of(weights, source), FAMILIES[to]
     imported = family.to_ours(weights).weights
@@ -119,12 +122,18 @@ def _family_of(weights: Weights, path: str) -> Family:
 def _config_lines(family: Family, settings: dict[str, Any]) -> list[str]:
     fitting = fitting_configs(family.name, settings)
     if not fitting:
-        needed = " ".join(f"{key} {value}".replace(", ", ",") for key, value in settings.items())
-        return [f"config        none of configs/published/{family.name} fits; it needs {needed}"]
+        found = " ".join(f"{key} {_for_shell(value)}" for key, value in settings.items())
+        where = f"configs/published/{family.name}"
+        return [f"config        none of {where} fits; the parameters tell {found}"]
     lines = [f"config        {fitting[0]}", *(f"              {path}" for path in fitting[1:])]
     if len(fitting) > 1:
         lines.append("              Their parameters are the same: only its source tells which.")
     return lines
+
+
+def _for_shell(value: Any) -> str:
+    text = str(value).replace(", ", ",")
+    return text if text and "'" not in text else f'"{text}"'
 
 
 def _number_of_parameters(weights: Weights) -> int:
@@ -206,6 +215,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     print(said)
     return 0 if is_good else 1
 

@@ -36,7 +36,8 @@ def settings_of(weights: Weights) -> dict[str, Any]:
         whether distances are in strides, is not among them.
     """
     shapes = {name: tuple(value.shape) for name, value in weights.items()}
-    settings = {**_of_backbone(shapes), **_of_head(shapes)}
+    settings = {**_of_backbone(shapes), **_of_fpn(shapes), **_of_head(shapes)}
+    settings["MODEL.MASK_ON"] = any(name.startswith("roi_heads.mask_head.") for name in shapes)
     top = [level for level in ("p6", "p7") if f"backbone.top_block.{level}.weight" in shapes]
     settings["MODEL.FCOS.TOP_LEVELS"] = len(top)
     output = shapes.get("backbone.fpn_output5.weight")
@@ -67,6 +68,8 @@ def describe(settings: dict[str, Any]) -> str:
     words.append(f"{tower}, norm {settings['MODEL.FCOS.NORM']}")
     if settings["MODEL.FCOS.USE_DEFORMABLE"]:
         words.append("the last one deformable")
+    if settings["MODEL.MASK_ON"]:
+        words.append("a mask head")
     return ", ".join(words)
 
 
@@ -92,7 +95,7 @@ def _fits(path: Path, settings: dict[str, Any]) -> bool:
         expected: Any = cfg
         for part in key.split("."):
             expected = expected[part]
-        if key == "MODEL.FCOS.NORM" and expected == "SyncBN":
+        if key.endswith(".NORM") and expected == "SyncBN":
             expected = "BN"  # of the same parameters
         if key != "MODEL.FCOS.NUM_CLASSES" and expected != value:
             return False
@@ -126,7 +129,21 @@ def _of_backbone(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
     if found:  # 3x3 places with an offset in y and x, and in v2 a weight
         settings["MODEL.RESNETS.DEFORM_MODULATED"] = found[0] % 27 == 0
     settings["MODEL.BACKBONE.NAME"] = "build_fcos_resnet_fpn_backbone"
+    last = shapes.get(f"{_BOTTOM_UP}res2.0.conv3.weight", kernel)
+    settings["MODEL.RESNETS.RES2_OUT_CHANNELS"] = last[0]
+    laterals = [f"res{i}" for i in range(2, 6) if f"backbone.fpn_lateral{i}.weight" in shapes]
+    settings["MODEL.FPN.IN_FEATURES"] = laterals
     return settings
+
+
+def _of_fpn(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    output = shapes.get("backbone.fpn_output5.weight")
+    if output is None:
+        return {}
+    norm = ""
+    if "backbone.fpn_output5.norm.weight" in shapes:
+        norm = "BN" if "backbone.fpn_output5.norm.running_mean" in shapes else "GN"
+    return {"MODEL.FPN.OUT_CHANNELS": output[0], "MODEL.FPN.NORM": norm}
 
 
 def _of_head(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:

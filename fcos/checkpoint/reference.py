@@ -160,7 +160,11 @@ def read_reference(path: str) -> Reference:
             f"The reference {path} cannot be read: {error.strerror or error}."
         ) from None
     except (AttributeError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged or no NPZ archive of plain arrays: {error}.") from None
+        # Of what is no archive, numpy says that it might be one to be loaded "unsafely".
+        raise UserError(
+            f"{path} is damaged or no NPZ archive of plain arrays, as 'python -m fcos.checkpoint "
+            "record' writes it."
+        ) from error
     if str(fields.pop("format", "")) != _FORMAT:
         raise UserError(
             f"{path} is no record of detections: its entry 'format' is not {_FORMAT!r}; "

@@ -20,6 +20,7 @@ from fcos.checkpoint.reference import (
     read_reference,
     write_reference,
 )
+from fcos.checkpoint.writing import keep_inputs
 from fcos.config import get_cfg
 from fcos.utils.errors import UserError
 from fcos.utils.inputs import read_bgr
@@ -75,6 +76,7 @@ def record(args: argparse.Namespace) -> str:
     Raises:
         UserError: something cannot be read, used or written, or nothing was detected.
     """
+    keep_inputs(args.out, args.file, args.config_file, args.image)
     image = built_in_picture() if args.image is None else read_bgr(args.image)[:, :, ::-1]
     image = np.ascontiguousarray(image)
     found = detect(args.file, args.config_file, args.opts, image, args.device)

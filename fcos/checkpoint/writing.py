@@ -11,7 +11,23 @@ import torch
 
 from fcos.utils.errors import UserError
 
-__all__ = ["write_weights", "write_whole"]
+__all__ = ["keep_inputs", "write_weights", "write_whole"]
+
+
+def keep_inputs(path: str, *inputs: str | None) -> None:
+    """See that a file to be written is none of those that it is made from.
+
+    Args:
+        path: of the file.
+        inputs: files, or addresses; ``None`` counts as none.
+
+    Raises:
+        UserError: it is one of them, by whatever name.
+    """
+    for source in inputs:
+        if source and os.path.exists(source) and os.path.exists(path):
+            if os.path.samefile(source, path):
+                raise UserError(f"{path} would overwrite {source}: choose another place.")
 
 
 def write_whole(path: str, write: Callable[[BinaryIO], Any], advice: str) -> None:

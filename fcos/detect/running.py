@@ -202,7 +202,9 @@ def _finish(
             "time. The same command goes on from here."
         )
     folder.write_results(records, paths, categories)
-    logger.info(f"{records.is_done.sum()} images are done: {folder.path_of(DETECTIONS)}.")
+    number = records.is_done.sum()
+    done = "1 image is" if number == 1 else f"{number} images are"
+    logger.info(f"{done} done: {folder.path_of(DETECTIONS)}.")
     left_out = np.flatnonzero(records.is_left_out).tolist()
     if not left_out:
         return 0

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from detectron2.config import CfgNode
 from detectron2.data.transforms import ResizeShortestEdge
-from fcos.checkpoint.writing import write_whole
+from fcos.checkpoint.writing import keep_inputs, write_whole
 from fcos.data import register_custom_datasets
 from fcos.export import dense, onnx_file, torch_files
 from fcos.export.checking import Differences, check, two_batches
@@ -74,7 +74,9 @@ def export_detector(
         raise UserError(f"The format {file_format} is unknown; there is {', '.join(FORMATS)}.")
     is_onnx = file_format == "onnx"
     cfg = _checked(cfg, path, file_format)
+    keep_inputs(path, cfg.MODEL.WEIGHTS, image)
     predictor = Predictor(cfg)
+    predictor.model.requires_grad_(False)  # or every call of a file of torch's records gradients
     suppress = onnx_file.suppress_by_onnx if is_onnx else dense.suppress
     graph = build_graph(predictor.model, raw, suppress)
     metadata = _metadata(cfg, predictor, raw, input_type)

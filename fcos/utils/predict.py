@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,7 +65,8 @@ class Predictor:
         with config_errors():
             self.model = build_model(cfg).eval()
         checkpointer = AdetCheckpointer(self.model)
-        extra = checkpointer.load(cfg.MODEL.WEIGHTS)
+        with _errors_alone(checkpointer.logger):  # one sentence below, not one per parameter
+            extra = checkpointer.load(cfg.MODEL.WEIGHTS)
         assert checkpointer.coverage is not None  # weights were named
         checkpointer.coverage.require_all("Detection")
         if optimize is not None:
@@ -115,3 +118,14 @@ class Predictor:
         pixels = resize.apply_image(np.ascontiguousarray(pixels))
         tensor = torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         return {"image": tensor, "height": height, "width": width}
+
+
+@contextlib.contextmanager
+def _errors_alone(logger: logging.Logger) -> Iterator[None]:
+    """A logger that keeps its warnings to itself."""
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -71,3 +71,11 @@ def test_three_files_cannot_be_compared(capsys):
         main(["--compare", "a", "b", "c"])
     assert leaving.value.code == 2
     assert "one file or two" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [["--only", "targets"], ["--compare", "a.json"]])
+def test_growth_refuses_what_it_would_ignore(capsys, more):
+    with pytest.raises(SystemExit) as leaving:
+        main(["--growth", *more])
+    assert leaving.value.code == 2
+    assert f"leave out {more[0]}" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torchvision.models.detection import fcos_resnet50_fpn
 
+import fcos.checkpoint.__main__
 from detectron2.modeling import build_model
 from fcos.checkpoint import AdetCheckpointer, read_checkpoint
 from fcos.checkpoint.__main__ import main
@@ -67,13 +68,21 @@ def test_the_number_of_parameters_is_the_published_one(tmp_path, capsys):
 
 def test_an_architecture_without_a_config(tmp_path, capsys):
     shapes = shapes_of("adet_R_50_1x") | {HEAD + "cls_logits.bias": [7]}
+    shapes |= {"backbone.fpn_output5.norm.weight": [256], "backbone.fpn_output5.norm.bias": [256]}
+    shapes |= {"roi_heads.mask_head.predictor.weight": [7, 256, 1, 1]}
     for name in list(shapes):
         if "tower.9." in name or "tower.10." in name or "top_block" in name:
             del shapes[name]
     torch.save(light(shapes), tmp_path / "a.pth")
     main(["inspect", str(tmp_path / "a.pth")])
     text = capsys.readouterr().out
-    assert "none of configs/published/adelaidet fits; it needs MODEL.RESNETS.DEPTH 50" in text
+    assert (
+        "none of configs/published/adelaidet fits; the parameters tell MODEL.RESNETS.DEPTH" in text
+    )
+    assert "3 convolutions per tower, norm GN, a mask head\n" in text
+    assert "MODEL.RESNETS.RES2_OUT_CHANNELS 256 MODEL.FPN.IN_FEATURES \"['res3','res4'," in text
+    assert "MODEL.FPN.OUT_CHANNELS 256 MODEL.FPN.NORM GN" in text
+    assert "MODEL.MASK_ON True" in text
     assert "MODEL.FCOS.NUM_STACKED_CONVS 3" in text
     assert "MODEL.FCOS.TOP_LEVELS 0" in text
     assert "classes       7" in text
@@ -183,6 +192,25 @@ def test_nothing_is_left_of_a_conversion_that_fails(tmp_path, capsys):
     arguments[-1] = "mmdetection"
     assert main(arguments) == 1
     assert "b.pth cannot be written: No such file or directory" in capsys.readouterr().err
+
+
+def test_a_conversion_does_not_replace_its_source(tmp_path, capsys):
+    """Which has more in it than its weights: the state of a training, names of classes."""
+    torch.save({"model": small_weights("adet_R_50_1x"), "iteration": 9}, tmp_path / "a.pth")
+    (tmp_path / "link.pth").symlink_to(tmp_path / "a.pth")
+    arguments = ["convert", str(tmp_path / "a.pth"), str(tmp_path / "link.pth")]
+    assert main([*arguments, "--to", "adelaidet"]) == 1
+    error = capsys.readouterr().err
+    assert error == f"Error: {arguments[2]} would overwrite {arguments[1]}: choose another place.\n"
+    assert torch.load(tmp_path / "a.pth", weights_only=True)["iteration"] == 9
+
+
+def test_ctrl_c_shows_no_traceback(monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fcos.checkpoint.__main__, "read_checkpoint", stopped)
+    assert main(["inspect", "a.pth"]) == 130
 
 
 def test_torchvision_itself_detects_the_same_with_exported_weights(tmp_path):

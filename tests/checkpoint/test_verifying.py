@@ -129,6 +129,8 @@ def test_mistakes_are_one_sentence(tiny, tmp_path, capsys):
     assert "detects nothing in the built-in picture" in text
     text = error_of("record", weights, *config, "--out", out, "--image", str(tiny / "a.pth"))
     assert "a.pth" in text
+    text = error_of("record", weights, *config, "--out", weights)
+    assert f"{weights} would overwrite {weights}: choose another place." in text
     if not torch.cuda.is_available():
         text = error_of("verify", weights, "--against", reference, "--device", "cuda")
         assert "torch finds no GPU here" in text

@@ -123,6 +123,17 @@ def test_a_list(run):
     )
 
 
+def test_one_image_and_two_are_said_in_good_english(run, caplog):
+    with caplog.at_level("INFO", logger="fcos.detect"):
+        run("--input in/00.png --output one")
+        run("--input in/00.png in/01.png --output two")
+    done = [text for text in caplog.messages if "done: " in text]
+    assert done == [
+        "1 image is done: one/detections.json.",
+        "2 images are done: two/detections.json.",
+    ]
+
+
 def test_masks_are_run_lengths(run, mask_model):
     result = run("--input in/00.png in/01.png --output out", config=mask_model / "config.yaml")
     assert result.code == 0, result.err

@@ -9,6 +9,7 @@ import cv2
 import pytest
 import torch
 
+import fcos.export.__main__
 import fcos.export.exporting
 from detectron2.modeling import build_model
 from fcos.checkpoint import AdetCheckpointer
@@ -97,6 +98,9 @@ def test_the_example_needs_neither_torch_nor_this_package(onnx_file, folder):
     ]
     assert done.stdout.splitlines() == lines and len(lines) > 5
     assert (cv2.imread(str(folder / "drawn.png")) != image).any()
+    result = subprocess.run([*command, "gone.png", "b.png"], capture_output=True, text=True)
+    assert result.stderr.splitlines()[-1] == "gone.png is no image that can be read."
+    assert "Traceback" not in result.stderr
 
 
 def test_the_example_is_short():
@@ -122,6 +126,7 @@ def test_torchscript_of_a_detector_with_masks_and_sizes(folder, capsys):
     assert about["input_type"] == "float32"
     outputs = script(noise(1, 3, 64, 80).float(), torch.tensor([[64, 80]]))
     assert len(outputs) == 5 and len(outputs[0]) > 5
+    assert not any(output.requires_grad for output in outputs)  # to be used as numpy arrays
 
 
 def test_raw_in_rgb(folder, capsys):
@@ -175,6 +180,7 @@ def test_a_missing_package(folder, capsys, monkeypatch, name):
     [
         ("", (), (), "is a folder: name a file."),
         ("a.yaml/b.pt", (), (), "Nothing can be written to"),
+        ("model.pth", (), (), "model.pth: choose another place."),
         ("a.pt", (), ("TEST.AUG.ENABLED", "True"), "Error: TEST.AUG.ENABLED is True, but a file"),
         ("a.pt", (), ("MODEL.WEIGHTS", ""), "Error: MODEL.WEIGHTS is empty"),
         ("a.pt", (), ("MODEL.WEIGHTS", "no.pth"), "no.pth does not exist"),
@@ -208,6 +214,14 @@ def test_weights_of_a_backbone_alone(folder, capsys):
     opts = ("MODEL.WEIGHTS", str(folder / "backbone.pth"))
     assert run(folder, "torchscript", "b.pt", opts=opts) == 1
     assert "needs weights for the whole model" in capsys.readouterr().err
+
+
+def test_ctrl_c_shows_no_traceback(folder, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fcos.export.__main__, "export_detector", stopped)
+    assert run(folder, "onnx", "a.onnx") == 130
 
 
 def test_mistakes_on_the_command_line(folder, capsys):

@@ -94,10 +94,11 @@ def test_a_config_of_no_detector(cfg):
         Predictor(cfg)
 
 
-def test_a_backbone_alone_is_no_model(cfg, weights):
+def test_a_backbone_alone_is_no_model(cfg, weights, caplog):
     cfg.MODEL.WEIGHTS = str(weights / "backbone.pth")
     with pytest.raises(UserError, match=r"Detection needs weights for the whole model"):
         Predictor(cfg)
+    assert not caplog.messages  # nor a line for each parameter
 
 
 def equal(found, wanted, tolerance=0.0):
