@@ -12,7 +12,7 @@ from benchmarks.ours import config_like
 from benchmarks.scenes import NUM_CLASSES, STRIDES, Outputs, feature_sizes
 from benchmarks.settings import Settings
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import Backbone, build_backbone
+from detectron2.modeling import Backbone
 from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import EventStorage
 
@@ -31,10 +31,17 @@ def is_there() -> bool:
 
 
 def detector(settings: Settings) -> nn.Module:
-    """Its FCOS R-50, with random weights and our backbone, which is detectron2's with our FPN."""
+    """Its FCOS R-50 as its model zoo has it, with GN in the head and random weights."""
+    from detectron2 import model_zoo
+    from detectron2.config import instantiate
+
     cfg = config_like("detectron2", settings)
-    model = _around(build_backbone(cfg), cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)
-    return model.to(settings.device)
+    model = model_zoo.get_config("COCO-Detection/fcos_R_50_FPN_1x.py").model
+    model.head.norm = "GN"
+    model.pixel_mean, model.pixel_std = list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)
+    model.backbone.bottom_up.stages.depth = settings.sizes.depth
+    model.backbone.bottom_up.freeze_at = cfg.MODEL.BACKBONE.FREEZE_AT
+    return instantiate(model).to(settings.device)
 
 
 def _around(backbone: nn.Module, mean: list[float], std: list[float]) -> nn.Module:
