@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,15 +15,13 @@ from benchmarks.agreement import agree_detections
 from benchmarks.scenes import count, pictures
 from benchmarks.settings import Settings
 from benchmarks.work import Agreement, InProcess, Match, Row
+from fcos.modeling.optimize import dtype_for, optimize_for_inference
 
 __all__ = ["ROWS"]
 
 
 def _works(settings: Settings) -> list[str]:
-    works = [f"inference-{n}" for n in settings.batches]
-    if importlib.util.find_spec("fcos.modeling.optimize"):
-        works += [f"inference-opt-{n}" for n in settings.batches]
-    return works
+    return [f"inference-{kind}{n}" for kind in ("", "opt-") for n in settings.batches]
 
 
 def matches(settings: Settings, work: str) -> Iterator[Match]:
@@ -31,16 +29,23 @@ def matches(settings: Settings, work: str) -> Iterator[Match]:
     is_optimised = "-opt-" in work
     title = (
         f"inference, ResNet-{settings.sizes.depth}-FPN, {count(images)} of {size[0]}x{size[1]}"
-        f"{', ours after optimize_for_inference' if is_optimised else ''}"
+        f"{f', ours after optimize_for_inference ({_precision(settings)})' if is_optimised else ''}"
     )
     for make in PEERS.values():
         peer, weights = make(settings, pictures(images, size))
         own = contestant(peer.name, weights, pictures(images, size), settings, is_optimised)
-        yield Match(work, title, own, peer, lambda a, b: _agree(a, b, settings), images)
+        precision = _precision(settings) if is_optimised else settings.dtype
+        agree = functools.partial(_agree, precision=precision)
+        yield Match(work, title, own, peer, agree, images)
 
 
-def _agree(a: list, b: list, settings: Settings) -> Agreement:
-    if settings.dtype == "float32":
+def _precision(settings: Settings) -> str:
+    """That of the optimised copy: what ``optimize_for_inference`` chooses for the device."""
+    return str(dtype_for("auto", torch.device(settings.device))).removeprefix("torch.")
+
+
+def _agree(a: list, b: list, precision: str) -> Agreement:
+    if precision == "float32":
         return agree_detections(a, b, pixels=0.5, score=2e-3, part=0.97)
     return agree_detections(a, b, pixels=16.0, score=0.1, part=0.75)
 
@@ -55,18 +60,16 @@ def contestant(
     """Ours, with the settings and the weights of ``peer``."""
     model = ours.detector(peer, settings)
     ours.load(model, weights)
-    model = _optimised(model.eval(), settings) if is_optimised else model.eval()
+    model = _optimised(model.eval()) if is_optimised else model.eval()
     given = [{"image": image.to(settings.device)} for image in images]
     if is_optimised:  # it computes in the precision that it was made for
         settings = dataclasses.replace(settings, dtype="float32")
     return InProcess("fcos", _inference(model, settings, given), ours.found, settings.device)
 
 
-def _optimised(model: nn.Module, settings: Settings) -> nn.Module:
-    from fcos.modeling.optimize import optimize_for_inference
-
+def _optimised(model: nn.Module) -> nn.Module:
     # A compiler is a machine's own: without it, the figure is one that every user gets.
-    return optimize_for_inference(model, precision=settings.dtype, compile=False)
+    return optimize_for_inference(model, compile=False)
 
 
 def _torchvision(settings: Settings, images: list[Tensor]) -> tuple[InProcess, dict[str, Tensor]]:
