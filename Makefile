@@ -1,6 +1,7 @@
 # make demo        a small dataset, a trained detector, its AP and its pictures
 # make demo-mask   the same with a mask for every detection
 # make test        every test
+# make bench       what is fast, beside torchvision and pycocotools
 # make lint        formatter, linter, spelling, types
 #
 # Each makes the environment in .venv first, if there is none. To use one of your own, for instance
@@ -15,7 +16,7 @@ PYTHON := $(VENV)/bin/python
 ENVIRONMENT := $(VENV)/installed
 endif
 
-.PHONY: demo demo-mask test lint env clean
+.PHONY: demo demo-mask test bench lint env clean
 
 demo: CONFIG := digits
 demo-mask: CONFIG := digits_mask
@@ -30,6 +31,9 @@ demo demo-mask: $(ENVIRONMENT)
 test: $(ENVIRONMENT)
 	$(PYTHON) -m pytest -q -n 2 detectron2-lite/tests
 	$(PYTHON) -m pytest -q -n 2 tests
+
+bench: $(ENVIRONMENT)
+	$(PYTHON) -m benchmarks
 
 lint: $(ENVIRONMENT)
 	$(PYTHON) -m ruff format --check .
