@@ -40,6 +40,8 @@ def detector(settings: Settings) -> nn.Module:
     model.head.norm = "GN"
     model.pixel_mean, model.pixel_std = list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)
     model.backbone.bottom_up.stages.depth = settings.sizes.depth
+    if settings.sizes.depth < 50:  # whose blocks have no 1x1 convolution
+        del model.backbone.bottom_up.stages.stride_in_1x1
     model.backbone.bottom_up.freeze_at = cfg.MODEL.BACKBONE.FREEZE_AT
     return instantiate(model).to(settings.device)
 
