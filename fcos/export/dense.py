@@ -1,7 +1,7 @@
 """Step 4 of the detector for a file: the rules of ``fcos_inference.py`` with fixed shapes.
 
-What :func:`fcos.modeling.fcos.fcos_inference.detect` picks by lists whose length depends on the
-image, a graph that other programs run picks by "the k best": candidates are K per image, whatever
+What :func:`fcos.modeling.fcos.fcos_inference.detect_batch` picks by lists whose length depends on
+the image, a graph that other programs run picks by "the k best": candidates are K per image, whatever
 the image shows, and those that are none have a score of -1.
 
 Letters: N images, L locations over all levels (finest level first), C classes, K candidates of an
@@ -107,7 +107,8 @@ def candidates(
     Args:
         levels: the outputs of the head.
         sizes: (N, 2) int64, height and width of each image without padding, in pixels.
-        score_thresh: this and the others as of :func:`fcos.modeling.fcos.fcos_inference.detect`.
+        score_thresh: this and the others as of
+            :func:`fcos.modeling.fcos.fcos_inference.detect_batch`.
 
     Returns:
         ``pre_nms_topk`` candidates per level, in the order of the levels.

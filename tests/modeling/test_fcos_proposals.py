@@ -147,3 +147,28 @@ def test_a_detector_of_proposals_alone_is_refused():
     cfg.MODEL.META_ARCHITECTURE = "ProposalNetwork"
     with pytest.raises(ValueError, match="META_ARCHITECTURE: FCOS gives detections, not proposals"):
         build_model(cfg)
+
+
+def test_one_image_alone_has_the_detections_that_it_has_in_a_batch():
+    torch.manual_seed(0)
+    cfg = tiny_cfg()
+    cfg.MODEL.FCOS.NORMALIZE_REG_TARGETS = False  # distances in pixels, as one image takes them
+    generator = build_model(cfg).eval().proposal_generator
+    sizes = [(8 * k, 8 * k) for k in (8, 4)]  # the second image ends inside of the batch
+    levels = [(-(-64 // s), -(-64 // s)) for s in generator.strides]
+    number = sum(rows * columns for rows, columns in levels)
+    cls, ctr = torch.randn(2, number, cfg.MODEL.FCOS.NUM_CLASSES), torch.randn(2, number)
+    ltrb = torch.rand(2, number, 4) * 20
+    batch = generator.predict_proposals(cls, ltrb, ctr, levels, sizes)
+    points = torch.cat(generator.targets.get_points(levels))
+    counts = [rows * columns for rows, columns in levels]
+    for i, wanted in enumerate(batch):
+        found = generator.predict_proposals_single_image(
+            points, cls[i], ltrb[i], ctr[i], counts, sizes[i]
+        )
+        assert len(found) == len(wanted) > 10 and found.image_size == sizes[i]
+        for name, value in wanted.get_fields().items():
+            other = found.get(name)
+            if isinstance(value, Boxes):
+                value, other = value.tensor, other.tensor
+            torch.testing.assert_close(other, value)
