@@ -1,8 +1,8 @@
 """Step 4 of the detector for a file: the rules of ``fcos_inference.py`` with fixed shapes.
 
 What :func:`fcos.modeling.fcos.fcos_inference.detect_batch` picks by lists whose length depends on
-the image, a graph that other programs run picks by "the k best": candidates are K per image, whatever
-the image shows, and those that are none have a score of -1.
+the image, a graph that other programs run picks by "the k best": candidates are K per image,
+whatever the image shows, and those that are none have a score of -1.
 
 Letters: N images, L locations over all levels (finest level first), C classes, K candidates of an
 image (as many for each), M detections of all images together.

@@ -154,7 +154,7 @@ def test_one_image_alone_has_the_detections_that_it_has_in_a_batch():
     cfg = tiny_cfg()
     cfg.MODEL.FCOS.NORMALIZE_REG_TARGETS = False  # distances in pixels, as one image takes them
     generator = build_model(cfg).eval().proposal_generator
-    sizes = [(8 * k, 8 * k) for k in (8, 4)]  # the second image ends inside of the batch
+    sizes = [(64, 64), (32, 32)]  # the second image is padded
     levels = [(-(-64 // s), -(-64 // s)) for s in generator.strides]
     number = sum(rows * columns for rows, columns in levels)
     cls, ctr = torch.randn(2, number, cfg.MODEL.FCOS.NUM_CLASSES), torch.randn(2, number)
