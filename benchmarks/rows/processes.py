@@ -20,6 +20,7 @@ from benchmarks.rows.training import step
 from benchmarks.scenes import pictures, truths
 from benchmarks.settings import Settings, cores
 from benchmarks.work import Agreement, Match, Row, Sample
+from fcos.utils.processes import end_process
 
 __all__ = ["ROW", "Processes"]
 
@@ -102,8 +103,8 @@ def main(task: str, rank: str, number: str) -> None:
         world_size=int(number),
     )
     seconds, outcome = _steps(settings, arguments["images"], int(rank), int(number))
-    torch.distributed.destroy_process_group()
     print(json.dumps({"seconds": seconds, "outcome": outcome}))
+    end_process(0)
 
 
 def _steps(

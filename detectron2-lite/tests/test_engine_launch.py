@@ -1,7 +1,10 @@
 """launch, and training in two processes; gloo on the CPU."""
 
+import atexit
 import os
+import sys
 from datetime import timedelta
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -118,3 +121,27 @@ def test_several_processes_need_a_meeting_point(monkeypatch):
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     with pytest.raises(ValueError, match=r'need a dist_url: "auto"'):
         launch(print, 2)
+
+
+def note_threads_at_the_end(folder):
+    """Which threads are left when Python ends."""
+    rank = comm.get_rank()
+    comm.all_gather(rank)
+
+    def note():
+        threads = [
+            (task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()
+        ]
+        (folder / str(rank)).write_text("\n".join(threads))
+
+    atexit.register(note)
+
+
+@lite_only
+@pytest.mark.skipif(sys.platform != "linux", reason="the names of threads are read from /proc")
+def test_no_thread_of_gloo_is_left(tmp_path):
+    """It would abort a process that ends while a collective's tensors are let go of."""
+    launch(note_threads_at_the_end, 2, dist_url="auto", args=(tmp_path,))
+    for rank in ("0", "1"):
+        threads = (tmp_path / rank).read_text().split("\n")
+        assert threads and not [name for name in threads if "gloo" in name]

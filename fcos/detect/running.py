@@ -28,7 +28,7 @@ from fcos.utils.device import check_device
 from fcos.utils.errors import UserError
 from fcos.utils.inputs import find_images, read_list
 from fcos.utils.predict import Predictor
-from fcos.utils.processes import check_processes, leave_group, run_processes
+from fcos.utils.processes import check_processes, run_processes
 
 __all__ = ["run"]
 
@@ -66,24 +66,21 @@ def run(args: argparse.Namespace) -> int:
         return 128 + signal.SIGINT
 
 
-def _process(args: argparse.Namespace) -> None:
-    """What each process does. It ends with an exit code, since a spawned one has no other way."""
+def _process(args: argparse.Namespace) -> int:
+    """What each process does; returns its exit code."""
     try:
         with RunFolder(args.output) as folder:
-            code = _detect_all(args, folder)
-        leave_group()
+            return _detect_all(args, folder)
     except UserError as error:
         if args.debug:
             raise
         if comm.is_main_process() or not error.in_all_processes:
             print(f"Error: {error}", file=sys.stderr)
-        code = 1
+        return 1
     except KeyboardInterrupt:
         if comm.is_main_process():
             print("Stopped. The same command goes on from here.", file=sys.stderr)
-        code = 128 + signal.SIGINT
-    if code:
-        sys.exit(code)
+        return 128 + signal.SIGINT
 
 
 def _detect_all(args: argparse.Namespace, folder: RunFolder) -> int:

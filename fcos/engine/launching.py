@@ -20,7 +20,7 @@ from fcos.engine.startup import check_device, load_cfg, setup
 from fcos.engine.trainer import Trainer
 from fcos.modeling.optimize import PRECISIONS, dtype_for, optimize_for_inference
 from fcos.utils.errors import UserError
-from fcos.utils.processes import check_processes, leave_group, run_processes
+from fcos.utils.processes import check_processes, run_processes
 
 __all__ = ["argument_parser", "run"]
 
@@ -84,26 +84,25 @@ def run(args: argparse.Namespace) -> int:
         return 128 + signal.SIGINT
 
 
-def _process(args: argparse.Namespace) -> None:
-    """What each process does. It ends with an exit code, since a spawned one has no other way."""
+def _process(args: argparse.Namespace) -> int:
+    """What each process does; returns its exit code."""
     try:
         cfg = setup(args)
         if args.eval_only:
             _evaluate(cfg, args)
         else:
             _train(cfg, args)
-        leave_group()
+        return 0
     except UserError as error:
         if args.debug:
             raise
         if comm.is_main_process() or not error.in_all_processes:
             print(f"Error: {error}", file=sys.stderr)
-        sys.exit(1)
+        return 1
     except TrainingStopped as stopped:
         if comm.is_main_process():
             print(stopped, file=sys.stderr)
-        leave_group()
-        sys.exit(stopped.exit_code)
+        return stopped.exit_code
 
 
 def _train(cfg: CfgNode, args: argparse.Namespace) -> None:

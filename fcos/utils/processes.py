@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import logging
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch.multiprocessing import ProcessExitedException
@@ -17,7 +19,7 @@ from torch.multiprocessing import ProcessExitedException
 from detectron2.engine import launch
 from fcos.utils.errors import UserError
 
-__all__ = ["check_processes", "leave_group", "run_processes"]
+__all__ = ["check_processes", "end_process", "run_processes"]
 
 # In all functions, ``args`` has detectron2's num_gpus, num_machines, machine_rank and dist_url.
 
@@ -55,11 +57,11 @@ def check_processes(args: argparse.Namespace, device: str, advice: str = "") -> 
         )
 
 
-def run_processes(process: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:
+def run_processes(process: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
     """Start this machine's processes and wait for their end.
 
     Args:
-        process: called with ``args`` in each; ends with ``sys.exit`` where it has an exit code.
+        process: called with ``args`` in each, and returns an exit code; picklable.
         args: picklable.
 
     Returns:
@@ -68,43 +70,55 @@ def run_processes(process: Callable[[argparse.Namespace], None], args: argparse.
     Raises:
         Exception: what a single ``process`` raises, which is run in this very one.
     """
-    with _handing_signals_on(args) as received:
+    if args.num_gpus * args.num_machines <= 1:
+        return process(args)
+    with _handing_signals_on() as received:
         try:
             launch(
-                process,
+                _run_and_end,
                 args.num_gpus,
-                args=(args,),
+                args=(process, args),
                 dist_url=args.dist_url,
                 machine_rank=args.machine_rank,
                 num_machines=args.num_machines,
             )
         except ProcessExitedException as error:
-            if received:
-                return 128 + received[0]
-            return error.exit_code if error.exit_code > 0 else 128 - error.exit_code
-        except SystemExit as leaving:
-            return int(leaving.code or 0)
+            if not received:
+                return error.exit_code if error.exit_code > 0 else 128 - error.exit_code
     return 128 + received[0] if received else 0
 
 
-def leave_group() -> None:
-    """Part from the other processes; the last thing that each of them does."""
-    # gloo's threads, if they still run when Python exits, sometimes abort the process.
-    if torch.distributed.is_initialized():
+def end_process(code: int) -> NoReturn:
+    """Part from the other processes and end this one, which ``launch`` has started.
+
+    The exit handlers run, but Python's own end is left out: it stops every thread that asks for
+    the interpreter's lock, and a thread of gloo does so when it lets go of the last collective's
+    tensors. Stopped there, in C++, it aborts the process.
+
+    Args:
+        code: exit code of the process.
+    """
+    # NCCL waits for the others here, who may never come after an error.
+    if code == 0 or torch.distributed.get_backend() == "gloo":
         torch.distributed.destroy_process_group()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _run_and_end(process: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> None:
+    end_process(process(args))
 
 
 @contextmanager
-def _handing_signals_on(args: argparse.Namespace) -> Iterator[list[int]]:
+def _handing_signals_on() -> Iterator[list[int]]:
     """While this process only waits for others, they get the signals it gets.
 
     Yields:
         The signals so far.
     """
     received: list[int] = []
-    if args.num_gpus * args.num_machines <= 1:
-        yield received
-        return
 
     def hand_on(number: int, _: Any) -> None:
         received.append(number)

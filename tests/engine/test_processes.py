@@ -1,19 +1,20 @@
 """Several processes train as one does, and end together."""
 
 import os
-import sys
 
 import pytest
 import torch
 from torch.multiprocessing import ProcessExitedException
 
-from detectron2.engine import HookBase, launch
+from detectron2.engine import HookBase
 from detectron2.utils import comm
 from fcos.config import get_cfg
 from fcos.data import register_custom_datasets
 from fcos.engine import Trainer
 from fcos.utils.agree import raise_together
 from fcos.utils.errors import UserError
+from fcos.utils.processes import end_process
+from tests.processes import run_in_two
 from tests.tiny import MASK_OPTIONS, write_project
 
 ITERATIONS = 20
@@ -128,7 +129,7 @@ def project(tmp_path, monkeypatch):
     ids=["full", "one-empty-later-switches", "one-empty-masks"],
 )
 def test_two_processes_train_as_one(project, trainer_type, options, others):
-    launch(train, 2, dist_url="auto", args=(trainer_type, "two", options))
+    run_in_two(train, trainer_type, "two", options)
     train(trainer_type, "one", options)
     losses_two, weights_two = result("two")
     losses_one, weights_one = result("one")
@@ -153,7 +154,7 @@ def distance(weights, others):
 def test_in_float32_they_differ_by_rounding_alone(project, trainer_type):
     # Training blows rounding up, so its size is measured: by one process whose convolutions sum
     # the same numbers in another order.
-    launch(train, 2, dist_url="auto", args=(trainer_type, "two"))
+    run_in_two(train, trainer_type, "two")
     train(trainer_type, "one")
     train(trainer_type, "other", ["MODEL.CHANNELS_LAST", "False"])
     losses_two, weights_two = result("two")
@@ -194,12 +195,12 @@ def report(action, *args):
         with open(f"error{comm.get_rank()}.txt", "w") as file:
             file.write(f"{error.in_all_processes} {error}")
         comm.synchronize()
-        sys.exit(7)
+        end_process(7)
 
 
 def test_all_processes_stop_when_one_has_a_bad_loss(project):
     with pytest.raises(ProcessExitedException) as ended:
-        launch(report, 2, dist_url="auto", args=(train, Breaks, "out"))
+        run_in_two(report, train, Breaks, "out")
     assert ended.value.exit_code == 7
     first, second = (project / f"error{rank}.txt" for rank in (0, 1))
     assert first.read_text() == second.read_text()
@@ -215,7 +216,7 @@ def fail_in_second():
 
 def test_an_error_of_one_is_an_error_of_all(project):
     with pytest.raises(ProcessExitedException):
-        launch(report, 2, dist_url="auto", args=(fail_in_second,))
+        run_in_two(report, fail_in_second)
     for rank in (0, 1):
         assert (project / f"error{rank}.txt").read_text() == "True disk full"
 

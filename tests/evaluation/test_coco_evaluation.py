@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.engine import launch
 from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from fcos.evaluation.coco_evaluation import FastCOCOEvaluator, ImageDetections, pack, unpack
 from fcos.utils.errors import UserError
+from tests.processes import run_in_two
 
 from .conftest import IDS, Data
 
@@ -215,7 +215,7 @@ def evaluate_a_share(root):
 
 
 def test_two_processes_give_the_numbers_of_one(data):
-    launch(evaluate_a_share, 2, dist_url="auto", args=(str(data.root),))
+    run_in_two(evaluate_a_share, str(data.root))
     first, second = (json.loads((data.root / f"results{i}.json").read_text()) for i in (0, 1))
     assert second == {}
     assert_same(first, feed(fast(data), data))

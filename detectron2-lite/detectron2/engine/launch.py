@@ -123,4 +123,4 @@ def _run_worker(
     comm.synchronize()
     main_func(*args)
     if dist.is_initialized():  # main_func may have left the group itself
-        dist.destroy_process_group()
+        comm._leave_groups()

@@ -98,8 +98,20 @@ def synchronize() -> None:
 def _cpu_group() -> dist.ProcessGroup | None:
     """All processes over gloo: pickled objects go through main memory, whatever the backend."""
     if dist.get_backend() == "gloo":
-        return dist.group.WORLD
+        return None  # the default group
     return dist.new_group(backend="gloo")
+
+
+def _leave_groups() -> None:
+    """End the groups and their threads; the last thing that a process does with others.
+
+    A thread of gloo that runs for longer than Python may abort the process. It ends with the last
+    reference to its group.
+    """
+    global _local_group
+    _local_group = None
+    _cpu_group.cache_clear()
+    dist.destroy_process_group()
 
 
 def all_gather(data: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
