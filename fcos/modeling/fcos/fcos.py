@@ -246,7 +246,8 @@ def _for_roi_heads(result: Instances, is_training: bool) -> Instances:
     # Features of a region that is clipped only afterwards would be those of another region. Not by
     # Boxes.clip, which asserts that boxes are finite: a loss that is not has a better message.
     result.pred_boxes = Boxes(clip_boxes_to_image(result.pred_boxes.tensor, result.image_size))
-    result = result[result.pred_boxes.nonempty()]
+    # Each field that is chosen from by a mask waits for the GPU to count; by indices, none does.
+    result = result[result.pred_boxes.nonempty().nonzero()[:, 0]]
     as_proposals = {
         "proposal_boxes": result.pred_boxes.clone(),
         "objectness_logits": result.scores.logit(eps=1e-6),

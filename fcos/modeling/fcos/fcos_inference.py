@@ -225,7 +225,8 @@ def _least_logits(
     kth = []
     for part in key.split(list(locations_per_level)):
         rank = len(part) - topk_per_level + 1  # kthvalue counts from the smallest
-        smallest = part.kthvalue(rank).values if rank > 0 else part.new_tensor(-1.0)
+        # Not new_tensor, for whose number on its way to the GPU the program waits.
+        smallest = part.kthvalue(rank).values if rank > 0 else part.new_full((), -1.0)
         kth.append(smallest.expand(len(part)))
     needed = (torch.cat(kth) / in_key.clamp(min=tiny)).maximum(
         score_thresh / in_rule.clamp(min=tiny)

@@ -177,7 +177,7 @@ class FCOSMaskROIHeads(ROIHeads):
             boxes = Boxes.cat([target.gt_boxes, boxes])
         object_of_box, label = self.proposal_matcher(pairwise_iou(target.gt_boxes, boxes))
         on_object = (label == 1).nonzero().squeeze(1)
-        chosen = on_object[evenly_spread(len(on_object), self.regions_per_image).to(label.device)]
+        chosen = on_object[evenly_spread(len(on_object), self.regions_per_image, label.device)]
         fields = target[object_of_box[chosen]].get_fields()
         fields = {name: value for name, value in fields.items() if name.startswith("gt_")}
         return Instances(target.image_size, proposal_boxes=boxes[chosen], **fields)
@@ -196,7 +196,8 @@ class FCOSMaskROIHeads(ROIHeads):
         if has_event_storage():
             get_event_storage().put_scalar("roi_heads/regions_per_image", number / len(regions))
         pooled = self._pool(features, [region.proposal_boxes for region in regions])
-        share = share_of_regions(torch.tensor(float(number), device=pooled.device))
+        # Not by torch.tensor, for whose number on its way to the GPU the program waits.
+        share = share_of_regions(pooled.new_full((), number, dtype=torch.float32))
         losses = self.mask_head(pooled, regions)
         return {name: loss * share for name, loss in losses.items()}
 
@@ -205,18 +206,19 @@ class FCOSMaskROIHeads(ROIHeads):
         return self.mask_pooler([features[name] for name in self.in_features], boxes)
 
 
-def evenly_spread(number: int, most: int) -> Tensor:
+def evenly_spread(number: int, most: int, device: torch.device | None = None) -> Tensor:
     """Places in a list of ``number`` things: of each if there are ``most`` or fewer.
 
     Args:
         number: length of the list, at least 0.
         most: places to choose, at least 1.
+        device: of the result.
 
     Returns:
         (min(number, most),) int64, rising, at equal distances and beginning with 0.
     """
     chosen = min(number, most)
-    return torch.arange(chosen) * number // max(chosen, 1)
+    return torch.arange(chosen, device=device) * number // max(chosen, 1)
 
 
 def share_of_regions(number: Tensor) -> Tensor:
