@@ -55,6 +55,9 @@ class OnGpu(Tensor):
     def tolist(self):
         return self.to("cpu").tolist()  # torch's own looks at the memory
 
+    def __reduce_ex__(self, protocol):  # a file knows one kind of tensor
+        return self.held.__reduce_ex__(protocol)
+
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     @classmethod
@@ -78,11 +81,12 @@ class ImaginedGpu(TorchDispatchMode):
         super().__init__()
         self.device = torch.device(device, 0) if device == "cuda" else torch.device(device)
         self.waits = []
+        self._before = []
 
     def __enter__(self):
         torch._C._ensureCUDADeviceGuardSet()
         # torch.tensor(..., device=...) then copies in sight of this mode.
-        self._before = torch._C._only_lift_cpu_tensors(), torch.backends.cudnn.enabled
+        self._before.append((torch._C._only_lift_cpu_tensors(), torch.backends.cudnn.enabled))
         torch._C._set_only_lift_cpu_tensors(True)
         torch.backends.cudnn.enabled = False  # its operations have no counterpart on the CPU
         # Module.to(...) makes new parameters: one cannot become a tensor of another class.
@@ -91,12 +95,18 @@ class ImaginedGpu(TorchDispatchMode):
 
     def __exit__(self, *error):
         super().__exit__(*error)
-        only_lift_cpu_tensors, torch.backends.cudnn.enabled = self._before
+        only_lift_cpu_tensors, torch.backends.cudnn.enabled = self._before.pop()
         torch._C._set_only_lift_cpu_tensors(only_lift_cpu_tensors)
-        torch.__future__.set_overwrite_module_params_on_conversion(False)
+        torch.__future__.set_overwrite_module_params_on_conversion(bool(self._before))
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled():
+            # What is made of other operations has not been taken apart then.
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
         given = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
         there = [x for x in given if isinstance(x, OnGpu)]
         here = [x for x in given if not isinstance(x, OnGpu)]
@@ -153,7 +163,7 @@ class ImaginedGpu(TorchDispatchMode):
                     self._wait(func)  # it is copied
             here = [x for x in here if not any(x is index for index in args[1])]
         # A single number of the CPU may take part in arithmetic.
-        is_arithmetic = torch.Tag.pointwise in func.tags or name in INDEXING
+        is_arithmetic = torch.Tag.pointwise in func.tags or name is aten.fill_ or name in INDEXING
         assert all(x.device.type == "cpu" for x in here), "torch.tensor() does not work on meta"
         wrong = [x for x in here if x.dim() or not is_arithmetic]
         assert not wrong, f"{func} mixes tensors of the CPU and the GPU"
