@@ -119,7 +119,7 @@ def test_more_gpus_than_there_are(said, monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_no_gpu(said):
-    assert "add MODEL.DEVICE cpu to the command" in said("MODEL.DEVICE", "cuda")
+    assert "set MODEL.DEVICE to cpu to run on the CPU" in said("MODEL.DEVICE", "cuda")
 
 
 # ---- data ------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from fcos.checkpoint.reference import (
 )
 from fcos.checkpoint.writing import keep_inputs
 from fcos.config import get_cfg
+from fcos.utils.device import exact_float32
 from fcos.utils.errors import UserError
 from fcos.utils.inputs import read_bgr
 from fcos.utils.predict import Predictor
@@ -55,8 +56,7 @@ def detect(
     cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE = weights, device
     cfg.INPUT.MIN_SIZE_TEST = 0  # as the picture is
     predictor = Predictor(cfg)
-    # On a GPU, convolutions of float32 would otherwise be rounded to 10 bits.
-    with torch.backends.cudnn.flags(allow_tf32=False):
+    with exact_float32():
         found = predictor(np.ascontiguousarray(image[:, :, ::-1]))
     return tuple(
         value.numpy() for value in (found.pred_boxes.tensor, found.scores, found.pred_classes)

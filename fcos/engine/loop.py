@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from detectron2.engine import SimpleTrainer
+from fcos.utils.device import gpu_has_bfloat16
 from fcos.utils.errors import UserError
 
 __all__ = ["PRECISIONS", "HostCopy", "TrainingLoop", "check_precision"]
@@ -27,17 +28,17 @@ def check_precision(precision: str, device: str) -> None:
     Raises:
         UserError: there is no such precision, or the device lacks it.
     """
-    kind = torch.device(device).type
+    wanted = torch.device(device)
     if precision not in PRECISIONS:
         raise UserError(
             f"SOLVER.AMP.PRECISION is {precision!r}: expected one of {', '.join(PRECISIONS)}."
         )
-    if precision == "float16" and kind != "cuda":
+    if precision == "float16" and wanted.type != "cuda":
         raise UserError(
             f"SOLVER.AMP.PRECISION is float16, but MODEL.DEVICE is {device}: float16 needs a GPU; "
             "set it to bfloat16, or SOLVER.AMP.ENABLED False."
         )
-    if kind == "cuda" and precision == "bfloat16" and not torch.cuda.is_bf16_supported():
+    if wanted.type == "cuda" and precision == "bfloat16" and not gpu_has_bfloat16(wanted):
         raise UserError(
             "SOLVER.AMP.PRECISION is bfloat16, which this GPU lacks; set it to float16."
         )

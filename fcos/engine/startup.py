@@ -6,14 +6,13 @@ import argparse
 import os
 import tempfile
 
-import torch
-
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from fcos.config import CfgNode, get_cfg
 from fcos.data import register_custom_datasets
 from fcos.engine.loop import check_precision
+from fcos.utils import device
 from fcos.utils.agree import raise_together
 from fcos.utils.errors import UserError
 
@@ -36,6 +35,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """
     cfg = load_cfg(args)
     check_device(cfg)
+    device.make_current(cfg.MODEL.DEVICE)
     register_custom_datasets(cfg)
     error = None
     if comm.is_main_process():
@@ -71,15 +71,7 @@ def check_device(cfg: CfgNode) -> None:
         UserError: MODEL.DEVICE is no device, or a GPU and there is none; or SOLVER.AMP.PRECISION
             is none that it has.
     """
-    try:
-        kind = torch.device(cfg.MODEL.DEVICE).type
-    except RuntimeError:
-        raise UserError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}: expected cuda or cpu.") from None
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "MODEL.DEVICE is cuda, but torch finds no GPU here; add MODEL.DEVICE cpu to the "
-            "command to run on the CPU, which is slow."
-        )
+    device.check_device(cfg.MODEL.DEVICE)
     if cfg.SOLVER.AMP.ENABLED:
         check_precision(cfg.SOLVER.AMP.PRECISION, cfg.MODEL.DEVICE)
 

@@ -69,9 +69,9 @@ class Trainer(DefaultTrainer):
             optimizer = self.build_optimizer(cfg, model)
             self.scheduler = self.build_lr_scheduler(cfg, optimizer)
             train_loader = self.build_train_loader(cfg)
-        on_cpu = {"device_ids": None} if cfg.MODEL.DEVICE == "cpu" else {}
-        model = create_ddp_model(model, broadcast_buffers=False, **on_cpu)
         device = torch.device(cfg.MODEL.DEVICE).type
+        on_cpu = {"device_ids": None} if device == "cpu" else {}
+        model = create_ddp_model(model, broadcast_buffers=False, **on_cpu)
         self.loop = TrainingLoop(model, train_loader, optimizer, device, _precision(cfg))
 
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER

@@ -14,6 +14,7 @@ from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling.poolers import ROIPooler
 from fcos.modeling.backbone import TimmBackbone
 from fcos.modeling.fcos.fcos import FCOS
+from fcos.utils.device import exact_float32, gpu_has_bfloat16
 from fcos.utils.errors import UserError
 
 __all__ = ["PRECISIONS", "dtype_for", "optimize_for_inference"]
@@ -91,7 +92,9 @@ def dtype_for(precision: str, device: torch.device) -> torch.dtype:
         raise UserError(
             "--optimize float16 needs a GPU, but MODEL.DEVICE is cpu; choose bfloat16 or float32."
         )
-    if precision == "bfloat16" and not (_cpu_has_bfloat16() if on_cpu else _gpu_has_bfloat16()):
+    if precision == "bfloat16" and not (
+        _cpu_has_bfloat16() if on_cpu else gpu_has_bfloat16(device)
+    ):
         raise UserError(
             f"--optimize bfloat16: this {'processor' if on_cpu else 'GPU'} does not compute in it; "
             f"choose {'float32' if on_cpu else 'float16'}."
@@ -105,10 +108,6 @@ def _cpu_has_bfloat16() -> bool:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
-def _gpu_has_bfloat16() -> bool:
-    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _fold_batch_norm(model: nn.Module) -> None:
@@ -138,7 +137,7 @@ def _folded_by_trial(net: nn.Module, side: int) -> nn.Module:
     made = copy.deepcopy(net)
     first = next(m for m in made.modules() if isinstance(m, nn.Conv2d))
     image = torch.rand(1, first.in_channels, side, side, device=first.weight.device)
-    with torch.no_grad():
+    with torch.no_grad(), exact_float32():
         wanted = net(image)
         for convolution, norm in _normalised(made, image):
             _fold(convolution, norm)

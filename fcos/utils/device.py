@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from fcos.utils.errors import UserError
 
-__all__ = ["check_device", "upload"]
+__all__ = ["check_device", "exact_float32", "gpu_has_bfloat16", "make_current", "upload"]
 
 
 def check_device(device: str) -> None:
@@ -23,12 +26,52 @@ def check_device(device: str) -> None:
         wanted = torch.device(device)
     except RuntimeError:
         raise UserError(f"MODEL.DEVICE is {device!r}: expected cuda or cpu.") from None
+    if wanted.type != "cuda":  # nor is CUDA asked for anything, which could start it
+        return
     number = torch.cuda.device_count()
-    if wanted.type == "cuda" and (wanted.index or 0) >= number:
+    if (wanted.index or 0) >= number:
         raise UserError(
             f"MODEL.DEVICE is {device}, but torch finds {number or 'no'} GPU{'s' * (number > 1)} "
             "here; set MODEL.DEVICE to cpu to run on the CPU, which is slow."
         )
+
+
+def make_current(device: str) -> None:
+    """Let what names no GPU be about this one: statistics of memory, and waiting for the GPU.
+
+    Args:
+        device: the value of MODEL.DEVICE, known to exist here. Without a number it is the current
+            GPU already, which in each of several processes is another one.
+    """
+    wanted = torch.device(device)
+    if wanted.type == "cuda" and wanted.index is not None:
+        torch.cuda.set_device(wanted)
+
+
+def gpu_has_bfloat16(device: torch.device) -> bool:
+    """Whether a GPU itself multiplies in bfloat16; older ones only act as if, and are slow at it.
+
+    Args:
+        device: a GPU; without a number, the current one.
+    """
+    is_current = device.index is None
+    with contextlib.nullcontext() if is_current else torch.cuda.device(device):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+@contextlib.contextmanager
+def exact_float32() -> Iterator[None]:
+    """Let a GPU compute float32 as such; else it rounds what it multiplies to 10 bits (TF32)."""
+    # Not by cudnn.flags(), which puts all that it is not told to a default: cuDNN itself to "off".
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32 = before[0]
+        torch.set_float32_matmul_precision(before[1])
 
 
 def upload(value: Tensor, device: torch.device) -> Tensor:

@@ -33,18 +33,25 @@ def check_processes(args: argparse.Namespace, device: str, advice: str = "") -> 
         advice: what else to do when there are fewer GPUs.
 
     Raises:
-        UserError: there are not as many GPUs, or the machines cannot meet.
+        UserError: there are not as many GPUs, ``device`` is one of them, or the machines cannot
+            meet.
     """
+    wanted, number = torch.device(device), args.num_gpus * args.num_machines
     if args.num_gpus < 0 or args.num_machines < 1:
         raise UserError("--num-gpus must not be negative, and --num-machines at least 1.")
-    if device == "cpu":
-        if args.num_gpus * args.num_machines > 1:
+    if wanted.type == "cpu":
+        if number > 1:
             # Otherwise a machine with GPUs would join its processes by them.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
     elif args.num_gpus > torch.cuda.device_count():
         raise UserError(
             f"--num-gpus {args.num_gpus}, but this machine has {torch.cuda.device_count()}; ask "
             f"for at most that many{advice}."
+        )
+    elif number > 1 and wanted.index is not None:
+        raise UserError(
+            f"MODEL.DEVICE is {device}, but there are to be {number} processes, each with a GPU of "
+            f"its own: set MODEL.DEVICE to {wanted.type}, or ask for one process."
         )
     if args.num_machines > 1 and args.dist_url == "auto":
         raise UserError(

@@ -10,11 +10,12 @@ import torch
 from benchmarks import peer_torchvision
 from benchmarks.fresh import Fresh, command
 from benchmarks.measure import measure
-from benchmarks.rows import ROWS, inference, losses, postprocess, targets
+from benchmarks.rows import ROWS, inference, losses, postprocess, targets, training
 from benchmarks.rows.evaluation import summary
 from benchmarks.rows.loader import write_dataset
 from benchmarks.scenes import feature_sizes, outputs, truths
 from benchmarks.settings import Settings
+from tests.imagined_gpu import ImaginedGpu, pretend
 
 SETTINGS = Settings(repeats=1, size="smoke")
 
@@ -42,6 +43,28 @@ def test_contestants_agree(row, work):
         assert result.agreement.same, result.agreement.text
         assert result.is_timed
         assert result.ours.memory > 0 and result.peer.memory > 0
+
+
+@pytest.mark.parametrize(
+    "row, work",
+    [
+        (targets.ROW, "targets-3"),
+        (postprocess.ROWS[0], "postprocess-2"),
+        (inference.ROWS[0], "inference-1"),
+        (training.ROW, "training-2"),
+    ],
+)
+def test_on_a_gpu(row, work, monkeypatch):
+    """One that is only imagined, and without gradients, which only a real one computes."""
+    pretend(monkeypatch)
+    monkeypatch.setattr(torch.Tensor, "backward", lambda loss: None)
+    for name in ("reset_peak_memory_stats", "memory_allocated", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda device: 0)
+    settings = Settings(device="cuda", repeats=1, size="smoke")
+    with ImaginedGpu():
+        for result in [measure(match, settings) for match in row.matches(settings, work)]:
+            assert result.agreement.same, result.agreement.text
+            assert result.is_timed
 
 
 def broken_match(self, truth, match=peer_torchvision.Parts.match):

@@ -1,12 +1,17 @@
 """One iteration: precision, what is read when, and what a checkpoint keeps."""
 
+import itertools
+
 import pytest
 import torch
 
 from detectron2.engine import HookBase, SimpleTrainer
+from fcos.checkpoint import AdetCheckpointer
+from fcos.engine.hooks import LossGuard
 from fcos.engine.loop import HostCopy, TrainingLoop, check_precision
 from fcos.utils.errors import UserError
 from tests.engine.test_hooks import Model, batches
+from tests.imagined_gpu import ImaginedGpu, pretend
 from tests.modeling.test_training_step import inputs, model_of
 
 BF16 = torch.bfloat16
@@ -87,7 +92,7 @@ def test_precisions_that_a_device_lacks_are_refused(monkeypatch):
         check_precision("fp16", "cuda")
     with pytest.raises(UserError, match=r"but MODEL.DEVICE is cpu: float16 needs a GPU; set it to"):
         check_precision("float16", "cpu")
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
     with pytest.raises(UserError, match=r"bfloat16, which this GPU lacks; set it to float16\."):
         check_precision("bfloat16", "cuda")
 
@@ -155,3 +160,29 @@ def test_a_scaler_changes_no_update_and_is_part_of_the_checkpoint():
     assert other.state_dict()["grad_scaler"] == state["grad_scaler"]
     del state["grad_scaler"]  # from a training in float32
     other.load_state_dict(state)
+
+
+@pytest.mark.parametrize("precision", [None, torch.float16, BF16], ids=str)
+def test_an_iteration_on_a_gpu(precision, monkeypatch, tmp_path):
+    """All of it but the backward pass, for which torch looks for a real GPU."""
+    model, gpu, read = model_of([]), ImaginedGpu(), []
+
+    def backward(loss):
+        assert loss.is_cuda and not read  # before any number is asked for
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+
+    read_copy = HostCopy.read
+    pretend(monkeypatch)
+    monkeypatch.setattr(torch.Tensor, "backward", backward)
+    monkeypatch.setattr(HostCopy, "read", lambda copy: (read.append(copy), read_copy(copy))[1])
+    with gpu:
+        model.to("cuda")
+        optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, foreach=True)
+        loop = TrainingLoop(model, itertools.repeat(inputs()), optimizer, "cuda", precision)
+        loop.register_hooks([LossGuard(model, AdetCheckpointer(model, str(tmp_path)))])
+        gpu.waits.clear()
+        loop.train(0, 1)
+    assert len(read) == 2  # whether the losses are finite, and what they are
+    # The scaler asks whether gradients are finite; nobody else asks for anything else.
+    assert ["grad_scaler" in wait for wait in gpu.waits] == [True] * (precision is torch.float16)

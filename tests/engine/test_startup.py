@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fcos.engine import argument_parser
-from fcos.engine.startup import check_device, check_output_dir, load_cfg
+from fcos.engine.startup import check_device, check_output_dir, load_cfg, setup
 from fcos.utils.errors import UserError
 from tests.tiny import write_project
 
@@ -40,7 +40,7 @@ def test_no_config():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_gpu_that_is_not_there(tmp_path):
     cfg = load_cfg(arguments("--config-file", str(write_project(tmp_path)), "MODEL.DEVICE", "cuda"))
-    with pytest.raises(UserError, match="finds no GPU here; add MODEL.DEVICE cpu to the command"):
+    with pytest.raises(UserError, match="finds no GPU here; set MODEL.DEVICE to cpu"):
         check_device(cfg)
 
 
@@ -62,6 +62,19 @@ def test_devices_that_do_not_work(tmp_path, options, message):
     cfg = load_cfg(arguments("--config-file", str(write_project(tmp_path)), *options))
     with pytest.raises(UserError, match=message):
         check_device(cfg)
+
+
+def test_the_gpu_of_the_config_becomes_the_current_one(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", seen.append)
+    options = ["OUTPUT_DIR", str(tmp_path / "out"), "MODEL.DEVICE"]
+    args = arguments("--config-file", str(write_project(tmp_path)), *options, "cuda:1")
+    setup(args)
+    assert seen == [torch.device("cuda", 1)]
+    args.opts[-1] = "cuda:2"
+    with pytest.raises(UserError, match=r"MODEL\.DEVICE is cuda:2, but torch finds 2 GPUs here"):
+        setup(args)
 
 
 def test_bfloat16_runs_on_the_cpu(tmp_path):

@@ -116,6 +116,17 @@ def test_only_what_follows_a_convolution_directly_and_alone_is_folded(kind, is_f
     torch.testing.assert_close(made(x), net(x))
 
 
+def test_folding_is_tried_without_the_rounding_of_a_gpu():
+    """Rounded to 10 bits, the results of both would differ by more than the trial allows."""
+    seen = []
+    net = Layers("").eval()
+    net.forward = lambda x: (seen.append(torch.backends.cudnn.allow_tf32), Layers.forward(net, x))[
+        1
+    ]
+    optimize._folded_by_trial(net, 8)
+    assert seen and not any(seen)
+
+
 def test_deformable_convolutions_keep_their_place():
     settings = {
         "MODEL.RESNETS.DEPTH": 50,

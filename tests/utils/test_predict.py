@@ -11,6 +11,7 @@ from fcos.modeling import OneStageDetectorWithTTA
 from fcos.utils.errors import UserError
 from fcos.utils.predict import Predictor
 from tests.helpers import tiny_cfg
+from tests.imagined_gpu import ImaginedGpu, pretend
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
 
@@ -152,3 +153,17 @@ def test_the_size_of_batches_comes_from_the_config(cfg):
 def test_images_of_another_kind(cfg, image):
     with pytest.raises(ValueError, match=r"image: expected \(H, W, 3\) uint8, got \("):
         Predictor(cfg)(image)
+
+
+@pytest.mark.parametrize("optimize", [None, "float32"])
+def test_on_a_gpu(cfg, optimize, monkeypatch):
+    """From the file to results on the CPU, on a GPU that is only imagined."""
+    want = Predictor(cfg)(IMAGE)
+    cfg.MODEL.DEVICE = "cuda"
+    pretend(monkeypatch)
+    with ImaginedGpu():
+        predictor = Predictor(cfg, optimize)
+        assert all(p.is_cuda for p in predictor.model.parameters())
+        found = predictor(IMAGE)
+    assert len(found) == len(want) > 0 and type(found.scores) is torch.Tensor
+    torch.testing.assert_close(found.scores, want.scores, rtol=0, atol=1e-5)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from detectron2.utils import comm
-from fcos.utils.processes import run_processes
+from fcos.utils.errors import UserError
+from fcos.utils.processes import check_processes, run_processes
 
 TWO = {"num_gpus": 2, "num_machines": 1, "machine_rank": 0, "dist_url": "auto"}
 
@@ -44,3 +45,13 @@ def test_a_thread_in_torch_does_not_abort_a_process_that_ends(tmp_path, capfd, c
 def test_one_process_is_this_one():
     args = argparse.Namespace(**{**TWO, "num_gpus": 1})
     assert run_processes(lambda args: args.num_gpus + 4, args) == 5
+
+
+def test_one_gpu_for_several_processes(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_processes(argparse.Namespace(**TWO), "cuda")
+    check_processes(argparse.Namespace(**{**TWO, "num_gpus": 1}), "cuda:1")
+    with pytest.raises(
+        UserError, match=r"^MODEL\.DEVICE is cuda:1, but there are to be 2 processes"
+    ):
+        check_processes(argparse.Namespace(**TWO), "cuda:1")
