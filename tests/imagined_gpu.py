@@ -7,11 +7,13 @@ would have to wait for the GPU is noted.
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 
 import torch
 import torch.cuda.amp.common
 from torch import Tensor
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 
@@ -123,6 +125,9 @@ class ImaginedGpu(TorchDispatchMode):
             pinned.lies_in_pinned_memory = True
             return pinned
         result = func(*tree_map(self._held, args), **tree_map(self._held, kwargs))
+        if torch.Tag.inplace_view in func.tags and isinstance(args[0], OnGpu):
+            with no_dispatch():  # the tensor itself gets the new shape too
+                func(*args, **kwargs)
         if not is_there:
             return result
         known = {id(x.held): x for x in there}  # an operation in place returns what it was given
@@ -194,6 +199,7 @@ def pretend(monkeypatch):
     monkeypatch.setattr(cuda, "is_bf16_supported", lambda *args, **kwargs: True)
     monkeypatch.setattr(cuda, "current_stream", lambda *args: _Stream())
     monkeypatch.setattr(cuda, "synchronize", lambda *args: None)
+    monkeypatch.setattr(cuda, "device", contextlib.nullcontext)
     monkeypatch.setattr(cuda, "set_device", lambda *args: None)
     # Without this torch.autocast("cuda") does nothing.
     monkeypatch.setattr(cuda.amp.common, "amp_definitely_not_available", lambda: False)

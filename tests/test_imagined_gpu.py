@@ -80,6 +80,7 @@ def test_results_are_those_of_the_cpu(gpu):
     view = x[1]
     view.add_(1)
     assert type(view) is OnGpu and x.is_cuda and x.device == torch.device("cuda", 0)
+    assert x.clone().unsqueeze_(0).shape == (1, 2, 3)
     assert x.tolist() == [[0, 1, 2], [4, 5, 6]]
     module = torch.nn.Linear(3, 1).to("cuda")
     assert all(p.is_cuda for p in module.parameters()) and module(x).is_cuda

@@ -5,7 +5,7 @@ import errno
 import pytest
 import torch
 
-from fcos.engine import argument_parser
+from fcos.engine import argument_parser, startup
 from fcos.engine.startup import check_device, check_output_dir, load_cfg, setup
 from fcos.utils.errors import UserError
 from tests.tiny import write_project
@@ -68,6 +68,8 @@ def test_the_gpu_of_the_config_becomes_the_current_one(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", seen.append)
+    for name in ("default_setup", "setup_logger"):  # other tests need the loggers as they are
+        monkeypatch.setattr(startup, name, lambda *args, **kwargs: None)
     options = ["OUTPUT_DIR", str(tmp_path / "out"), "MODEL.DEVICE"]
     args = arguments("--config-file", str(write_project(tmp_path)), *options, "cuda:1")
     setup(args)
