@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 from golden_values import golden_npz
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import detectron2
 from detectron2.structures import Boxes, Instances
@@ -85,6 +86,33 @@ def test_indexing_with_tensors(three, index):
     picked = three[index]
     assert picked.pred_boxes.tensor[:, 0].tolist() == [0, 8]
     torch.testing.assert_close(picked.scores, torch.tensor([0.1, 0.3]))
+
+
+class Counted(TorchDispatchMode):
+    """Notes the operations that count what is true, for which a GPU has to be waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        by_mask = func is torch.ops.aten.index.Tensor and args[1][0].dtype == torch.bool
+        if by_mask or func is torch.ops.aten.nonzero.default:
+            self.counts.append(func)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_mask_is_counted_once_and_not_for_every_field(three):
+    three.remove("names")
+    keep = torch.tensor([True, False, True])
+    with Counted() as counted:
+        chosen = three[keep]
+    assert len(counted.counts) == 1
+    assert chosen.scores.equal(three.scores[keep])
+    assert chosen.pred_boxes.tensor.equal(three.pred_boxes.tensor[keep])
+    for wrong in (torch.tensor([True]), torch.ones(4, dtype=torch.bool)):
+        with pytest.raises(IndexError):
+            three[wrong]
 
 
 def test_index_out_of_range(three):
