@@ -203,7 +203,10 @@ class FCOSMaskROIHeads(ROIHeads):
 
     def _pool(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
         assert self.mask_pooler is not None  # it belongs to the mask head
-        return self.mask_pooler([features[name] for name in self.in_features], boxes)
+        # ROIAlign computes in the features' type, and reads the boxes in it: in mixed precision
+        # bfloat16 would move a corner at 1000 pixels by up to 2.
+        wide = [_at_least_float32(features[name]) for name in self.in_features]
+        return self.mask_pooler(wide, boxes)
 
 
 def evenly_spread(number: int, most: int, device: torch.device | None = None) -> Tensor:
@@ -233,6 +236,10 @@ def share_of_regions(number: Tensor) -> Tensor:
         at all.
     """
     return number / mean_over_processes(number).clamp(min=1e-6)
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _without_proposal_fields(proposal: Instances) -> Instances:

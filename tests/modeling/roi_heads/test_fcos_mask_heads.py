@@ -58,6 +58,18 @@ def heads(most=100, **overrides):
     return FCOSMaskROIHeads(**settings)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_region_is_cut_out_where_it_lies_in_mixed_precision_too(dtype):
+    pooler = ROIPooler(4, [1 / 8], sampling_ratio=2, pooler_type="ROIAlignV2")
+    branch = heads(in_features=["p3"], mask_pooler=pooler, mask_head=nn.Identity())
+    column = torch.arange(160.0).expand(1, 1, 160, 160)  # exact in either type
+    boxes = [Boxes(torch.tensor([[1001.3, 1001.3, 1042.7, 1042.7]]))]
+    cells = branch._pool({"p3": column.to(dtype)}, boxes)[0, 0, 0]
+    # Middles of four cells of equal width, in strides, and half a stride from a column's corner.
+    middles = torch.tensor([1, 3, 5, 7]) / 8 * (1042.7 - 1001.3) + 1001.3
+    torch.testing.assert_close(cells, middles / 8 - 0.5)
+
+
 # ---- regions to train on ---------------------------------------------------------------------
 
 TRUTH = ([[10, 10, 30, 30], [50, 10, 90, 50]], [2, 0])
