@@ -43,6 +43,7 @@ class Trainer(DefaultTrainer):
     """Trains what a config describes; detectron2's trainer in everything not said here.
 
     - A resumed training ends with the same weights, bit for bit, as one that was not interrupted.
+      (On a GPU as far as its operations repeat their sums in one order, which some do not.)
     - SIGTERM and Ctrl-C end it with a checkpoint; a loss that is not finite ends it before the
       weights change.
     - ``model_best.pth`` is kept beside the last checkpoint when ``TEST.EVAL_PERIOD`` is not 0.

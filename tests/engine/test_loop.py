@@ -1,12 +1,14 @@
 """One iteration: precision, what is read when, and what a checkpoint keeps."""
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from detectron2.engine import HookBase, SimpleTrainer
 from fcos.checkpoint import AdetCheckpointer
+from fcos.engine import hooks
 from fcos.engine.hooks import LossGuard
 from fcos.engine.loop import HostCopy, TrainingLoop, check_precision
 from fcos.utils.errors import UserError
@@ -172,8 +174,11 @@ def test_an_iteration_on_a_gpu(precision, monkeypatch, tmp_path):
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter)
 
-    read_copy = HostCopy.read
+    read_copy, exchanged = HostCopy.read, []
     pretend(monkeypatch)
+    # As in one of two processes, which NCCL connects: it takes tensors of the GPU alone.
+    monkeypatch.setattr(hooks, "comm", SimpleNamespace(get_world_size=lambda: 2))
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda x, _: exchanged.append(x.is_cuda))
     monkeypatch.setattr(torch.Tensor, "backward", backward)
     monkeypatch.setattr(HostCopy, "read", lambda copy: (read.append(copy), read_copy(copy))[1])
     with gpu:
@@ -183,6 +188,7 @@ def test_an_iteration_on_a_gpu(precision, monkeypatch, tmp_path):
         loop.register_hooks([LossGuard(model, AdetCheckpointer(model, str(tmp_path)))])
         gpu.waits.clear()
         loop.train(0, 1)
+    assert exchanged == [True]
     assert len(read) == 2  # whether the losses are finite, and what they are
     # The scaler asks whether gradients are finite; nobody else asks for anything else.
     assert ["grad_scaler" in wait for wait in gpu.waits] == [True] * (precision is torch.float16)
