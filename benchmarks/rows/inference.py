@@ -46,8 +46,7 @@ def ours_apart(
     settings: Settings, peer: str, images: int, size: tuple[int, int], is_optimised: bool
 ) -> InProcess:
     """Ours in a process of its own, which is set up as that of ``demo.py``."""
-    if settings.device == "cpu":
-        keep_freed_memory()
+    keep_freed_memory()
     scene = pictures(images, size)
     weights = PEERS[peer](settings, scene)[1]
     return contestant(peer, weights, scene, settings, is_optimised)

@@ -44,8 +44,7 @@ def matches(settings: Settings, work: str) -> Iterator[Match]:
 
 def ours_apart(settings: Settings, peer: str, images: int, size: tuple[int, int]) -> InProcess:
     """Ours in a process of its own, which is set up as that of ``train_net.py``."""
-    if settings.device == "cpu":
-        keep_freed_memory()
+    keep_freed_memory()
     scene = _scene(images, size)
     weights = PEERS[peer](settings, *scene)[1]
     return contestant(peer, weights, *scene, settings, by_ratio=peer == peer_detectron2.NAME)

@@ -37,8 +37,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """
     cfg = load_cfg(args)
     check_device(cfg)
-    if cfg.MODEL.DEVICE == "cpu":
-        keep_freed_memory()
+    keep_freed_memory()
     register_custom_datasets(cfg)
     error = None
     if comm.is_main_process():

@@ -1,4 +1,4 @@
-"""Memory on the CPU: what a tensor leaves, the next one takes."""
+"""Memory of the host: what a tensor or an image leaves, the next one takes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def keep_freed_memory() -> bool:
 
     By default glibc gives a large tensor pages of its own and returns them to the system with the
     tensor. The next one gets new pages, which the system clears one by one as they are touched: a
-    tenth of a training step on the CPU. The peak hardly changes; between steps the process stays as
-    large as it was.
+    tenth of a training step on the CPU, a quarter of the loading of images. The peak hardly
+    changes; between steps the process stays as large as it was.
 
     Returns:
         Whether it is so now: only with glibc, and not if the environment says how it shall be

@@ -63,8 +63,7 @@ class Predictor:
                 "append MODEL.WEIGHTS <file> to --opts."
             )
         check_device(cfg.MODEL.DEVICE)
-        if cfg.MODEL.DEVICE == "cpu":
-            keep_freed_memory()
+        keep_freed_memory()
         with config_errors():
             self.model = build_model(cfg).eval()
         checkpointer = AdetCheckpointer(self.model)
