@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from benchmarks import ours, peer_detectron2, peer_torchvision
 from benchmarks.agreement import agree_detections
+from benchmarks.apart import Apart
 from benchmarks.scenes import count, pictures
 from benchmarks.settings import Settings
 from benchmarks.work import Agreement, InProcess, Match, Row
 from fcos.modeling.optimize import dtype_for, optimize_for_inference
+from fcos.utils.memory import keep_freed_memory
 
 __all__ = ["ROWS"]
 
@@ -31,12 +33,28 @@ def matches(settings: Settings, work: str) -> Iterator[Match]:
         f"inference, ResNet-{settings.sizes.depth}-FPN, {count(images)} of {size[0]}x{size[1]}"
         f"{f', ours after optimize_for_inference ({_precision(settings)})' if is_optimised else ''}"
     )
-    for make in PEERS.values():
-        peer, weights = make(settings, pictures(images, size))
-        own = contestant(peer.name, weights, pictures(images, size), settings, is_optimised)
+    for name in PEERS:
+        given: dict[str, Any] = {"peer": name, "images": images, "size": size}
+        own = Apart("fcos", f"{__name__}:ours_apart", settings, is_optimised=is_optimised, **given)
+        peer = Apart(name, f"{__name__}:peer_apart", settings, **given)
         precision = _precision(settings) if is_optimised else settings.dtype
         agree = functools.partial(_agree, precision=precision)
         yield Match(work, title, own, peer, agree, images)
+
+
+def ours_apart(
+    settings: Settings, peer: str, images: int, size: tuple[int, int], is_optimised: bool
+) -> InProcess:
+    """Ours in a process of its own, which is set up as that of ``demo.py``."""
+    keep_freed_memory()
+    scene = pictures(images, size)
+    weights = PEERS[peer](settings, scene)[1]
+    return contestant(peer, weights, scene, settings, is_optimised)
+
+
+def peer_apart(settings: Settings, peer: str, images: int, size: tuple[int, int]) -> InProcess:
+    """A peer in a process of its own."""
+    return PEERS[peer](settings, pictures(images, size))[0]
 
 
 def _precision(settings: Settings) -> str:

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from benchmarks import ours, peer_detectron2, peer_torchvision
 from benchmarks.agreement import agree_values
+from benchmarks.apart import Apart
 from benchmarks.rows.losses import NOTE
 from benchmarks.scenes import Truth, count, pictures, truths
 from benchmarks.settings import Settings
 from benchmarks.work import Agreement, InProcess, Match, Row
 from detectron2.utils.events import EventStorage
+from fcos.utils.memory import keep_freed_memory
 
 __all__ = ["PEERS", "ROW", "step"]
 
@@ -32,13 +34,29 @@ def matches(settings: Settings, work: str) -> Iterator[Match]:
         f"training step, ResNet-{settings.sizes.depth}-FPN, {count(images)} of "
         f"{size[0]}x{size[1]} with {BOXES} boxes each, stem and first stage frozen"
     )
-    scene = pictures(images, size), truths(images, BOXES, size)
-    for make in PEERS.values():
-        peer, weights = make(settings, *scene)
-        by_ratio = peer.name == peer_detectron2.NAME
-        own = contestant(peer.name, weights, *scene, settings, by_ratio)
+    for name in PEERS:
+        given: dict[str, Any] = {"peer": name, "images": images, "size": size}
+        own = Apart("fcos", f"{__name__}:ours_apart", settings, **given)
+        peer = Apart(name, f"{__name__}:peer_apart", settings, **given)
         remark = "Losses of the first step; " + NOTE[0].lower() + NOTE[1:]
         yield Match(work, title, own, peer, _agree(settings), images, remark)
+
+
+def ours_apart(settings: Settings, peer: str, images: int, size: tuple[int, int]) -> InProcess:
+    """Ours in a process of its own, which is set up as that of ``train_net.py``."""
+    keep_freed_memory()
+    scene = _scene(images, size)
+    weights = PEERS[peer](settings, *scene)[1]
+    return contestant(peer, weights, *scene, settings, by_ratio=peer == peer_detectron2.NAME)
+
+
+def peer_apart(settings: Settings, peer: str, images: int, size: tuple[int, int]) -> InProcess:
+    """A peer in a process of its own."""
+    return PEERS[peer](settings, *_scene(images, size))[0]
+
+
+def _scene(images: int, size: tuple[int, int]) -> tuple[list[Tensor], list[Truth]]:
+    return pictures(images, size), truths(images, BOXES, size)
 
 
 def _agree(settings: Settings) -> Callable[[Values, Values], Agreement]:

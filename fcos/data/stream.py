@@ -103,8 +103,9 @@ class TrainStream:
 
     def __iter__(self) -> Iterator[list[Any]]:
         loader = DataLoader(
-            _Samples(self._entries, self._mapper, self.seed),
-            batch_sampler=_Batches(self._positions),
+            _Batches(self._entries, self._mapper, self.seed),
+            batch_size=None,  # an item of the data set is a batch
+            sampler=_Shares(self._positions),
             num_workers=self._num_workers,
             collate_fn=list,
             # Of its own, or making a loader would advance the random numbers of the training.
@@ -254,7 +255,7 @@ def _by_shape(entries: Sequence[Entry]) -> list[int]:
     return sorted(part, key=lambda i: (entries[i].get("height", 0), entries[i].get("width", 0)))
 
 
-class _Batches(Sampler[list[tuple[int, int]]]):
+class _Shares(Sampler[list[tuple[int, int]]]):
     def __init__(self, make: Callable[[], Iterator[list[tuple[int, int]]]]) -> None:
         self._make = make
 
@@ -262,18 +263,21 @@ class _Batches(Sampler[list[tuple[int, int]]]):
         return self._make()
 
 
-class _Samples(Dataset[Any]):
-    """Samples by position in the stream and index in the data set."""
+class _Batches(Dataset[list[Any]]):
+    """Batches by the positions of their samples in the stream and their indices in the data set."""
 
     def __init__(self, entries: Dataset[Entry], mapper: Mapper, seed: int) -> None:
         self._entries = entries
         self._make_sample = _ProblemsAsSamples(mapper)
         self._seed = seed
 
-    def __getitem__(self, position_and_index: tuple[int, int]) -> Any:
-        position, index = position_and_index
-        with _random_state(self._seed, position):
-            return self._make_sample(self._entries[index])
+    def __getitem__(self, share: list[tuple[int, int]]) -> list[Any]:
+        with _random_states_kept():
+            return [self._sample(position, index) for position, index in share]
+
+    def _sample(self, position: int, index: int) -> Any:
+        _seed_generators(self._seed, position)
+        return self._make_sample(self._entries[index])
 
 
 class _ProblemsAsSamples:
@@ -301,19 +305,20 @@ def _raise_problems(batch: list[Any]) -> list[Any]:
 
 
 @contextlib.contextmanager
-def _random_state(seed: int, position: int) -> Iterator[None]:
-    """Random numbers, of all three generators on the CPU, that depend on the arguments alone.
-
-    Afterwards the generators go on as if nothing had been drawn.
-    """
+def _random_states_kept() -> Iterator[None]:
+    """Afterwards the three generators on the CPU go on as if nothing had been drawn."""
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    words = np.random.SeedSequence([seed, position]).generate_state(3).tolist()
-    random.seed(words[0])
-    np.random.seed(words[1])
-    torch.default_generator.manual_seed(words[2])  # torch.manual_seed would reseed GPUs as well
     try:
         yield
     finally:
         random.setstate(before[0])
         np.random.set_state(before[1])
         torch.set_rng_state(before[2])
+
+
+def _seed_generators(seed: int, position: int) -> None:
+    """Random numbers, of all three generators on the CPU, that depend on the arguments alone."""
+    words = np.random.SeedSequence([seed, position]).generate_state(3).tolist()
+    random.seed(words[0])
+    np.random.seed(words[1])
+    torch.default_generator.manual_seed(words[2])  # torch.manual_seed would reseed GPUs as well

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
+from fcos.utils.memory import keep_freed_memory
+
 __all__ = ["start_iterating"]
 
 T = TypeVar("T")
@@ -22,7 +24,11 @@ def start_iterating(loader: Iterable[T]) -> Iterator[T]:
     A terminal or a job scheduler sends these signals to the workers too. The parent answers them,
     perhaps by saving a checkpoint after the current iteration. If the workers died of them,
     PyTorch would raise an exception in the midst of that iteration.
+
+    This process, and with it those it starts, keep freed memory: the pages of images are a quarter
+    of the time of loading them.
     """
+    keep_freed_memory()
     others = set(multiprocessing.active_children())
     # Blocked signals are inherited: unlike a handler, this holds from a worker's first moment.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])

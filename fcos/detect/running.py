@@ -28,7 +28,7 @@ from fcos.utils.device import check_device
 from fcos.utils.errors import UserError
 from fcos.utils.inputs import find_images, read_list
 from fcos.utils.predict import Predictor
-from fcos.utils.processes import check_processes, run_processes
+from fcos.utils.processes import Ending, check_processes, run_processes
 
 __all__ = ["run"]
 
@@ -66,21 +66,17 @@ def run(args: argparse.Namespace) -> int:
         return 128 + signal.SIGINT
 
 
-def _process(args: argparse.Namespace) -> int:
-    """What each process does; returns its exit code."""
+def _process(args: argparse.Namespace) -> Ending:
+    """What each process does."""
     try:
         with RunFolder(args.output) as folder:
-            return _detect_all(args, folder)
+            return Ending(_detect_all(args, folder))
     except UserError as error:
         if args.debug:
             raise
-        if comm.is_main_process() or not error.in_all_processes:
-            print(f"Error: {error}", file=sys.stderr)
-        return 1
+        return Ending(1, f"Error: {error}", error.in_all_processes)
     except KeyboardInterrupt:
-        if comm.is_main_process():
-            print("Stopped. The same command goes on from here.", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return Ending(128 + signal.SIGINT, "Stopped. The same command goes on from here.")
 
 
 def _detect_all(args: argparse.Namespace, folder: RunFolder) -> int:

@@ -20,7 +20,7 @@ from fcos.engine.startup import check_device, load_cfg, setup
 from fcos.engine.trainer import Trainer
 from fcos.modeling.optimize import PRECISIONS, dtype_for, optimize_for_inference
 from fcos.utils.errors import UserError
-from fcos.utils.processes import check_processes, run_processes
+from fcos.utils.processes import Ending, check_processes, run_processes
 
 __all__ = ["argument_parser", "run"]
 
@@ -84,25 +84,21 @@ def run(args: argparse.Namespace) -> int:
         return 128 + signal.SIGINT
 
 
-def _process(args: argparse.Namespace) -> int:
-    """What each process does; returns its exit code."""
+def _process(args: argparse.Namespace) -> Ending:
+    """What each process does."""
     try:
         cfg = setup(args)
         if args.eval_only:
             _evaluate(cfg, args)
         else:
             _train(cfg, args)
-        return 0
+        return Ending()
     except UserError as error:
         if args.debug:
             raise
-        if comm.is_main_process() or not error.in_all_processes:
-            print(f"Error: {error}", file=sys.stderr)
-        return 1
+        return Ending(1, f"Error: {error}", error.in_all_processes)
     except TrainingStopped as stopped:
-        if comm.is_main_process():
-            print(stopped, file=sys.stderr)
-        return stopped.exit_code
+        return Ending(stopped.exit_code, str(stopped))
 
 
 def _train(cfg: CfgNode, args: argparse.Namespace) -> None:

@@ -15,6 +15,7 @@ from fcos.engine.loop import check_precision
 from fcos.utils import device
 from fcos.utils.agree import raise_together
 from fcos.utils.errors import UserError
+from fcos.utils.memory import keep_freed_memory
 
 __all__ = ["check_device", "check_output_dir", "load_cfg", "setup"]
 
@@ -36,6 +37,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg = load_cfg(args)
     check_device(cfg)
     device.make_current(cfg.MODEL.DEVICE)
+    keep_freed_memory()
     register_custom_datasets(cfg)
     error = None
     if comm.is_main_process():

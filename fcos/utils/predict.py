@@ -21,6 +21,7 @@ from fcos.modeling import OneStageDetectorWithTTA
 from fcos.modeling.optimize import optimize_for_inference
 from fcos.utils.device import check_device
 from fcos.utils.errors import UserError, config_errors
+from fcos.utils.memory import keep_freed_memory
 
 __all__ = ["Predictor"]
 
@@ -62,6 +63,7 @@ class Predictor:
                 "append MODEL.WEIGHTS <file> to --opts."
             )
         check_device(cfg.MODEL.DEVICE)
+        keep_freed_memory()
         with config_errors():
             self.model = build_model(cfg).eval()
         checkpointer = AdetCheckpointer(self.model)

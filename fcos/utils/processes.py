@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import dataclasses
 import logging
 import multiprocessing
 import os
@@ -19,7 +20,7 @@ from torch.multiprocessing import ProcessExitedException
 from detectron2.engine import launch
 from fcos.utils.errors import UserError
 
-__all__ = ["check_processes", "end_process", "run_processes"]
+__all__ = ["Ending", "check_processes", "end_process", "run_processes"]
 
 # In all functions, ``args`` has detectron2's num_gpus, num_machines, machine_rank and dist_url.
 
@@ -64,11 +65,27 @@ def check_processes(args: argparse.Namespace, device: str, advice: str = "") -> 
         )
 
 
-def run_processes(process: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
-    """Start this machine's processes and wait for their end.
+@dataclasses.dataclass(frozen=True)
+class Ending:
+    """How a process ends.
+
+    Attributes:
+        code: exit code.
+        text: what the user has to know, for stderr; "" is nothing.
+        is_shared: every process ends so, and one of them says it. It is whichever comes first,
+            since the first one that fails is the end of the others.
+    """
+
+    code: int = 0
+    text: str = ""
+    is_shared: bool = True
+
+
+def run_processes(process: Callable[[argparse.Namespace], Ending], args: argparse.Namespace) -> int:
+    """Start this machine's processes, wait for their end, and say what they have to say.
 
     Args:
-        process: called with ``args`` in each, and returns an exit code; picklable.
+        process: called with ``args`` in each; picklable.
         args: picklable.
 
     Returns:
@@ -77,14 +94,16 @@ def run_processes(process: Callable[[argparse.Namespace], int], args: argparse.N
     Raises:
         Exception: what a single ``process`` raises, which is run in this very one.
     """
+    # A value of spawned processes; its lock lets one of them speak at a time.
+    has_spoken = multiprocessing.get_context("spawn").Value("b", False)
     if args.num_gpus * args.num_machines <= 1:
-        return process(args)
+        return _say(process(args), has_spoken).code
     with _handing_signals_on() as received:
         try:
             launch(
                 _run_and_end,
                 args.num_gpus,
-                args=(process, args),
+                args=(process, args, has_spoken),
                 dist_url=args.dist_url,
                 machine_rank=args.machine_rank,
                 num_machines=args.num_machines,
@@ -93,6 +112,21 @@ def run_processes(process: Callable[[argparse.Namespace], int], args: argparse.N
             if not received:
                 return error.exit_code if error.exit_code > 0 else 128 - error.exit_code
     return 128 + received[0] if received else 0
+
+
+def _run_and_end(
+    process: Callable[[argparse.Namespace], Ending], args: argparse.Namespace, has_spoken: Any
+) -> None:
+    end_process(_say(process(args), has_spoken).code)
+
+
+def _say(ending: Ending, has_spoken: Any) -> Ending:
+    if ending.text:
+        with has_spoken.get_lock():
+            if not (ending.is_shared and has_spoken.value):
+                print(ending.text, file=sys.stderr, flush=True)
+            has_spoken.value = has_spoken.value or ending.is_shared
+    return ending
 
 
 def end_process(code: int) -> NoReturn:
@@ -112,10 +146,6 @@ def end_process(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def _run_and_end(process: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> None:
-    end_process(process(args))
 
 
 @contextmanager

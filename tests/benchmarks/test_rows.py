@@ -1,5 +1,6 @@
 """The pieces of work in tiny sizes: contestants agree, and a broken one is found out."""
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -45,6 +46,10 @@ def test_contestants_agree(row, work):
         assert result.ours.memory > 0 and result.peer.memory > 0
 
 
+def here(module, name, function, settings, **arguments):
+    return getattr(module, function.split(":")[1])(settings, **arguments)
+
+
 @pytest.mark.parametrize(
     "row, work",
     [
@@ -57,8 +62,10 @@ def test_contestants_agree(row, work):
 def test_on_a_gpu(row, work, monkeypatch):
     """One that is only imagined, and without gradients, which only a real one computes."""
     pretend(monkeypatch)
-    for module in (inference, training):  # detectron2's own would compile code for the GPU
+    for module in (inference, training):
+        # Not detectron2's own, which would compile code for the GPU; and in this process.
         monkeypatch.delitem(module.PEERS, "detectron2", raising=False)
+        monkeypatch.setattr(module, "Apart", functools.partial(here, module))
     monkeypatch.setattr(torch.Tensor, "backward", lambda loss: None)
     for name in ("reset_peak_memory_stats", "memory_allocated", "max_memory_allocated"):
         monkeypatch.setattr(torch.cuda, name, lambda device: 0)

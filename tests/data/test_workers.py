@@ -1,6 +1,8 @@
 """Loader processes and the signals that a job scheduler or a terminal sends to all of a job."""
 
 import os
+import platform
+import resource
 import signal
 import subprocess
 import sys
@@ -73,3 +75,40 @@ def test_python_exits_while_workers_live(call, tmp_path):
         timeout=180,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "0 1 2\n", "")
+
+
+class PageFaults:
+    """How many pages of memory ten batches of four images cost, after one before them."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        self.make_batch()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(10):
+            self.make_batch()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    def make_batch(self):
+        return [bytes([1]) * 2**22 for _ in range(4)]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators do as they do")
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_batch_takes_the_memory_of_the_one_before(num_workers):
+    code = (  # in a process in which nothing large has been freed yet
+        "from torch.utils.data import DataLoader\n"
+        "from fcos.data.workers import start_iterating\n"
+        "from tests.data.test_workers import PageFaults\n"
+        f"loader = DataLoader(PageFaults(), batch_size=None, num_workers={num_workers})\n"
+        "print(*start_iterating(loader))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=180,
+    )
+    assert int(done.stdout) < 1024  # the pages of one image

@@ -10,7 +10,7 @@ import torch
 
 from detectron2.utils import comm
 from fcos.utils.errors import UserError
-from fcos.utils.processes import check_processes, run_processes
+from fcos.utils.processes import Ending, check_processes, run_processes
 
 TWO = {"num_gpus": 2, "num_machines": 1, "machine_rank": 0, "dist_url": "auto"}
 
@@ -28,7 +28,7 @@ def leave_a_thread_in_torch(args):
     rank = comm.get_rank()
     atexit.register((args.folder / f"handler{rank}").touch)
     print(f"process {rank} says goodbye")
-    return args.codes[rank]
+    return Ending(args.codes[rank])
 
 
 @pytest.mark.parametrize(("codes", "expected"), [((0, 0), 0), ((0, 3), 3), ((3, 3), 3)])
@@ -42,9 +42,30 @@ def test_a_thread_in_torch_does_not_abort_a_process_that_ends(tmp_path, capfd, c
         assert sorted(said.out.splitlines()) == [f"process {i} says goodbye" for i in (0, 1)]
 
 
-def test_one_process_is_this_one():
+def end_with_a_text(args):
+    if comm.get_rank() == 0:
+        time.sleep(args.delay)
+    text = "of all" if args.is_shared else f"of {comm.get_rank()}"
+    return Ending(7, text, args.is_shared)
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+def test_what_all_have_to_say_is_said_once_by_the_first(capfd, delay):
+    args = argparse.Namespace(**TWO, is_shared=True, delay=delay)
+    assert run_processes(end_with_a_text, args) == 7
+    assert capfd.readouterr().err == "of all\n"
+
+
+def test_the_first_failure_ends_the_others(capfd):
+    args = argparse.Namespace(**TWO, is_shared=False, delay=60)
+    assert run_processes(end_with_a_text, args) == 7
+    assert capfd.readouterr().err == "of 1\n"
+
+
+def test_one_process_is_this_one(capfd):
     args = argparse.Namespace(**{**TWO, "num_gpus": 1})
-    assert run_processes(lambda args: args.num_gpus + 4, args) == 5
+    assert run_processes(lambda args: Ending(args.num_gpus + 4, "what"), args) == 5
+    assert capfd.readouterr().err == "what\n"
 
 
 def test_one_gpu_for_several_processes(monkeypatch):
