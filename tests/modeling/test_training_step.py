@@ -1,5 +1,7 @@
 """A training step computes on the GPU alone and never waits for it: shown without a GPU."""
 
+import copy
+
 import pytest
 import torch
 
@@ -84,3 +86,18 @@ def test_in_mixed_precision_too(switches, precision, monkeypatch):
         for name, value in losses.items():
             assert value.dtype is torch.float32
             torch.testing.assert_close(value.cpu(), want[name], rtol=0.02, atol=0.001)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@of_switches
+def test_a_real_gpu_is_not_waited_for_either(switches):
+    want = two_steps(model_of(switches))
+    model = model_of(switches).to("cuda")
+    two_steps(copy.deepcopy(model))  # the first time, CUDA is started and memory taken
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        losses = two_steps(model)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for name, value in losses.items():
+        torch.testing.assert_close(value.cpu(), want[name], rtol=0.01, atol=0.001)
