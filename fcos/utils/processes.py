@@ -94,10 +94,12 @@ def run_processes(process: Callable[[argparse.Namespace], Ending], args: argpars
     Raises:
         Exception: what a single ``process`` raises, which is run in this very one.
     """
+    if args.num_gpus * args.num_machines <= 1:
+        ending = process(args)
+        _say(ending.text)
+        return ending.code
     # A value of spawned processes; its lock lets one of them speak at a time.
     has_spoken = multiprocessing.get_context("spawn").Value("b", False)
-    if args.num_gpus * args.num_machines <= 1:
-        return _say(process(args), has_spoken).code
     with _handing_signals_on() as received:
         try:
             launch(
@@ -117,16 +119,17 @@ def run_processes(process: Callable[[argparse.Namespace], Ending], args: argpars
 def _run_and_end(
     process: Callable[[argparse.Namespace], Ending], args: argparse.Namespace, has_spoken: Any
 ) -> None:
-    end_process(_say(process(args), has_spoken).code)
+    ending = process(args)
+    with has_spoken.get_lock():
+        if not (ending.is_shared and has_spoken.value):
+            _say(ending.text)
+        has_spoken.value = has_spoken.value or (ending.is_shared and bool(ending.text))
+    end_process(ending.code)
 
 
-def _say(ending: Ending, has_spoken: Any) -> Ending:
-    if ending.text:
-        with has_spoken.get_lock():
-            if not (ending.is_shared and has_spoken.value):
-                print(ending.text, file=sys.stderr, flush=True)
-            has_spoken.value = has_spoken.value or ending.is_shared
-    return ending
+def _say(text: str) -> None:
+    if text:
+        print(text, file=sys.stderr, flush=True)
 
 
 def end_process(code: int) -> NoReturn:
