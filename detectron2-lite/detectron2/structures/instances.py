@@ -105,10 +105,10 @@ class Instances:
             if not -len(self) <= item < len(self):
                 raise IndexError(f"Instances index {item} out of range for {len(self)} objects")
             item = slice(item, item + 1 or None)
-        if isinstance(item, Tensor) and item.dtype == torch.bool and self._fields:
-            if item.shape == (len(self),):
-                # The program waits for a GPU to count them: here once, and not for every field.
-                item = item.nonzero()[:, 0]
+        is_mask = isinstance(item, Tensor) and item.dtype == torch.bool
+        if is_mask and self._fields and item.shape == (len(self),):
+            # The program waits for a GPU to count them: here once, and not for every field.
+            item = item.nonzero()[:, 0]
         selected = Instances(self._image_size)
         for name, value in self._fields.items():
             selected.set(name, value[item])

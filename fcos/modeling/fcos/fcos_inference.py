@@ -192,15 +192,19 @@ def detect_batch(
         stays = stays[(boxes[stays, 2:] > boxes[stays, :2]).all(dim=1)]
     scores = product.sqrt() if square_root else product
     found = Detections(boxes[stays], scores[stays], classes[stays], locations[stays])
-    of_image = image[stays] == torch.arange(number, device=image.device)[:, None]
-    per_image = of_image.sum(dim=1).tolist()
     results = []
-    for boxes, scores, classes, locations in zip(
-        *(field.split(per_image) for field in found), strict=True
-    ):
-        keep = class_aware_nms(boxes, scores, classes, nms_thresh, post_nms_topk, inclusive_pixels)
-        results.append(Detections(boxes[keep], scores[keep], classes[keep], locations[keep]))
+    for candidates in _per_image(found, image[stays], number):
+        keep = class_aware_nms(*candidates[:3], nms_thresh, post_nms_topk, inclusive_pixels)
+        results.append(Detections(*(field[keep] for field in candidates)))
     return results
+
+
+def _per_image(found: Detections, image: Tensor, number: int) -> list[Detections]:
+    """``found`` apart, of which each belongs to one of ``number`` images: (K,) int64, rising."""
+    of_image = image == torch.arange(number, device=image.device)[:, None]
+    per_image = of_image.sum(dim=1).tolist()
+    fields = (field.split(per_image) for field in found)
+    return [Detections(*parts) for parts in zip(*fields, strict=True)]
 
 
 def _least_logits(
