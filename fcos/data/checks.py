@@ -9,6 +9,8 @@ import dataclasses
 import itertools
 import math
 import os
+import reprlib
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -167,7 +169,7 @@ def check_dataset(
         UserError: with what is wrong, where, and what to do.
     """
     require_dataset(name)
-    images, class_names = _read(name)
+    images, class_names = _read(name, for_training)
     if len(class_names) != num_classes:
         raise UserError(
             f"Data set {name!r} has {len(class_names)} classes ({_listed(class_names)}), but "
@@ -190,10 +192,10 @@ def check_dataset(
         for box in image.boxes
         if image.has_degenerate(box)
     )
-    num_empty = num_objects.count(0)
     notes = [
         _note_on_degenerate(degenerate, for_training),
-        _note_on_empty(num_empty, for_training, filter_empty),
+        _note_on_overhanging(images),
+        _note_on_empty(num_objects.count(0), for_training, filter_empty),
         f"{num_files} of {len(images)} images were {'decoded' if all_images else 'looked for'}.",
     ]
     return DatasetReport(
@@ -201,21 +203,23 @@ def check_dataset(
         class_names=tuple(class_names),
         num_images=len(images),
         num_objects=sum(num_objects),
-        num_empty_images=num_empty,
+        num_empty_images=num_objects.count(0),
         degenerate=degenerate,
         num_files_checked=num_files,
         notes=tuple(filter(None, notes)),
     )
 
 
-def _read(name: str) -> tuple[list[_Image], list[str]]:
+def _read(name: str, for_training: bool) -> tuple[list[_Image], list[str]]:
     metadata = MetadataCatalog.get(name)
     if metadata.get("json_file"):
-        return _read_coco(metadata.json_file, metadata.get("image_root", ""))
+        return _read_coco(metadata.json_file, metadata.get("image_root", ""), for_training)
     return _read_entries(name)
 
 
-def _read_coco(json_file: str, image_root: str) -> tuple[list[_Image], list[str]]:
+def _read_coco(
+    json_file: str, image_root: str, for_training: bool
+) -> tuple[list[_Image], list[str]]:
     contents = read_coco_json(json_file)
     categories = sorted(contents["categories"], key=lambda category: category["id"])
     known_ids = {category["id"] for category in categories}
@@ -224,23 +228,52 @@ def _read_coco(json_file: str, image_root: str) -> tuple[list[_Image], list[str]
         missing = [key for key in ("id", "file_name", "width", "height") if key not in record]
         if missing:
             raise UserError(f"{json_file}: image {record} has no {' and no '.join(missing)}.")
-        path = os.path.join(image_root, record["file_name"])
-        images[record["id"]] = _Image(path, record["width"], record["height"])
+        size = record["width"], record["height"]
+        if not all(isinstance(side, (int, float)) and side > 0 for side in size):
+            raise UserError(
+                f"{json_file}: image {record['id']} has the width {size[0]!r} and the height "
+                f"{size[1]!r}; expected two positive numbers, in pixels."
+            )
+        path = os.path.join(image_root, str(record["file_name"]))
+        images[record["id"]] = _Image(path, *size)
+    _check_fields(json_file, contents.get("annotations", ()), for_training)
     for annotation in contents.get("annotations", ()):
         where = f"annotation {annotation.get('id')}"
         if annotation.get("category_id") not in known_ids:
             raise UserError(
-                f"{json_file}: {where} has category_id {annotation.get('category_id')}, which is "
-                f"not among its categories: {_listed(sorted(known_ids))}."
+                f"{json_file}: {where} has category_id {annotation.get('category_id')!r}, which "
+                f"is not among its categories: {_listed(sorted(known_ids))}."
             )
         box = _box(f"{json_file}: {where}", annotation, BoxMode.XYWH_ABS)
         if annotation.get("image_id") not in images:
             raise UserError(
-                f"{json_file}: {where} is on image {annotation.get('image_id')}, which is not "
-                "among its images."
+                f"{json_file}: {where} is on image {annotation.get('image_id')!r}, which is "
+                "not among its images."
             )
         images[annotation["image_id"]].boxes.append(dataclasses.replace(box, where=where))
     return list(images.values()), [category["name"] for category in categories]
+
+
+def _check_fields(
+    json_file: str, annotations: Sequence[dict[str, Any]], for_training: bool
+) -> None:
+    """Loading needs an id of its own for each annotation, and the evaluation its area."""
+    for annotation in annotations:
+        needed = ("id",) if for_training else ("id", "area")
+        missing = [key for key in needed if annotation.get(key) is None]
+        if missing:
+            raise UserError(
+                f"{json_file}: annotation {reprlib.repr(annotation)} has no "
+                f"{' and no '.join(missing)}."
+            )
+    counts = Counter(annotation["id"] for annotation in annotations)
+    doubled = [number for number, count in counts.items() if count > 1]
+    # detectron2 puts up with it in the published "minival" files of COCO 2014, which have some.
+    if doubled and "minival" not in json_file:
+        raise UserError(
+            f"{json_file}: annotations with the same id: {_listed(doubled)}. Give each an id of "
+            "its own."
+        )
 
 
 def _read_entries(name: str) -> tuple[list[_Image], list[str]]:
@@ -416,6 +449,24 @@ def _note_on_degenerate(degenerate: Sequence[str], for_training: bool) -> str:
     return (
         f"{len(degenerate)} {what} no width or height inside the image, {fate}: "
         f"{_listed(degenerate)}."
+    )
+
+
+def _note_on_overhanging(images: Sequence[_Image]) -> str:
+    """Most often these are corners where sizes belong; a pixel more or less is rounding."""
+    overhanging = [
+        f"{box.where} ({os.path.basename(image.file_name)})"
+        for image in images
+        for box in image.boxes
+        if not image.has_degenerate(box)
+        if min(box.xyxy) < -1 or box.xyxy[2] > image.width + 1 or box.xyxy[3] > image.height + 1
+    ]
+    if not overhanging:
+        return ""
+    what = "box reaches" if len(overhanging) == 1 else "boxes reach"
+    return (
+        f"{len(overhanging)} {what} more than a pixel beyond the image (a bbox is x, y, width, "
+        f"height): {_listed(overhanging)}."
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import reprlib
+from collections import Counter
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -92,10 +94,12 @@ def read_coco_json(json_file: str) -> dict[str, Any]:
     """The contents of a COCO annotation file.
 
     Returns:
-        a dict with at least the lists "images" and "categories" of dicts.
+        a dict with at least the lists "images" and "categories" of dicts, in each of which no two
+        have the same "id"; "annotations", if it is there, is a list of dicts too. Categories have
+        a "name".
 
     Raises:
-        UserError: it is not JSON or lacks those lists.
+        UserError: it is not JSON, or not that.
     """
     with PathManager.open(json_file, "r", encoding="utf-8") as file:
         try:
@@ -104,12 +108,37 @@ def read_coco_json(json_file: str) -> dict[str, Any]:
             raise UserError(f"{json_file} is not a complete JSON file: {error}.") from error
     if not isinstance(contents, dict):
         contents = {}
-    missing = [key for key in ("images", "categories") if not isinstance(contents.get(key), list)]
+    lists = ["images", "categories", *(["annotations"] if "annotations" in contents else ())]
+    missing = [key for key in lists if not isinstance(contents.get(key), list)]
     if missing:
         raise UserError(
             f"{json_file} is not in COCO's format: it has no list {' and no list '.join(missing)}."
         )
+    for key in lists:
+        _check_records(json_file, key, contents[key])
     return contents
+
+
+def _check_records(json_file: str, key: str, records: list[Any]) -> None:
+    what, *needed = {"images": ("image", "id"), "categories": ("category", "id", "name")}.get(
+        key, ("annotation",)
+    )
+    for index, record in enumerate(records):
+        if not isinstance(record, dict):
+            raise UserError(
+                f"{json_file} is not in COCO's format: {key}[{index}] is {reprlib.repr(record)}, "
+                "expected a mapping."
+            )
+        missing = [name for name in needed if name not in record]
+        if missing:
+            raise UserError(f"{json_file}: {what} {record} has no {' and no '.join(missing)}.")
+    counts = Counter(str(record["id"]) for record in records) if needed else Counter()
+    doubled = [number for number, count in counts.items() if count > 1]
+    if doubled:  # the later one would silently take the place of the earlier one
+        raise UserError(
+            f"{json_file}: {key} with the same id: {', '.join(doubled[:5])}"
+            f"{', ...' if len(doubled) > 5 else ''}. Give each an id of its own."
+        )
 
 
 def _datasets_root() -> str:

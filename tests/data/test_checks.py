@@ -63,6 +63,54 @@ def test_image_without_size(coco):
     refused(coco, r"image \{'id': 0, .* has no width\.")
 
 
+def test_images_with_a_size_that_is_none(coco):
+    coco.images[2]["height"] = "40"
+    refused(coco, r"image 2 has the width 40 and the height '40'; expected two positive numbers")
+
+
+def test_ids_of_another_type_are_shown_as_they_are(coco):
+    coco.annotations[0]["category_id"] = "3"
+    refused(coco, r"annotation 100 has category_id '3', which is not among its categories: 3, 7\.")
+    coco.annotations[0].update(category_id=3, image_id="0")
+    with pytest.raises(UserError, match=r"annotation 100 is on image '0', which is not among"):
+        coco.write()
+        check_dataset("small", 2)
+
+
+@pytest.mark.parametrize("for_training", [True, False])
+def test_annotations_with_the_same_id(coco, for_training):
+    coco.annotations[4]["id"] = 101
+    refused(coco, r"json: annotations with the same id: 101\. Give", for_training=for_training)
+
+
+def test_coco_s_own_minival_repeats_ids(coco):
+    coco.annotations[4]["id"] = 101
+    coco.json_file = coco.json_file.with_name("instances_minival2014.json")
+    assert check_dataset(coco.register(), 2).num_objects == 6
+
+
+def test_what_the_evaluation_needs_is_known_before_the_training(coco):
+    del coco.annotations[1]["area"]
+    refused(coco, r"annotation \{.*'id': 101.*\} has no area\.", for_training=False)
+    assert check_dataset("small", 2).num_objects == 6  # training does without
+    del coco.annotations[1]["id"]
+    with pytest.raises(UserError, match=r"annotation \{.*\} has no id\."):
+        coco.write()
+        check_dataset("small", 2)
+
+
+def test_boxes_beyond_their_image_are_counted_and_named(coco):
+    number = coco.add_box(1, [20, 20, 30, 40])  # corners, in an image of 32 x 48
+    coco.add_box(1, [20, 20, 12.5, 29])  # a pixel below it
+    assert (
+        "1 box reaches more than a pixel beyond the image (a bbox is x, y, width, height): "
+        f"annotation {number} (1.png)."
+    ) in str(check_dataset(coco.register(), 2))
+    coco.add_box(2, [-3, 0, 9, 9])
+    coco.write()
+    assert "2 boxes reach more than" in str(check_dataset("small", 2))
+
+
 def test_degenerate_boxes_are_counted_and_named(coco):
     numbers = [coco.add_box(2, [5, 5, 0, 9]), coco.add_box(3, [500, 5, 9, 9])]
     report = check_dataset(coco.register(), 2)

@@ -144,6 +144,27 @@ def test_missing_voc(tmp_path, catalog):
         ('{"images": [', "is not a complete JSON file"),
         ('{"images": []}', "is not in COCO's format: it has no list categories"),
         ("[]", "it has no list images and no list categories"),
+        ('{"images": [7], "categories": []}', r"images\[0\] is 7, expected a mapping\."),
+        (
+            '{"images": [], "categories": [{"id": 1}]}',
+            r"json: category \{'id': 1\} has no name\.",
+        ),
+        (
+            '{"images": [], "categories": [], "annotations": ["x"]}',
+            r"annotations\[0\] is 'x', expected a mapping\.",
+        ),
+        (
+            '{"images": [], "categories": [], "annotations": {"1": 2}}',
+            "it has no list annotations",
+        ),
+        (
+            '{"images": [{"id": 1}, {"id": 5}, {"id": 1}], "categories": []}',
+            r"json: images with the same id: 1\. Give each an id of its own\.",
+        ),
+        (
+            '{"images": [], "categories": [{"id": 2, "name": "a"}, {"id": 2, "name": "b"}]}',
+            r"json: categories with the same id: 2\. Give",
+        ),
     ],
 )
 def test_files_that_are_not_cocos(root, coco, text, message):
