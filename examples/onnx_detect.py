@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import onnxruntime
 
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
 session = onnxruntime.InferenceSession(sys.argv[1])
 about = session.get_modelmeta().custom_metadata_map
 image = cv2.imread(sys.argv[2])
@@ -39,4 +41,5 @@ for i, (box, score, label) in enumerate(zip(boxes, found["scores"], found["class
         image[y1:y2, x1:x2][inside] //= 2
     cv2.rectangle(image, (x1, y1), (x2, y2), (0, 255, 0), 2)
     cv2.putText(image, text, (x1, max(12, y1 - 4)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 255, 0))
-cv2.imwrite(sys.argv[3], image)
+if not cv2.imwrite(sys.argv[3], image):  # it says nothing of a folder that does not exist
+    sys.exit(f"{sys.argv[3]} cannot be written.")

@@ -101,6 +101,13 @@ def test_the_example_needs_neither_torch_nor_this_package(onnx_file, folder):
     result = subprocess.run([*command, "gone.png", "b.png"], capture_output=True, text=True)
     assert result.stderr.splitlines()[-1] == "gone.png is no image that can be read."
     assert "Traceback" not in result.stderr
+    nowhere = str(folder / "no" / "b.png")
+    result = subprocess.run(
+        [*command, str(folder / "a.png"), nowhere], capture_output=True, text=True
+    )
+    assert (result.returncode, result.stderr) == (1, f"{nowhere} cannot be written.\n")
+    result = subprocess.run([*command, "a.png"], capture_output=True, text=True)
+    assert result.returncode == 1 and result.stderr.startswith("Detect with an ONNX file of")
 
 
 def test_the_example_is_short():

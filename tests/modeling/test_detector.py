@@ -55,6 +55,39 @@ def test_images_without_objects_train():
     assert all(p.grad is not None for p in detector.parameters() if p.requires_grad)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "batched_inputs: expected a list with a dict for each image, got no image"),
+        ({"image": 1}, "batched_inputs: expected a list with a dict for each image, got dict"),
+        (torch.zeros(3, 8, 9), r"with a dict for each image, got Tensor of \(3, 8, 9\)"),
+        (
+            [{"file": 1}],
+            r"\[0\]: expected a dict whose 'image' is a tensor of \(3, H, W\), got dict",
+        ),
+        ([torch.zeros(3, 8, 9)], r"\(3, H, W\), got Tensor of \(3, 8, 9\)"),
+        ([{"image": torch.zeros(3, 8, 9).numpy()}], r"got ndarray of \(3, 8, 9\)"),
+        (
+            [{"image": torch.zeros(3, 8, 9)}, {"image": torch.zeros(8, 9, 3)}],
+            r"\[1\]: .* \(8, 9, 3",
+        ),
+        ([{"image": torch.zeros(1, 8, 9)}], r"got Tensor of \(1, 8, 9\)"),  # would become grey
+    ],
+)
+def test_inputs_that_are_none(given, message):
+    with pytest.raises(ValueError, match=message):
+        model().eval()(given)
+
+
+@pytest.mark.parametrize("number", [-1, 80, 255])
+def test_classes_that_there_are_not(number):
+    given = inputs()
+    given[1]["instances"].gt_classes[0] = number
+    detector = model(**{"MODEL.FCOS.NUM_CLASSES": 80}).train()
+    with pytest.raises(ValueError, match=rf"\[1\].*gt_classes: expected 0 to 79 .* {number}"):
+        detector(given)
+
+
 def test_training_without_ground_truth():
     with pytest.raises(ValueError, match="training needs 'instances'"):
         model().train()(inputs(with_ground_truth=False))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ class OneStageDetector(nn.Module):
         pixel_mean: subtracted from each channel of the image, 0..255.
         pixel_std: divides each channel after that.
         keep_empty: report boxes without width or height as well, which detectron2 leaves out.
+        num_classes: what ``gt_classes`` have to be below; ``None``: they are not looked at.
     """
 
     pixel_mean: Tensor
@@ -46,8 +47,10 @@ class OneStageDetector(nn.Module):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         keep_empty: bool = False,
+        num_classes: int | None = None,
     ) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.backbone = backbone
         self.proposal_generator = proposal_generator
         self.keep_empty = keep_empty
@@ -73,6 +76,7 @@ class OneStageDetector(nn.Module):
             "backbone": backbone,
             "proposal_generator": generator,
             "keep_empty": _keeps_empty(cfg.MODEL.FCOS.DROP_EMPTY),
+            "num_classes": cfg.MODEL.FCOS.NUM_CLASSES,
         }
 
     @property
@@ -95,7 +99,8 @@ class OneStageDetector(nn.Module):
             ``pred_classes``.
 
         Raises:
-            ValueError: in training, an input has no ``instances``.
+            ValueError: an input has no ``image`` of that shape or, in training, no ``instances``
+                or one of a class that there is not.
         """
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
@@ -110,6 +115,7 @@ class OneStageDetector(nn.Module):
 
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         """Normalise the images and pad them on the right and below to one common size."""
+        _check_images(batched_inputs, len(self.pixel_mean))
         images = [upload(entry["image"], self.device) for entry in batched_inputs]
         return ImageList.from_tensors(
             [(image - self.pixel_mean) / self.pixel_std for image in images],
@@ -123,7 +129,39 @@ class OneStageDetector(nn.Module):
                 "batched_inputs: training needs 'instances' with gt_boxes and gt_classes for each "
                 "image; was the input mapped for testing?"
             )
+        if self.num_classes is not None:
+            for index, entry in enumerate(batched_inputs):
+                _check_classes(index, entry["instances"].gt_classes, self.num_classes)
         return [_on_device(entry["instances"], self.device) for entry in batched_inputs]
+
+
+def _check_images(batched_inputs: Sequence[Any], channels: int) -> None:
+    if not isinstance(batched_inputs, Sequence) or not batched_inputs:
+        raise ValueError(
+            "batched_inputs: expected a list with a dict for each image, got "
+            f"{'no image' if isinstance(batched_inputs, Sequence) else _kind(batched_inputs)}"
+        )
+    for index, entry in enumerate(batched_inputs):
+        image = entry.get("image") if isinstance(entry, Mapping) else None
+        if not (isinstance(image, Tensor) and image.dim() == 3 and len(image) == channels):
+            raise ValueError(
+                f"batched_inputs[{index}]: expected a dict whose 'image' is a tensor of "
+                f"({channels}, H, W), got {_kind(entry if image is None else image)}"
+            )
+
+
+def _check_classes(index: int, classes: Tensor, num_classes: int) -> None:
+    """A number too high would be learnt as background. On the GPU, looking would mean waiting."""
+    if classes.device.type == "cpu" and ((classes < 0) | (classes >= num_classes)).any():
+        raise ValueError(
+            f"batched_inputs[{index}]['instances'].gt_classes: expected 0 to {num_classes - 1} "
+            f"(MODEL.FCOS.NUM_CLASSES), got {classes.min()} to {classes.max()}"
+        )
+
+
+def _kind(thing: object) -> str:
+    shape = getattr(thing, "shape", None)
+    return type(thing).__name__ + ("" if shape is None else f" of {tuple(shape)}")
 
 
 def _on_device(instances: Instances, device: torch.device) -> Instances:
