@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -110,5 +111,20 @@ def _hint(key: str, known: list[str]) -> str:
     return f" Did you mean {near[0]}?" if near else ""
 
 
+# As yacs words it: the type and value that the config has, and those that came.
+_TYPE_MISMATCH = re.compile(
+    r"Type mismatch \(<class '([\w.]+)'> vs\. <class '([\w.]+)'>\) "
+    r"with values \((.*) vs\. (.*)\) for config key: (\S+)"
+)
+
+
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    line = " ".join(str(error).split())
+    mismatch = _TYPE_MISMATCH.fullmatch(line)
+    if mismatch is None:
+        return line
+    wanted, came, old, new, key = mismatch.groups()
+    advice = f": write {new}.0" if (wanted, came) == ("float", "int") else ""
+    return (
+        f"{key} is of type {wanted} (now {old or repr(old)}), but {new} is of type {came}{advice}."
+    )

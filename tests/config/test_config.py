@@ -114,7 +114,14 @@ def test_an_unknown_key_that_resembles_nothing():
     "arguments, message",
     [
         (["SEED"], "Options are pairs of KEY and VALUE, but the last one, 'SEED', stands alone"),
-        (["SOLVER.IMS_PER_BATCH", "many"], "Type mismatch .*SOLVER.IMS_PER_BATCH"),
+        (
+            ["SOLVER.IMS_PER_BATCH", "many"],
+            r"^SOLVER\.IMS_PER_BATCH is of type int \(now 16\), but many is of type str\.$",
+        ),
+        (
+            ["MODEL.FCOS.POS_RADIUS", "2"],
+            r"^MODEL\.FCOS\.POS_RADIUS is of type float \(now 1\.5\), but 2 is of type int: write 2\.0\.$",
+        ),
         (["MODEL.FCOS.NUM_CLASSES.X", "1"], "Unknown config key MODEL.FCOS.NUM_CLASSES.X"),
     ],
 )
@@ -125,7 +132,7 @@ def test_options_that_do_not_fit(arguments, message):
 
 def test_a_value_of_another_type_in_a_file(tmp_path):
     path = write(tmp_path, "SOLVER: {IMS_PER_BATCH: many}")
-    with pytest.raises(UserError, match="config.yaml: Type mismatch .*IMS_PER_BATCH"):
+    with pytest.raises(UserError, match=r"config.yaml: SOLVER\.IMS_PER_BATCH is of type int"):
         get_cfg().merge_from_file(path)
 
 
