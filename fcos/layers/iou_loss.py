@@ -12,8 +12,8 @@ def ltrb_iou(pred: Tensor, target: Tensor) -> Tensor:
     """How well predicted distances fit their targets, per location: (I + 1) / (U + 1).
 
     I is the intersection and U the union of the two boxes, in the square of the unit of the inputs.
-    The 1 comes from the original implementation; without it two boxes without overlap had an
-    infinite loss, and two without size no IoU at all.
+    The 1 comes from the original implementation; without it, two boxes without overlap would have
+    an infinite loss, and two without size no IoU at all.
 
     Args:
         pred: (..., 4) float, predicted distances to the left, top, right and bottom sides, at
