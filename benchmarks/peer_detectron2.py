@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -136,11 +134,6 @@ class Parts:
             return [x.flatten(2).transpose(1, 2).contiguous() for x in levels]
 
         return flat(outputs.cls), flat(outputs.reg), flat(outputs.ctr)
-
-
-def found(results: Any) -> list[tuple[Tensor, Tensor, Tensor]]:
-    plain = [r["instances"] if isinstance(r, dict) else r for r in results]
-    return [(r.pred_boxes.tensor, r.scores, r.pred_classes) for r in plain]
 
 
 @torch.no_grad()

@@ -171,4 +171,4 @@ def detections(settings: Settings) -> list[tuple[int, Any]]:
     return made
 
 
-ROW = Row("evaluation", "COCO evaluation beside pycocotools", lambda _: ["evaluation"], matches)
+ROW = Row("COCO evaluation beside pycocotools", lambda _: ["evaluation"], matches)

@@ -16,7 +16,7 @@ from benchmarks.scenes import pictures, truths
 from benchmarks.settings import Settings
 from benchmarks.work import Agreement, Match, Row
 
-__all__ = ["ROWS"]
+__all__ = ["ROW"]
 
 BATCH, WORKERS, NAME = 4, 2, "benchmark_train"
 HERE = "benchmarks.rows.loader"
@@ -165,11 +165,8 @@ def _epoch(loader: Iterable[list], settings: Settings) -> Callable[[], dict[str,
     return run
 
 
-ROWS = (
-    Row(
-        "loader",
-        "training samples from files, in the process and with workers",
-        lambda _: ["loader", "loader-workers"],
-        matches,
-    ),
+ROW = Row(
+    "training samples from files, in the process and with workers",
+    lambda _: ["loader", "loader-workers"],
+    matches,
 )

@@ -13,7 +13,7 @@ from benchmarks.scenes import STRIDES, Outputs, Truth, feature_sizes, outputs, t
 from benchmarks.settings import Settings
 from benchmarks.work import Agreement, InProcess, Match, Row
 
-__all__ = ["ROWS"]
+__all__ = ["NOTE", "ROW", "compared_losses"]
 
 IMAGES, BOXES = 2, 7
 Values = dict[str, Tensor]
@@ -128,24 +128,29 @@ def _with_gradients(losses: Values, given: list[Tensor]) -> Values:
     return {**values, "grad_cls": given[0].grad, "grad_ctr": given[-1].grad}
 
 
+def compared_losses(cls_loss: Tensor, box_loss: Tensor, ctr_loss: Tensor, by_ratio: bool) -> Values:
+    """By ratio to the last one where the divisor of all three is a peer's own."""
+    divisor = ctr_loss.float() if by_ratio else 1.0
+    return {
+        "class loss": cls_loss.float() / divisor,
+        "box loss": box_loss.float() / divisor,
+        "centerness loss": ctr_loss.float() / divisor,
+    }
+
+
 def _compared(
     cls_loss: Tensor, box_loss: Tensor, ctr_loss: Tensor, gradients: Values, by_ratio: bool
 ) -> Values:
     divisor = ctr_loss.float() if by_ratio else 1.0
     return {
-        "class loss": cls_loss.float() / divisor,
-        "box loss": box_loss.float() / divisor,
-        "centerness loss": ctr_loss.float() / (1.0 if not by_ratio else divisor),
+        **compared_losses(cls_loss, box_loss, ctr_loss, by_ratio),
         "class gradient": gradients["grad_cls"].float().flatten() / divisor,
         "centerness gradient": gradients["grad_ctr"].float().flatten() / divisor,
     }
 
 
-ROWS = (
-    Row(
-        "losses",
-        "losses and gradients from the outputs of a head, and with the assignment of targets",
-        lambda _: ["losses", "losses-targets"],
-        matches,
-    ),
+ROW = Row(
+    "losses and gradients from the outputs of a head, and with the assignment of targets",
+    lambda _: ["losses", "losses-targets"],
+    matches,
 )
