@@ -69,7 +69,6 @@ class Predictor:
         checkpointer = AdetCheckpointer(self.model)
         with _errors_alone(checkpointer.logger):  # one sentence below, not one per parameter
             extra = checkpointer.load(cfg.MODEL.WEIGHTS)
-        assert checkpointer.coverage is not None  # weights were named
         checkpointer.coverage.require_all("Detection")
         if optimize is not None:
             self.model = optimize_for_inference(self.model, optimize, compile)
