@@ -4,6 +4,7 @@ from fcos.layers.init import normal_init
 from fcos.layers.iou_loss import IOULoss, ltrb_iou, ltrb_iou_loss
 from fcos.layers.nms import class_aware_nms
 from fcos.layers.per_level_norm import PerLevelNorm
+from fcos.layers.precision import at_least_float32
 from fcos.layers.scale import Scale
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "PerLevelNorm",
     "Scale",
     "as_deformable",
+    "at_least_float32",
     "class_aware_nms",
     "focal_loss_sum",
     "ltrb_iou",
