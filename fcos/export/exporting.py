@@ -17,7 +17,7 @@ from fcos.data import register_custom_datasets
 from fcos.export import dense, onnx_file, torch_files
 from fcos.export.checking import Differences, check, two_batches
 from fcos.export.graph import build_graph
-from fcos.utils.classes import choose_names, dataset_classes
+from fcos.utils.classes import choose_names, configured_classes
 from fcos.utils.errors import UserError
 from fcos.utils.inputs import read_bgr
 from fcos.utils.outputs import check_writable
@@ -159,8 +159,7 @@ def _metadata(cfg: CfgNode, predictor: Predictor, raw: bool, input_type: str) ->
     generator: Any = predictor.model.proposal_generator
     num_classes, names = generator.fcos_head.num_classes, predictor.class_names
     if len(names or ()) != num_classes:
-        configured = [*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN, ""]
-        names = list(dataset_classes(configured[0]).names)
+        names = list(configured_classes(cfg).names)
     rules = generator.inference
     return {
         "class_names": json.dumps(choose_names(num_classes, predictor.class_names, names)),
