@@ -1,3 +1,4 @@
+from fcos.layers.conv import Conv3x3
 from fcos.layers.deform_conv import DeformConv, DeformConvLayer, as_deformable, split_offsets
 from fcos.layers.focal_loss import focal_loss_sum
 from fcos.layers.init import normal_init
@@ -8,6 +9,7 @@ from fcos.layers.precision import at_least_float32
 from fcos.layers.scale import Scale
 
 __all__ = [
+    "Conv3x3",
     "DeformConv",
     "DeformConvLayer",
     "IOULoss",
