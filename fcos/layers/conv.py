@@ -1,4 +1,4 @@
-"""A 3x3 convolution whose weight gradient is quick on large maps on the CPU."""
+"""A 3x3 convolution whose weight gradient is quick on the CPU too, on large maps."""
 
 from __future__ import annotations
 
@@ -51,14 +51,18 @@ def _is_slow_as_a_whole(x: Tensor) -> bool:
 
 
 class _BandedConv(torch.autograd.Function):
+    """The convolution; its backward parts from that of torch in the weight's gradient alone."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, out_channels, H, W)."""
         ctx.save_for_backward(x, weight)
         return F.conv2d(x, weight, bias, padding=1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of ``x``, ``weight`` and ``bias``, ``None`` where nobody needs them."""
         x, weight = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         of_x, _, of_bias = ctx.needs_input_grad

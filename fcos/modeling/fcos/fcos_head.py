@@ -5,12 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
-from fcos.layers import Conv3x3, DeformConv, DeformConvLayer, PerLevelNorm, Scale, normal_init
+from fcos.layers import (
+    Conv3x3,
+    DeformConv,
+    DeformConvLayer,
+    PerLevelNorm,
+    Scale,
+    at_least_float32,
+    normal_init,
+)
 
 NORMS = ("none", "GN", "BN", "SyncBN")
 
@@ -187,7 +194,7 @@ class FCOSHead(nn.Module):
 
     def _distances(self, raw: Tensor, scale: nn.Module) -> Tensor:
         # Half precision has too few digits for pixels, and exp soon leaves its range.
-        scaled = scale(raw if raw.dtype == torch.float64 else raw.float())
+        scaled = scale(at_least_float32(raw))
         if self.normalize_reg_targets:
             return scaled.relu()
         return scaled.clamp(max=_MAX_EXPONENT).exp()
