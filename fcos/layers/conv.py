@@ -55,14 +55,32 @@ class _BandedConv(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, out_channels, H, W)."""
+        """What ``F.conv2d`` gives with padding 1.
+
+        Args:
+            ctx: keeps what the backward needs.
+            x: (N, in_channels, H, W) float32, channels_last.
+            weight: (out_channels, in_channels, 3, 3) float32.
+            bias: (out_channels,) float32.
+
+        Returns:
+            (N, out_channels, H, W).
+        """
         ctx.save_for_backward(x, weight)
         return F.conv2d(x, weight, bias, padding=1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of ``x``, ``weight`` and ``bias``, ``None`` where nobody needs them."""
+        """The gradients of the inputs.
+
+        Args:
+            ctx: of the forward.
+            grad: (N, out_channels, H, W), the gradient of its result.
+
+        Returns:
+            Those of ``x``, ``weight`` and ``bias``; ``None`` where nobody needs them.
+        """
         x, weight = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         of_x, _, of_bias = ctx.needs_input_grad
