@@ -341,12 +341,35 @@ def test_an_evaluation_of_a_faster_copy_in_batches(project, precision, monkeypat
             ["--optimize", "auto"],
             "a copy of the model that cannot be trained: it belongs to --eval",
         ),
-        (["--eval-only", "--compile"], "--compile belongs to --optimize: add --optimize auto."),
+        (["--eval-only", "--compile"], "--compile belongs to --optimize: add --optimize."),
         (["--eval-only", "--optimize", "float16"], "--optimize float16 needs a GPU, but"),
     ],
 )
 def test_a_faster_copy_that_cannot_be(said, words, message):
     assert message in said(*words)
+
+
+@pytest.mark.parametrize(
+    "words, precision",
+    [
+        ("--eval-only", None),
+        ("--eval-only --optimize", "auto"),
+        ("--optimize --eval-only MODEL.DEVICE cpu", "auto"),
+        ("--eval-only --optimize float32 MODEL.DEVICE cpu", "float32"),
+    ],
+)
+def test_the_precision_of_a_faster_copy(words, precision):
+    """As demo.py has it."""
+    args = argument_parser().parse_args(words.split())
+    assert args.optimize == precision
+    assert args.opts == (["MODEL.DEVICE", "cpu"] if "MODEL.DEVICE" in words else [])
+
+
+def test_a_key_is_no_precision(capsys):
+    words = ["--eval-only", "--optimize", "MODEL.DEVICE", "cpu"]
+    with pytest.raises(SystemExit):
+        argument_parser().parse_args(words)
+    assert "--optimize: invalid choice: 'MODEL.DEVICE' (choose from" in capsys.readouterr().err
 
 
 def test_batches_of_nothing(said):
