@@ -115,7 +115,8 @@ def _run(args: argparse.Namespace) -> int:
     torch.set_num_threads(settings.threads)
     about = record.machine(settings)
     print(record.headline(about, settings), end="\n\n")
-    results, lines, is_whole = [], [], True
+    results: list = []
+    lines, is_whole = [], True
     if args.growth:
         lines = measure_growth(settings, chosen, _progress)
         print(growth_table(lines, width))
