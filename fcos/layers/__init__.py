@@ -1,3 +1,4 @@
+from fcos.layers.conv import Conv3x3
 from fcos.layers.deform_conv import DeformConv, DeformConvLayer, as_deformable, split_offsets
 from fcos.layers.focal_loss import focal_loss_sum
 from fcos.layers.init import normal_init
@@ -7,6 +8,7 @@ from fcos.layers.per_level_norm import PerLevelNorm
 from fcos.layers.scale import Scale
 
 __all__ = [
+    "Conv3x3",
     "DeformConv",
     "DeformConvLayer",
     "IOULoss",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
-from fcos.layers import DeformConv, DeformConvLayer, PerLevelNorm, Scale, normal_init
+from fcos.layers import Conv3x3, DeformConv, DeformConvLayer, PerLevelNorm, Scale, normal_init
 
 NORMS = ("none", "GN", "BN", "SyncBN")
 
@@ -122,9 +122,9 @@ class FCOSHead(nn.Module):
         self.share_tower = self._tower(self.num_shared_convs)
         self.cls_tower = self._tower(self.num_convs, self.use_deformable)
         self.bbox_tower = self._tower(self.num_convs, self.use_deformable)
-        self.cls_logits = nn.Conv2d(self.in_channels, self.num_classes, 3, padding=1)
-        self.bbox_pred = nn.Conv2d(self.in_channels, 4, 3, padding=1)
-        self.ctrness = nn.Conv2d(self.in_channels, 1, 3, padding=1)
+        self.cls_logits = Conv3x3(self.in_channels, self.num_classes)
+        self.bbox_pred = Conv3x3(self.in_channels, 4)
+        self.ctrness = Conv3x3(self.in_channels, 1)
         self.scales = nn.ModuleList(
             Scale() if self.use_scale else nn.Identity() for _ in range(self.num_levels)
         )
@@ -135,7 +135,7 @@ class FCOSHead(nn.Module):
             if last_is_deformable and index == num_convs - 1:
                 layers.append(DeformConvLayer(self.in_channels, self.deform_modulated))
             else:
-                layers.append(nn.Conv2d(self.in_channels, self.in_channels, 3, padding=1))
+                layers.append(Conv3x3(self.in_channels, self.in_channels))
             if self.norm == "GN":
                 layers.append(nn.GroupNorm(32, self.in_channels))
             elif self.norm != "none":
