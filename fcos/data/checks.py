@@ -167,9 +167,7 @@ def check_dataset(
         _check_masks(name, images, mask_format, for_training)
     if resize is not None:
         _check_resized(name, images, resize)
-    if all_images:
-        _check_all_images(name, images, resize)
-    num_files = len(images) if all_images else _look_for_images(name, images)
+    num_files = _check_files(name, images, all_images, resize)
     degenerate = tuple(
         f"{box.where} ({os.path.basename(image.file_name)})"
         for image in images
@@ -354,6 +352,15 @@ def _check_resized(name: str, images: Sequence[_Image], resize: Resize) -> None:
         )
 
 
+def _check_files(
+    name: str, images: Sequence[_Image], all_images: bool, resize: Resize | None
+) -> int:
+    """How many were looked at."""
+    if all_images:
+        return _check_all_images(name, images, resize)
+    return _look_for_images(name, images)
+
+
 def _look_for_images(name: str, images: Sequence[_Image]) -> int:
     step = max(1, len(images) / SAMPLED_IMAGES)
     sample = [images[int(i * step)] for i in range(min(len(images), SAMPLED_IMAGES))]
@@ -366,7 +373,7 @@ def _look_for_images(name: str, images: Sequence[_Image]) -> int:
     return len(sample)
 
 
-def _check_all_images(name: str, images: Sequence[_Image], resize: Resize | None) -> None:
+def _check_all_images(name: str, images: Sequence[_Image], resize: Resize | None) -> int:
     entries = [
         {"file_name": image.file_name, "width": image.width, "height": image.height}
         if math.isfinite(image.width + image.height)
@@ -382,6 +389,7 @@ def _check_all_images(name: str, images: Sequence[_Image], resize: Resize | None
             f"Data set {name!r}: {len(problems)} of {len(images)} images cannot be used. "
             f"{' '.join(problems[:NAMED])}{more}"
         )
+    return len(images)
 
 
 def _note_on_degenerate(degenerate: Sequence[str], for_training: bool) -> str:
