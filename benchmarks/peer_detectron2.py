@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -44,7 +46,7 @@ def detector(settings: Settings) -> nn.Module:
     return instantiate(model).to(settings.device)
 
 
-def _around(backbone: nn.Module, mean: list[float], std: list[float]) -> nn.Module:
+def _around(backbone: nn.Module, mean: list[float], std: list[float]) -> Any:
     from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
 
     shapes = [ShapeSpec(channels=256, stride=stride) for stride in STRIDES]
@@ -137,7 +139,7 @@ class Parts:
 
 
 @torch.no_grad()
-def make_confident(model: nn.Module, picture: dict[str, Tensor], candidates: int = 300) -> None:
+def make_confident(model: Any, picture: dict[str, Tensor], candidates: int = 300) -> None:
     """As the function of this name for torchvision's model."""
     was_training = model.training
     model.eval()

@@ -127,7 +127,8 @@ def _torchvision(
     names = ("classification", "bbox_regression", "bbox_ctrness")
 
     def outcome(values: Values) -> Values:
-        return compared_losses(*(values[name] for name in names), False)
+        cls, box, ctr = (values[name] for name in names)
+        return compared_losses(cls, box, ctr, False)
 
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     run = step(model, settings, given, boxes)
@@ -149,7 +150,8 @@ def _detectron2(
     names = ("loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr")
 
     def outcome(values: Values) -> Values:
-        return compared_losses(*(values[name] for name in names), True)
+        cls, box, ctr = (values[name] for name in names)
+        return compared_losses(cls, box, ctr, True)
 
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     run = step(model, settings, given)

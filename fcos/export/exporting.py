@@ -21,7 +21,7 @@ from fcos.utils.classes import choose_names, configured_classes
 from fcos.utils.errors import UserError
 from fcos.utils.inputs import read_bgr
 from fcos.utils.outputs import check_writable
-from fcos.utils.predict import Predictor
+from fcos.utils.predict import Predictor, resized
 
 __all__ = ["FORMATS", "INPUT_TYPES", "Exported", "export_detector"]
 
@@ -142,8 +142,7 @@ def _picture(cfg: CfgNode, path: str | None) -> Tensor:
         return torch.randint(0, 256, size, generator=noise, dtype=torch.uint8)
     bgr = read_bgr(path)
     pixels = bgr[:, :, ::-1] if cfg.INPUT.FORMAT == "RGB" else bgr
-    pixels = np.ascontiguousarray(pixels)
-    pixels = ResizeShortestEdge([short] * 2, limit).get_transform(pixels).apply_image(pixels)
+    pixels = resized(np.ascontiguousarray(pixels), ResizeShortestEdge([short] * 2, limit))
     return torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
