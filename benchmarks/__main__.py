@@ -20,6 +20,7 @@ EPILOG = """examples:
   python -m benchmarks --only targets postprocess-1 --compare before.json
   python -m benchmarks --compare before.json after.json
   python -m benchmarks --growth
+  python -m benchmarks --growth --only targets inference-images
 """
 
 
@@ -65,11 +66,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.compare and len(args.compare) > 2:
         parser.error("--compare takes one file or two")
-    if args.growth and (args.only or args.compare):
-        parser.error(
-            "--growth measures all that it has and compares nothing: leave out "
-            f"--{'only' if args.only else 'compare'}"
-        )
+    if args.growth and args.compare:
+        parser.error("--growth compares nothing: leave out --compare")
     return args
 
 
@@ -98,7 +96,7 @@ def _run(args: argparse.Namespace) -> int:
     import torch
 
     from benchmarks import record, table
-    from benchmarks.growth import growth_table, measure_growth
+    from benchmarks.growth import growth_names, growth_table, measure_growth
     from benchmarks.settings import Settings, default_threads
 
     width = table.columns()
@@ -109,17 +107,18 @@ def _run(args: argparse.Namespace) -> int:
     threads = args.threads if args.threads is not None else default_threads()
     settings = Settings(args.device, args.dtype, args.batch, args.repeats, threads, args.size)
     if args.list:
-        print(_listed(settings))
+        print("\n".join(growth_names(settings)) if args.growth else _listed(settings))
         return 0
-    chosen = choose(settings, args.only)
+    chosen = choose(growth_names(settings) if args.growth else works(settings), args.only)
     if args.json:
         record.check_writable(args.json)
     torch.set_num_threads(settings.threads)
     about = record.machine(settings)
     print(record.headline(about, settings), end="\n\n")
-    results, lines, is_whole = [], [], True
+    results: list = []
+    lines, is_whole = [], True
     if args.growth:
-        lines = measure_growth(settings, _progress)
+        lines = measure_growth(settings, chosen, _progress)
         print(growth_table(lines, width))
     else:
         is_whole = _collect(_results(settings, chosen), results)
@@ -156,18 +155,23 @@ def _say_result(result) -> None:
     print(f"{start}{result.work} against {result.peer.name}: {times}", file=sys.stderr, flush=True)
 
 
-def choose(settings, only: Sequence[str] | None) -> list[str]:
-    """Names of the pieces of work to do.
+def works(settings) -> list[str]:
+    """Names of all pieces of work."""
+    from benchmarks.rows import ROWS
+
+    return [work for row in ROWS for work in row.works(settings)]
+
+
+def choose(works: Sequence[str], only: Sequence[str] | None) -> list[str]:
+    """Those of the ``works`` that are to be done; ``only`` has names, or their beginnings.
 
     Raises:
         UserError: one of ``only`` names none.
     """
-    from benchmarks.rows import ROWS
     from fcos.utils.errors import UserError
 
-    works = [work for row in ROWS for work in row.works(settings)]
     if only is None:
-        return works
+        return list(works)
     for name in only:
         if not any(_is_meant(name, work) for work in works):
             raise UserError(f"--only {name}: no such work; there are {', '.join(works)}.")

@@ -19,6 +19,7 @@ def confident(layer: nn.Conv2d, logits: Tensor, candidates: int) -> None:
     """
     best = logits.flatten().topk(min(candidates, logits.numel() // 4)).values
     factor = 1.5 / float(best.std().clamp(min=1e-6))
+    assert layer.bias is not None
     layer.weight.mul_(factor)
     layer.bias.mul_(factor).sub_(float(best[-1]) * factor + 2.2)
 
@@ -31,5 +32,6 @@ def apart(layer: nn.Conv2d, distances: Tensor) -> None:
         layer: gave ``distances``; changed in place.
         distances: any shape.
     """
+    assert layer.bias is not None
     layer.weight.mul_(0.5 / float(distances.std().clamp(min=1e-6)))
     layer.bias.add_(3.0)

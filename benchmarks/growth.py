@@ -15,7 +15,7 @@ from benchmarks.settings import Settings, cores
 from benchmarks.table import render, seconds_text
 from benchmarks.work import Contestant
 
-__all__ = ["Growth", "Line", "fit", "growth_table", "measure_growth"]
+__all__ = ["Growth", "Line", "fit", "growth_names", "growth_table", "measure_growth"]
 
 PEER = "torchvision"  # whose settings ours has
 REPEATS = 5
@@ -68,10 +68,20 @@ def fit(sizes: Sequence[float], values: Sequence[float]) -> Line | None:
     return Line(float(slope), float(base), r2, float(abs(rest).max() / abs(y).max()))
 
 
-def measure_growth(settings: Settings, say: Callable[[str], None]) -> list[Growth]:
-    """All kinds of growth, one after the other."""
+def growth_names(settings: Settings) -> list[str]:
+    """A name for each kind of growth, such as targets-boxes."""
+    return [_name(kind) for kind in _kinds(settings)]
+
+
+def measure_growth(
+    settings: Settings, chosen: Sequence[str], say: Callable[[str], None]
+) -> list[Growth]:
+    """The ``chosen`` of the kinds that :func:`growth_names` names, one after the other."""
     lines = []
-    for work, against, sizes, make in _kinds(settings):
+    for kind in _kinds(settings):
+        if _name(kind) not in chosen:
+            continue
+        work, against, sizes, make = kind
         line = Growth(work, against, [], [], [])
         for size in sizes:
             say(f"{work} against {against}, {_short(size)}")
@@ -93,6 +103,11 @@ def _measure_one(line: Growth, size: float, contestant: Contestant, settings: Se
 
 
 Kind = tuple[str, str, Iterable[float], Callable[[Any], Contestant]]
+
+
+def _name(kind: Kind) -> str:
+    work, against = kind[:2]
+    return f"{work.partition(',')[0]}-{against}"
 
 
 def _kinds(settings: Settings) -> list[Kind]:

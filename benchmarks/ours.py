@@ -52,14 +52,14 @@ def config_like(peer: str, settings: Settings) -> CfgNode:
     return cfg
 
 
-def detector(peer: str, settings: Settings) -> nn.Module:
-    """The whole detector, with random weights."""
+def detector(peer: str, settings: Settings) -> Any:
+    """The whole detector, a module with random weights."""
     return build_model(config_like(peer, settings))
 
 
 @functools.lru_cache(maxsize=2)
-def proposal_generator(peer: str, settings: Settings) -> nn.Module:
-    """The head, targets, losses and post-processing alone, for evaluation."""
+def proposal_generator(peer: str, settings: Settings) -> Any:
+    """The module of head, targets, losses and post-processing alone, for evaluation."""
     return detector(peer, settings).proposal_generator.eval()
 
 

@@ -46,7 +46,7 @@ def detector(settings: Settings) -> nn.Module:
     return instantiate(model).to(settings.device)
 
 
-def _around(backbone: nn.Module, mean: list[float], std: list[float]) -> nn.Module:
+def _around(backbone: nn.Module, mean: list[float], std: list[float]) -> Any:
     from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
 
     shapes = [ShapeSpec(channels=256, stride=stride) for stride in STRIDES]
@@ -138,13 +138,8 @@ class Parts:
         return flat(outputs.cls), flat(outputs.reg), flat(outputs.ctr)
 
 
-def found(results: Any) -> list[tuple[Tensor, Tensor, Tensor]]:
-    plain = [r["instances"] if isinstance(r, dict) else r for r in results]
-    return [(r.pred_boxes.tensor, r.scores, r.pred_classes) for r in plain]
-
-
 @torch.no_grad()
-def make_confident(model: nn.Module, picture: dict[str, Tensor], candidates: int = 300) -> None:
+def make_confident(model: Any, picture: dict[str, Tensor], candidates: int = 300) -> None:
     """As the function of this name for torchvision's model."""
     was_training = model.training
     model.eval()

@@ -31,7 +31,7 @@ def machine(settings: Settings) -> dict[str, Any]:
     """What the figures depend on besides the code."""
     import detectron2
 
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)

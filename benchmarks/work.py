@@ -152,13 +152,11 @@ class Row:
     """A kind of work.
 
     Attributes:
-        name: what the works begin with.
         title: for ``--list``.
         works: names of its pieces of work under some settings.
         matches: makes the matches of one of them; a match is built when it is asked for.
     """
 
-    name: str
     title: str
     works: Callable[[Settings], Iterable[str]]
     matches: Callable[[Settings, str], Iterable[Match]]

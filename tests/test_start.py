@@ -51,3 +51,14 @@ def test_the_demo_imports_what_it_works_with(imported):
     code = "import demo, sys; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.strip() == "False"
+
+
+def test_garbage_is_collected_after_the_imports_and_not_searched_for_in_them():
+    code = """
+import gc, sys, demo
+demo.main(["--config-file", "missing.yaml", "--input", "missing.png"])
+print("torchvision" in sys.modules, gc.isenabled(), gc.get_freeze_count() > 100_000)
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "missing.yaml" in run.stderr
+    assert run.stdout.split() == ["True"] * 3

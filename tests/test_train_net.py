@@ -1,11 +1,14 @@
 """The program: every mistake of a user ends as one sentence and an exit code."""
 
+import contextlib
 import json
 import logging
+import os
 import pickle
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -338,12 +341,35 @@ def test_an_evaluation_of_a_faster_copy_in_batches(project, precision, monkeypat
             ["--optimize", "auto"],
             "a copy of the model that cannot be trained: it belongs to --eval",
         ),
-        (["--eval-only", "--compile"], "--compile belongs to --optimize: add --optimize auto."),
+        (["--eval-only", "--compile"], "--compile belongs to --optimize: add --optimize."),
         (["--eval-only", "--optimize", "float16"], "--optimize float16 needs a GPU, but"),
     ],
 )
 def test_a_faster_copy_that_cannot_be(said, words, message):
     assert message in said(*words)
+
+
+@pytest.mark.parametrize(
+    "words, precision",
+    [
+        ("--eval-only", None),
+        ("--eval-only --optimize", "auto"),
+        ("--optimize --eval-only MODEL.DEVICE cpu", "auto"),
+        ("--eval-only --optimize float32 MODEL.DEVICE cpu", "float32"),
+    ],
+)
+def test_the_precision_of_a_faster_copy(words, precision):
+    """As demo.py has it."""
+    args = argument_parser().parse_args(words.split())
+    assert args.optimize == precision
+    assert args.opts == (["MODEL.DEVICE", "cpu"] if "MODEL.DEVICE" in words else [])
+
+
+def test_a_key_is_no_precision(capsys):
+    words = ["--eval-only", "--optimize", "MODEL.DEVICE", "cpu"]
+    with pytest.raises(SystemExit):
+        argument_parser().parse_args(words)
+    assert "--optimize: invalid choice: 'MODEL.DEVICE' (choose from" in capsys.readouterr().err
 
 
 def test_batches_of_nothing(said):
@@ -439,6 +465,37 @@ def test_an_interrupt_before_the_training(project, monkeypatch):
     monkeypatch.setattr("fcos.engine.launching._process", interrupt)
     args = argument_parser().parse_args(["--config-file", "tiny.yaml"])
     assert run(args) == 128 + signal.SIGINT
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="asks Linux what is imported")
+def test_an_interrupt_while_several_processes_import(project):
+    """A terminal sends it to all of them, and a traceback of each would be all that is seen."""
+    process = start(project, "--num-gpus", "2", start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len(children := started_by(process.pid)) < 2 or not all(map(has_torch, children)):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == 128 + signal.SIGINT
+
+
+def started_by(parent):
+    """The processes of a training, without multiprocessing's own."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            state = (path / "stat").read_text().rpartition(")")[2].split()
+            if int(state[1]) == parent and b"spawn_main" in (path / "cmdline").read_bytes():
+                found.append(path)
+    return found
+
+
+def has_torch(process):
+    try:
+        return "libtorch" in (process / "maps").read_text()
+    except OSError:
+        return False
 
 
 def test_without_detectron2(tmp_path):

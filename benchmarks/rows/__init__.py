@@ -19,11 +19,11 @@ __all__ = ["ROWS"]
 
 ROWS: tuple[Row, ...] = (
     targets.ROW,
-    *losses.ROWS,
-    *postprocess.ROWS,
-    *inference.ROWS,
+    losses.ROW,
+    postprocess.ROW,
+    inference.ROW,
     training.ROW,
-    *loader.ROWS,
+    loader.ROW,
     evaluation.ROW,
     startup.ROW,
     processes.ROW,

@@ -144,6 +144,7 @@ def ground_truth(settings: Settings) -> dict[str, list]:
         content["images"].append({**name, "height": SIZE[0], "width": SIZE[1]})
         for box, class_ in zip(truth.boxes.tolist(), truth.classes.tolist(), strict=True):
             wide, high = box[2] - box[0], box[3] - box[1]
+            entry: dict[str, Any]
             entry = {"id": len(content["annotations"]) + 1, "image_id": number, "iscrowd": 0}
             entry |= {"category_id": class_ + 1, "bbox": [box[0], box[1], wide, high]}
             content["annotations"].append({**entry, "area": wide * high})
@@ -171,4 +172,4 @@ def detections(settings: Settings) -> list[tuple[int, Any]]:
     return made
 
 
-ROW = Row("evaluation", "COCO evaluation beside pycocotools", lambda _: ["evaluation"], matches)
+ROW = Row("COCO evaluation beside pycocotools", lambda _: ["evaluation"], matches)

@@ -19,7 +19,7 @@ from benchmarks.work import Agreement, InProcess, Match, Row
 from fcos.modeling.optimize import dtype_for, optimize_for_inference
 from fcos.utils.memory import keep_freed_memory
 
-__all__ = ["ROWS"]
+__all__ = ["ROW"]
 
 
 def _works(settings: Settings) -> list[str]:
@@ -106,7 +106,7 @@ def _detectron2(settings: Settings, images: list[Tensor]) -> tuple[InProcess, di
     given = [{"image": image.to(settings.device)} for image in images]
     peer_detectron2.make_confident(model, given[0])
     run = _inference(model, settings, given)
-    peer = InProcess(peer_detectron2.NAME, run, peer_detectron2.found, settings.device)
+    peer = InProcess(peer_detectron2.NAME, run, ours.found, settings.device)
     return peer, model.state_dict()
 
 
@@ -122,4 +122,4 @@ PEERS = {peer_torchvision.NAME: _torchvision}
 if peer_detectron2.is_there():
     PEERS[peer_detectron2.NAME] = _detectron2
 
-ROWS = (Row("inference", "whole inference; -opt: with optimize_for_inference", _works, matches),)
+ROW = Row("whole inference; -opt: with optimize_for_inference", _works, matches)

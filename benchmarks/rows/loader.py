@@ -16,7 +16,7 @@ from benchmarks.scenes import pictures, truths
 from benchmarks.settings import Settings
 from benchmarks.work import Agreement, Match, Row
 
-__all__ = ["ROWS"]
+__all__ = ["ROW"]
 
 BATCH, WORKERS, NAME = 4, 2, "benchmark_train"
 HERE = "benchmarks.rows.loader"
@@ -40,8 +40,8 @@ def matches(settings: Settings, work: str) -> Iterator[Match]:
         write_dataset(folder, sizes.loader_images, sizes.loader_image)
 
         def contestant(name: str, function: str) -> Fresh:
-            where = {"folder": folder, "workers": workers}
-            return Fresh(name, f"{HERE}:{function}", settings, **where)
+            made = f"{HERE}:{function}"
+            return Fresh(name, made, settings, folder=folder, workers=workers)
 
         for name, function in peers.items():
             own = contestant("fcos", "ours")
@@ -74,6 +74,7 @@ def write_dataset(folder: str, images: int, size: tuple[int, int]) -> None:
         content["images"].append({"id": number, "file_name": name, **shape})
         for (x1, y1, x2, y2), class_ in zip(boxes.tolist(), classes.tolist(), strict=True):
             box = [x1, y1, x2 - x1, y2 - y1]
+            entry: dict[str, Any]
             entry = {"id": len(content["annotations"]) + 1, "image_id": number, "iscrowd": 0}
             entry |= {"category_id": class_ + 1, "bbox": box, "area": box[2] * box[3]}
             content["annotations"].append(entry)
@@ -99,9 +100,9 @@ def plain(settings: Settings, folder: str, workers: int) -> Callable[[], dict[st
 
     cfg = _config(settings, folder, workers)
     samples = MapDataset(get_detection_dataset_dicts([NAME]), DatasetMapper(cfg, is_train=True))
-    options = {"batch_size": BATCH, "num_workers": workers, "collate_fn": list}
     passes = RandomSampler(samples, num_samples=1_000_000 * len(samples))
-    return _epoch(DataLoader(samples, sampler=passes, **options), settings)
+    loader = DataLoader(samples, BATCH, sampler=passes, num_workers=workers, collate_fn=list)
+    return _epoch(loader, settings)
 
 
 def detectron2_loader(
@@ -165,11 +166,8 @@ def _epoch(loader: Iterable[list], settings: Settings) -> Callable[[], dict[str,
     return run
 
 
-ROWS = (
-    Row(
-        "loader",
-        "training samples from files, in the process and with workers",
-        lambda _: ["loader", "loader-workers"],
-        matches,
-    ),
+ROW = Row(
+    "training samples from files, in the process and with workers",
+    lambda _: ["loader", "loader-workers"],
+    matches,
 )

@@ -13,7 +13,7 @@ from benchmarks.scenes import STRIDES, Outputs, Truth, feature_sizes, outputs, t
 from benchmarks.settings import Settings
 from benchmarks.work import Agreement, InProcess, Match, Row
 
-__all__ = ["ROWS"]
+__all__ = ["NOTE", "ROW", "compared_losses"]
 
 IMAGES, BOXES = 2, 7
 Values = dict[str, Tensor]
@@ -88,8 +88,10 @@ def _torchvision(truth: list[Truth], settings: Settings, with_targets: bool) -> 
         return _with_gradients(losses, given)
 
     def outcome(values: Values) -> Values:
-        terms = (values[name] for name in ("classification", "bbox_regression", "bbox_ctrness"))
-        return _compared(*terms, values, False)
+        cls, box, ctr = (
+            values[name] for name in ("classification", "bbox_regression", "bbox_ctrness")
+        )
+        return _compared(cls, box, ctr, values, False)
 
     return InProcess(peer_torchvision.NAME, run, outcome, settings.device, settings.autocast)
 
@@ -99,19 +101,21 @@ def _detectron2(truth: list[Truth], settings: Settings, with_targets: bool) -> I
     parts = peer_detectron2.Parts(IMAGES, size, settings)
     theirs = ours.instances(truth, size, settings.device)
     said = parts.per_level(_leaves(truth, settings))
-    given = [[x.detach().requires_grad_() for x in levels] for levels in said]
+    cls, reg, ctr = given = tuple([x.detach().requires_grad_() for x in levels] for levels in said)
     assigned = parts.match(theirs)
 
     def run() -> Values:
-        losses = parts.losses(given, parts.match(theirs) if with_targets else assigned)
+        losses = parts.losses((cls, reg, ctr), parts.match(theirs) if with_targets else assigned)
         values = _with_gradients(losses, [x for levels in given for x in levels])
-        values["grad_cls"] = torch.cat([x.grad for x in given[0]], dim=1)
-        values["grad_ctr"] = torch.cat([x.grad for x in given[2]], dim=1)
+        values["grad_cls"] = torch.cat([_gradient(x) for x in cls], dim=1)
+        values["grad_ctr"] = torch.cat([_gradient(x) for x in ctr], dim=1)
         return values
 
     def outcome(values: Values) -> Values:
-        terms = (values[name] for name in ("loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr"))
-        return _compared(*terms, values, True)
+        cls, box, ctr = (
+            values[name] for name in ("loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr")
+        )
+        return _compared(cls, box, ctr, values, True)
 
     return InProcess(peer_detectron2.NAME, run, outcome, settings.device, settings.autocast)
 
@@ -125,7 +129,22 @@ def _with_gradients(losses: Values, given: list[Tensor]) -> Values:
         x.grad = None
     sum(losses.values()).backward()  # type: ignore[union-attr]
     values = {name: loss.detach() for name, loss in losses.items()}
-    return {**values, "grad_cls": given[0].grad, "grad_ctr": given[-1].grad}
+    return {**values, "grad_cls": _gradient(given[0]), "grad_ctr": _gradient(given[-1])}
+
+
+def _gradient(x: Tensor) -> Tensor:
+    assert x.grad is not None
+    return x.grad
+
+
+def compared_losses(cls_loss: Tensor, box_loss: Tensor, ctr_loss: Tensor, by_ratio: bool) -> Values:
+    """By ratio to the last one where the divisor of all three is a peer's own."""
+    divisor = ctr_loss.float() if by_ratio else 1.0
+    return {
+        "class loss": cls_loss.float() / divisor,
+        "box loss": box_loss.float() / divisor,
+        "centerness loss": ctr_loss.float() / divisor,
+    }
 
 
 def _compared(
@@ -133,19 +152,14 @@ def _compared(
 ) -> Values:
     divisor = ctr_loss.float() if by_ratio else 1.0
     return {
-        "class loss": cls_loss.float() / divisor,
-        "box loss": box_loss.float() / divisor,
-        "centerness loss": ctr_loss.float() / (1.0 if not by_ratio else divisor),
+        **compared_losses(cls_loss, box_loss, ctr_loss, by_ratio),
         "class gradient": gradients["grad_cls"].float().flatten() / divisor,
         "centerness gradient": gradients["grad_ctr"].float().flatten() / divisor,
     }
 
 
-ROWS = (
-    Row(
-        "losses",
-        "losses and gradients from the outputs of a head, and with the assignment of targets",
-        lambda _: ["losses", "losses-targets"],
-        matches,
-    ),
+ROW = Row(
+    "losses and gradients from the outputs of a head, and with the assignment of targets",
+    lambda _: ["losses", "losses-targets"],
+    matches,
 )

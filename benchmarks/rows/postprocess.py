@@ -10,7 +10,7 @@ from benchmarks.scenes import Outputs, count, feature_sizes, outputs, truths
 from benchmarks.settings import Settings
 from benchmarks.work import Agreement, InProcess, Match, Row
 
-__all__ = ["ROWS"]
+__all__ = ["ROW"]
 
 OBJECTS = 40
 
@@ -47,7 +47,7 @@ def matches(settings: Settings, work: str) -> Iterator[Match]:
             InProcess(
                 peer_detectron2.NAME,
                 lambda: builtin.detections(said),
-                peer_detectron2.found,
+                ours.found,
                 settings.device,
                 settings.autocast,
             )
@@ -85,4 +85,4 @@ def contestant(peer: str, said: Outputs, settings: Settings) -> InProcess:
     return InProcess("fcos", run, ours.found, settings.device, settings.autocast)
 
 
-ROWS = (Row("postprocess", "from the head's outputs to detections", _works, matches),)
+ROW = Row("from the head's outputs to detections", _works, matches)

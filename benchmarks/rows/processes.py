@@ -153,7 +153,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-ROW = Row("processes", "two processes on two cores beside one on one", _works, matches)
+ROW = Row("two processes on two cores beside one on one", _works, matches)
 
 if __name__ == "__main__":
     main(*sys.argv[1:])

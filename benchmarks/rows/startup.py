@@ -81,4 +81,4 @@ def demo(folder: str) -> list[str]:
     return [*words, "--opts", "MODEL.WEIGHTS", str(weights), "MODEL.DEVICE", "cpu"]
 
 
-ROW = Row("startup", "demo.py from nothing to one picture", lambda _: ["startup"], matches)
+ROW = Row("demo.py from nothing to one picture", lambda _: ["startup"], matches)

@@ -62,4 +62,4 @@ def contestant(peer: str, boxes: int, settings: Settings) -> InProcess:
     return InProcess("fcos", lambda: assign(levels, given), lambda x: x, settings.device)
 
 
-ROW = Row("targets", "target assignment for few and for many boxes per image", _works, matches)
+ROW = Row("target assignment for few and for many boxes per image", _works, matches)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from benchmarks import ours, peer_detectron2, peer_torchvision
 from benchmarks.agreement import agree_values
 from benchmarks.apart import Apart
-from benchmarks.rows.losses import NOTE
+from benchmarks.rows.losses import NOTE, compared_losses
 from benchmarks.scenes import Truth, count, pictures, truths
 from benchmarks.settings import Settings
 from benchmarks.work import Agreement, InProcess, Match, Row
@@ -92,7 +92,7 @@ def contestant(
 
     def outcome(values: Values) -> Values:
         terms = values["loss_fcos_cls"], box_terms[0], values["loss_fcos_ctr"]
-        return _compared(*terms, by_ratio)
+        return compared_losses(*terms, by_ratio)
 
     return InProcess("fcos", step(model, settings, given), outcome, settings.device)
 
@@ -127,7 +127,8 @@ def _torchvision(
     names = ("classification", "bbox_regression", "bbox_ctrness")
 
     def outcome(values: Values) -> Values:
-        return _compared(*(values[name] for name in names), False)
+        cls, box, ctr = (values[name] for name in names)
+        return compared_losses(cls, box, ctr, False)
 
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     run = step(model, settings, given, boxes)
@@ -149,25 +150,16 @@ def _detectron2(
     names = ("loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr")
 
     def outcome(values: Values) -> Values:
-        return _compared(*(values[name] for name in names), True)
+        cls, box, ctr = (values[name] for name in names)
+        return compared_losses(cls, box, ctr, True)
 
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     run = step(model, settings, given)
     return InProcess(peer_detectron2.NAME, run, outcome, settings.device), weights
 
 
-def _compared(cls_loss: Tensor, box_loss: Tensor, ctr_loss: Tensor, by_ratio: bool) -> Values:
-    """By ratio to the last one where the divisor of all three is a peer's own."""
-    divisor = ctr_loss.float() if by_ratio else 1.0
-    return {
-        "class loss": cls_loss.float() / divisor,
-        "box loss": box_loss.float() / divisor,
-        "centerness loss": ctr_loss.float() / divisor,
-    }
-
-
 PEERS = {peer_torchvision.NAME: _torchvision}
 if peer_detectron2.is_there():
     PEERS[peer_detectron2.NAME] = _detectron2
 
-ROW = Row("training", "a whole training step", _works, matches)
+ROW = Row("a whole training step", _works, matches)

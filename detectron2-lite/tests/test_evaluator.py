@@ -17,6 +17,7 @@ from detectron2.evaluation import (
     print_csv_format,
     verify_results,
 )
+from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 
 lite_only = pytest.mark.skipif(
@@ -107,6 +108,33 @@ def test_inference_context_after_an_error():
     with pytest.raises(ZeroDivisionError), inference_context(model):
         _ = 1 / 0
     assert model.training
+
+
+class SomewhereElse:
+    device = torch.device("cuda", 0)
+
+    def __len__(self):
+        return 3
+
+
+@lite_only
+@pytest.mark.parametrize(
+    ("outputs", "waits"),
+    [
+        (torch.ones(3), 0),
+        (SomewhereElse(), 1),
+        ([{"instances": Instances((4, 4), scores=torch.ones(3))}], 0),
+        ([{"instances": Instances((4, 4), scores=SomewhereElse())}], 1),
+        ([{"instances": Instances((4, 4), pred_boxes=Boxes(torch.ones(3, 4)))}, (None, "a")], 0),
+        ([{"sem_seg": torch.ones(3)}, {"sem_seg": (torch.ones(3), SomewhereElse())}], 1),
+    ],
+)
+def test_only_results_on_a_gpu_are_waited_for(outputs, waits, monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waited.append(1))
+    inference_on_dataset(lambda _: outputs, [[1], [2]], None)
+    assert len(waited) == 2 * waits
 
 
 def test_two_evaluators_with_the_same_task():

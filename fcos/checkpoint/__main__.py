@@ -29,6 +29,7 @@ from fcos.checkpoint.importers import (
 )
 from fcos.checkpoint.reading import read_checkpoint
 from fcos.checkpoint.writing import keep_inputs, write_weights
+from fcos.utils.arguments import add_opts
 from fcos.utils.errors import UserError
 
 # What stands around the weights in the files of a family, and in front of each name.
@@ -187,13 +188,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def _add_running(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
-    command.add_argument(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        metavar="KEY VALUE",
-        help="changes to the config; comes last",
-    )
+    add_opts(command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

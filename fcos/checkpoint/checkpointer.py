@@ -23,7 +23,7 @@ from fcos.checkpoint.importers import (
 )
 from fcos.checkpoint.reading import local_file, read_file, without_prefix
 from fcos.checkpoint.writing import write_whole
-from fcos.utils.agree import raise_together
+from fcos.utils.agree import in_all, raise_together
 from fcos.utils.errors import UserError
 
 __all__ = ["AdetCheckpointer"]
@@ -102,13 +102,8 @@ class AdetCheckpointer(DetectionCheckpointer):
             return super().load(path, *args, **kwargs)
         name, _, query = path.partition("?")
         self._by_heuristics = query == "matching_heuristics=True"
-        local, error = name, None
-        if comm.is_main_process():  # the others may live where there is no such file
-            try:
-                local = local_file(name)
-            except UserError as problem:
-                error = problem
-        raise_together(error)
+        # Processes other than the main one may live where there is no such file.
+        local = in_all(lambda: local_file(name) if comm.is_main_process() else name)
 
         def note(_: nn.Module, keys: Any) -> None:  # before any checkpointable is loaded
             self._filled = self._compare(name, keys.missing_keys, keys.unexpected_keys)

@@ -62,6 +62,8 @@ _MODEL_FCOS = {
     # implementation does in the areas of ambiguous boxes, in clipping and in NMS.
     "INCLUSIVE_PIXELS": False,
     # --- losses ---------------------------------------------------------------------------
+    # Focal loss (arXiv:1708.02002, Eq. 5): the weight of a location's own class (all others have
+    # 1 - alpha), and how much locations that are classified well are played down (0: not at all).
     "LOSS_ALPHA": 0.25,
     "LOSS_GAMMA": 2.0,
     # "iou" (-log IoU), "linear_iou" (1 - IoU) or "giou" (AP 38.1 -> 38.3).
@@ -95,9 +97,9 @@ _MODEL_FCOS = {
     "NMS_PRE_TOPK": 1000,
     "NMS_POST_TOPK": 100,
     # --- regions for ROI heads ------------------------------------------------------------
-    # The same four for the detections that ROI heads, such as a mask head, are trained on
-    # (MODEL.META_ARCHITECTURE "GeneralizedRCNN"). A detector that has just begun has none above
-    # this threshold: its ROI heads start with the ground-truth boxes.
+    # The two thresholds and two numbers above, for the detections that ROI heads, such as a mask
+    # head, are trained on (MODEL.META_ARCHITECTURE "GeneralizedRCNN"). A detector that has just
+    # begun has none above this threshold: its ROI heads start with the ground-truth boxes.
     "SCORE_THRESH_TRAIN": 0.05,
     "NMS_THRESH_TRAIN": 0.6,
     "NMS_PRE_TOPK_TRAIN": 1000,

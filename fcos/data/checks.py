@@ -17,12 +17,11 @@ from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 from fcos.utils.errors import UserError
 
-from .mapper import image_problem, is_degenerate
+from .mapper import Resize, image_problem, is_degenerate, resize_of
 from .register import get_class_names, read_coco_json, require_dataset
 
 __all__ = ["DatasetReport", "check_dataset", "check_datasets"]
@@ -62,21 +61,6 @@ class DatasetReport:
             f"{len(self.class_names)} classes ({_listed(self.class_names)})."
         )
         return "\n".join([head, *self.notes])
-
-
-@dataclasses.dataclass(frozen=True)
-class Resize:
-    """How images are resized before they come to the model.
-
-    Attributes:
-        shorts: lengths of the shorter side, in pixels, one of which is chosen.
-        longest: of the longer side, at most.
-        key: of ``longest`` in the config.
-    """
-
-    shorts: tuple[int, ...]
-    longest: int
-    key: str
 
 
 @dataclasses.dataclass
@@ -129,7 +113,7 @@ def check_datasets(
             for_training=is_for_training,
             filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
             mask_format=cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else "",
-            resize=_resize(cfg, "TRAIN" if is_for_training else "TEST"),
+            resize=resize_of(cfg, "TRAIN" if is_for_training else "TEST"),
         )
         if reports and report.class_names != reports[0].class_names:
             raise UserError(
@@ -185,7 +169,7 @@ def check_dataset(
         _check_masks(name, images, mask_format, for_training)
     if resize is not None:
         _check_resized(name, images, resize)
-    num_files = _check_all_images(name, images) if all_images else _look_for_images(name, images)
+    num_files = _check_files(name, images, all_images, resize)
     degenerate = tuple(
         f"{box.where} ({os.path.basename(image.file_name)})"
         for image in images
@@ -384,23 +368,14 @@ def _check_sizes_of_masks(name: str, images: Sequence[_Image]) -> None:
         )
 
 
-def _resize(cfg: CfgNode, use: str) -> Resize | None:
-    shorts = cfg.INPUT[f"MIN_SIZE_{use}"]
-    shorts = (shorts,) if isinstance(shorts, int) else tuple(shorts)
-    key = f"MAX_SIZE_{use}"
-    # 0 stands for no resizing.
-    return Resize(shorts, cfg.INPUT[key], f"INPUT.{key}") if all(shorts) else None
-
-
 def _check_resized(name: str, images: Sequence[_Image], resize: Resize) -> None:
     """Of a very long image, nothing may be left of the shorter side."""
     sizes = {(image.height, image.width): image for image in images}
-    short = min(resize.shorts)
     vanishing = [
         image
         for (height, width), image in sizes.items()
         if math.isfinite(height + width) and min(height, width) > 0
-        if 0 in ResizeShortestEdge.get_output_shape(height, width, short, resize.longest)
+        if resize.leaves_nothing(height, width)
     ]
     if vanishing:
         named = [f"{os.path.basename(i.file_name)} ({i.width}x{i.height})" for i in vanishing]
@@ -408,6 +383,15 @@ def _check_resized(name: str, images: Sequence[_Image], resize: Resize) -> None:
             f"Data set {name!r}: {resize.key} {resize.longest} leaves nothing of the shorter side "
             f"of images as long as {_listed(named)}. Raise it, or take them out of the annotations."
         )
+
+
+def _check_files(
+    name: str, images: Sequence[_Image], all_images: bool, resize: Resize | None
+) -> int:
+    """How many were looked at."""
+    if all_images:
+        return _check_all_images(name, images, resize)
+    return _look_for_images(name, images)
 
 
 def _look_for_images(name: str, images: Sequence[_Image]) -> int:
@@ -422,7 +406,7 @@ def _look_for_images(name: str, images: Sequence[_Image]) -> int:
     return len(sample)
 
 
-def _check_all_images(name: str, images: Sequence[_Image]) -> int:
+def _check_all_images(name: str, images: Sequence[_Image], resize: Resize | None) -> int:
     entries = [
         {"file_name": image.file_name, "width": image.width, "height": image.height}
         if math.isfinite(image.width + image.height)
@@ -430,7 +414,8 @@ def _check_all_images(name: str, images: Sequence[_Image]) -> int:
         for image in images
     ]
     with ThreadPoolExecutor() as pool:  # decoders run outside Python's lock
-        problems = [problem for problem in pool.map(image_problem, entries) if problem]
+        found = pool.map(image_problem, entries, itertools.repeat(resize))
+        problems = [problem for problem in found if problem]
     if problems:
         more = f" ... and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
         raise UserError(

@@ -2,14 +2,53 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from detectron2.config import CfgNode
 from detectron2.data import detection_utils
+from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.structures import BoxMode
 from fcos.utils.errors import UserError
 
-__all__ = ["CheckedMapper", "image_problem", "is_degenerate", "usable_annotations"]
+__all__ = [
+    "CheckedMapper",
+    "Resize",
+    "image_problem",
+    "is_degenerate",
+    "resize_of",
+    "usable_annotations",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Resize:
+    """How images are resized before they come to the model.
+
+    Attributes:
+        shorts: lengths of the shorter side, in pixels, one of which is chosen.
+        longest: of the longer side, at most.
+        key: of ``longest`` in the config.
+    """
+
+    shorts: tuple[int, ...]
+    longest: int
+    key: str
+
+    def leaves_nothing(self, height: float, width: float) -> bool:
+        """Whether an image of this size (pixels) is so long that its shorter side becomes 0."""
+        size = int(height), int(width), min(self.shorts), self.longest
+        return 0 in ResizeShortestEdge.get_output_shape(*size)
+
+
+def resize_of(cfg: CfgNode, use: str) -> Resize | None:
+    """What INPUT says on the size of images in a ``use``, "TRAIN" or "TEST"; None: as they are."""
+    shorts = cfg.INPUT[f"MIN_SIZE_{use}"]
+    shorts = (shorts,) if isinstance(shorts, int) else tuple(shorts)
+    key = f"MAX_SIZE_{use}"
+    # 0 stands for no resizing.
+    return Resize(shorts, cfg.INPUT[key], f"INPUT.{key}") if all(shorts) else None
 
 
 def is_degenerate(xyxy: tuple[float, ...] | list[float], width: float, height: float) -> bool:
@@ -37,11 +76,12 @@ def usable_annotations(entry: dict[str, Any]) -> list[dict[str, Any]]:
     return usable
 
 
-def image_problem(entry: dict[str, Any]) -> str | None:
+def image_problem(entry: dict[str, Any], resize: Resize | None = None) -> str | None:
     """One sentence on why the image of ``entry`` cannot be used, or None. Decodes the whole image.
 
     Args:
         entry: "file_name" and, if the data set gives them, "width" and "height" of the image.
+        resize: what is to be done to it; ``None``: it stays as it is.
     """
     name = entry["file_name"]
     try:
@@ -57,6 +97,12 @@ def image_problem(entry: dict[str, Any]) -> str | None:
     except Exception as error:  # which one depends on the decoder and on where the file is broken
         reason = str(error.__cause__ or error).partition("<")[0].strip()  # without a repr
         return f"Image {name} is broken or not an image ({reason})."
+    height, width = image.shape[:2]
+    if resize is not None and resize.leaves_nothing(height, width):
+        return (
+            f"Image {name} is {width}x{height} pixels, and {resize.key} {resize.longest} leaves "
+            "nothing of its shorter side: raise it if the image is to stay."
+        )
     return None
 
 
@@ -65,21 +111,26 @@ class CheckedMapper:
 
     Args:
         mapper: takes an entry of a data set, gives a sample; for instance a ``DatasetMapper``.
+        resize: what ``mapper`` does to the image; ``None``: it does not resize, or is not asked.
     """
 
-    def __init__(self, mapper: Callable[[dict[str, Any]], Any]) -> None:
+    def __init__(
+        self, mapper: Callable[[dict[str, Any]], Any], resize: Resize | None = None
+    ) -> None:
         self.mapper = mapper
+        self.resize = resize
 
     def __call__(self, entry: dict[str, Any]) -> Any:
         """The sample that the wrapped mapper makes of ``entry``.
 
         Raises:
-            UserError: the image is missing, broken, or of another size than the annotations say.
+            UserError: the image is missing, broken, of another size than the annotations say, or so
+                long that resizing leaves nothing of it.
         """
         try:
             return self.mapper(entry)
         except Exception as error:
-            problem = image_problem(entry)
+            problem = image_problem(entry, self.resize)
             if problem is None:
                 raise
             advice = "Replace the file, or take it out of the annotations."

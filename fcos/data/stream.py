@@ -23,7 +23,7 @@ from detectron2.data.samplers import InferenceSampler, RepeatFactorTrainingSampl
 from detectron2.utils import comm
 from fcos.utils.errors import UserError
 
-from .mapper import CheckedMapper, usable_annotations
+from .mapper import CheckedMapper, resize_of, usable_annotations
 from .order import group_into_batches, share_of_rank, shuffled_indices
 from .register import require_dataset
 from .workers import start_iterating
@@ -166,7 +166,7 @@ def build_train_stream(cfg: CfgNode, mapper: Mapper | None = None) -> TrainStrea
     entries = _training_entries(cfg)
     return TrainStream(
         entries,
-        CheckedMapper(mapper or DatasetMapper(cfg, is_train=True)),
+        _checked(cfg, mapper, is_train=True),
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
         seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
         repeat_factors=_repeat_factors(cfg, entries),
@@ -189,8 +189,16 @@ def build_test_stream(cfg: CfgNode, dataset_name: str, mapper: Mapper | None = N
     batch_size = images_per_batch(cfg)
     require_dataset(dataset_name)
     entries = get_detection_dataset_dicts([dataset_name], filter_empty=False)
-    mapper = CheckedMapper(mapper or DatasetMapper(cfg, is_train=False))
+    mapper = _checked(cfg, mapper, is_train=False)
     return TestStream(entries, mapper, cfg.DATALOADER.NUM_WORKERS, batch_size)
+
+
+def _checked(cfg: CfgNode, mapper: Mapper | None, is_train: bool) -> CheckedMapper:
+    """The mapper, or detectron2's; of another one it is not known how it resizes."""
+    if mapper is not None:
+        return CheckedMapper(mapper)
+    resize = resize_of(cfg, "TRAIN" if is_train else "TEST")
+    return CheckedMapper(DatasetMapper(cfg, is_train=is_train), resize)
 
 
 def images_per_batch(cfg: CfgNode) -> int:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import multiprocessing.util
 import signal
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.process import BaseProcess
 from typing import TypeVar
+
+from torch.utils.data import DataLoader
 
 from fcos.utils.memory import keep_freed_memory
 
 __all__ = ["start_iterating"]
 
 T = TypeVar("T")
+
+_BLOCKED = (signal.SIGINT, signal.SIGTERM)
 
 _workers: weakref.WeakSet[BaseProcess] = weakref.WeakSet()
 
@@ -30,15 +36,37 @@ def start_iterating(loader: Iterable[T]) -> Iterator[T]:
     """
     keep_freed_memory()
     others = set(multiprocessing.active_children())
-    # Blocked signals are inherited: unlike a handler, this holds from a worker's first moment.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+    # Inherited where workers are forked: unlike a handler, from their first moment on.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
     try:
-        return iter(loader)
+        with _workers_as_this(loader):
+            return iter(loader)
     finally:
         # Before a signal can come through: Python ends the workers left at its exit by SIGTERM, and
         # would wait for those that block it for ever.
         _kill_at_exit(set(multiprocessing.active_children()) - others)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _workers_as_this(loader: Iterable[T]) -> Iterator[None]:
+    """Not forked from this process but from a server, or spawned, they are told how it is set."""
+    if not isinstance(loader, DataLoader):
+        yield
+        return
+    given = loader.worker_init_fn
+    loader.worker_init_fn = functools.partial(_begin_worker, given)
+    try:
+        yield
+    finally:
+        loader.worker_init_fn = given
+
+
+def _begin_worker(given: Callable[[int], None] | None, number: int) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+    keep_freed_memory()
+    if given is not None:
+        given(number)
 
 
 def _kill_at_exit(workers: set[BaseProcess]) -> None:

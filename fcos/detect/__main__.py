@@ -9,6 +9,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from fcos.utils.arguments import add_opts, check_opts, score
+
 EPILOG = """examples:
   python -m fcos.detect --config-file configs/R_50_1x.yaml --input shots/ --recursive \\
       --output found/ --opts MODEL.WEIGHTS model.pth
@@ -24,16 +26,6 @@ def _at_least_one(text: str) -> int:
     if text.isdecimal() and int(text) >= 1:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-
-
-def _score(text: str) -> float:
-    try:
-        score = float(text)
-    except ValueError:
-        score = -1
-    if 0 <= score <= 1:
-        return score
-    raise argparse.ArgumentTypeError(f"{text!r} is not a score between 0 and 1")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -52,21 +44,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--debug", action="store_true", help="show where in the program an error came up"
     )
-    parser.add_argument(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        metavar="KEY VALUE",
-        help="changes to the config; comes last",
-    )
+    add_opts(parser)
     args = parser.parse_args(argv)
     if args.recursive and args.list:
         parser.error("--recursive belongs to --input")
     if args.compile and args.optimize is None:
         parser.error("--compile belongs to --optimize")
-    misplaced = [word for word in args.opts if word.startswith("--")]
-    if misplaced:
-        parser.error(f"--opts takes all that follows it: put {misplaced[0]} before it")
+    check_opts(parser, args)
     return args
 
 
@@ -102,7 +86,7 @@ def _add_switches(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--confidence-threshold",
-        type=_score,
+        type=score,
         default=0.5,
         metavar="SCORE",
         help="write detections with at least this score (default: %(default)s); lowers "

@@ -38,7 +38,8 @@ def padded_shape(cfg: CfgNode, divisor: int) -> Callable[[int, int], tuple[int, 
         divisor: sides are padded to its multiples.
 
     Returns:
-        Takes and gives height and width in pixels.
+        Takes height and width in pixels; gives those that the image has in the model, resized and
+        padded, in multiples of ``divisor``.
     """
     short, longest = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
     is_resized = short > 0 and not cfg.TEST.AUG.ENABLED

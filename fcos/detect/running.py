@@ -22,7 +22,7 @@ from fcos.detect.folder import DETECTIONS, LEFT_OUT, RunFolder, settings_of
 from fcos.detect.shards import Records, ShardWriter
 from fcos.detect.work import Detector, Progress, claims, meeting_host, read_sizes
 from fcos.utils.agree import in_all, on_main
-from fcos.utils.classes import choose_category_ids, choose_names, dataset_classes
+from fcos.utils.classes import choose_category_ids, choose_names, configured_classes
 from fcos.utils.demo import setup_cfg
 from fcos.utils.device import check_device
 from fcos.utils.errors import UserError
@@ -118,7 +118,7 @@ def _detect_all(args: argparse.Namespace, folder: RunFolder) -> int:
 
 def _categories(cfg: CfgNode, predictor: Predictor) -> list[dict[str, Any]]:
     """Ids and names as ``demo.py`` chooses them, in COCO's form."""
-    known = dataset_classes([*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN, ""][0])
+    known = configured_classes(cfg)
     names = choose_names(cfg.MODEL.FCOS.NUM_CLASSES, predictor.class_names, known.names)
     ids = choose_category_ids(names, known)
     return [{"id": i, "name": name} for i, name in zip(ids, names, strict=True)]

@@ -18,7 +18,7 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from fcos.checkpoint import AdetCheckpointer, read_checkpoint
 from fcos.engine.loop import HostCopy
-from fcos.utils.agree import raise_together
+from fcos.utils.agree import in_all, raise_together
 from fcos.utils.errors import UserError
 
 __all__ = [
@@ -75,8 +75,8 @@ class Checkpoints(HookBase):
         done, last = self.trainer.iter + 1, self.trainer.max_iter
         if done % self.period == 0 or done >= last:
             periodic = PeriodicCheckpointer(self.checkpointer, self.period, last)
-            _together(self._check_finite)
-            _together(lambda: periodic.step(self.trainer.iter))
+            in_all(self._check_finite)
+            in_all(lambda: periodic.step(self.trainer.iter))
 
     def _check_finite(self) -> None:
         # A finite loss can have a gradient that is not; the checkpoint before this one is better.
@@ -111,7 +111,7 @@ class BestCheckpoint(HookBase):
 
     def before_train(self) -> None:
         if self.trainer.start_iter > 0:
-            _together(self._read_value)
+            in_all(self._read_value)
 
     def _read_value(self) -> None:
         path = os.path.join(self.checkpointer.save_dir, f"{self.name}.pth")
@@ -123,11 +123,11 @@ class BestCheckpoint(HookBase):
     def after_step(self) -> None:
         done = self.trainer.iter + 1
         if done % self.period == 0 and done < self.trainer.max_iter:
-            _together(lambda: self.keep(self.trainer.iter))
+            in_all(lambda: self.keep(self.trainer.iter))
 
     def after_train(self) -> None:
         if self.trainer.iter >= self.trainer.max_iter > self.trainer.start_iter:
-            _together(lambda: self.keep(self.trainer.iter - 1))
+            in_all(lambda: self.keep(self.trainer.iter - 1))
 
     def keep(self, iteration: int) -> None:
         """Compare the latest evaluation with the best so far; ``iteration`` is the last one run."""
@@ -255,23 +255,13 @@ class StopOnSignal(HookBase):
     def _leave(self, number: int) -> None:
         iteration = self.trainer.iter
         name = f"model_{iteration:07d}"
-        _together(lambda: self.checkpointer.save(name, iteration=iteration))
+        in_all(lambda: self.checkpointer.save(name, iteration=iteration))
         path = os.path.join(self.checkpointer.save_dir, f"{name}.pth")
         raise TrainingStopped(
             f"Stopped by {_name(number)} after iteration {iteration}; {path} is written, and "
             "--resume goes on from it.",
             128 + number,
         )
-
-
-def _together(action: Any) -> None:
-    """Run ``action``; where it raises a UserError in one process, all processes raise it."""
-    error = None
-    try:
-        action()
-    except UserError as problem:
-        error = problem
-    raise_together(error)
 
 
 def _last_checkpoint(checkpointer: AdetCheckpointer) -> str:

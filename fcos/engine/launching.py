@@ -44,10 +44,12 @@ def argument_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--optimize",
+        nargs="?",
+        const="auto",
         choices=PRECISIONS,
         metavar="PRECISION",
         help="with --eval-only: evaluate a faster copy of the model, in float32, bfloat16, float16 "
-        "or auto, what the device is fast in",
+        "or (default: auto) what the device is fast in; name it where KEY VALUE pairs follow",
     )
     parser.add_argument(
         "--compile", action="store_true", help="with --optimize: compile the model too"
@@ -131,4 +133,4 @@ def _check_optimize(args: argparse.Namespace) -> None:
             "--eval-only."
         )
     if args.compile and args.optimize is None:
-        raise UserError("--compile belongs to --optimize: add --optimize auto.")
+        raise UserError("--compile belongs to --optimize: add --optimize.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
 
 from detectron2.engine import DefaultTrainer
 from detectron2.utils import comm
@@ -16,7 +15,7 @@ from fcos.engine.acceleration import check_compiler
 from fcos.engine.schedule import schedule_table
 from fcos.modeling.backbone import starts_from_timm
 from fcos.modeling.test_time_augmentation import check_augmentation
-from fcos.utils.agree import raise_together
+from fcos.utils.agree import on_main
 from fcos.utils.errors import UserError
 
 __all__ = ["check_batch", "check_evaluation", "check_training"]
@@ -37,9 +36,8 @@ def check_training(cfg: CfgNode, resume: bool, check_all_images: bool) -> None:
     Raises:
         UserError: something would make the training fail.
     """
-
     processes = comm.get_world_size()
-    _in_main_process(lambda: _check_reference(cfg))
+    on_main(lambda: _check_reference(cfg))
     cfg = DefaultTrainer.auto_scale_workers(cfg, processes)
 
     def look() -> None:
@@ -61,7 +59,7 @@ def check_training(cfg: CfgNode, resume: bool, check_all_images: bool) -> None:
         images = _trained_images(cfg, reports[: len(cfg.DATASETS.TRAIN)])
         logger.info(f"Schedule\n{schedule_table(cfg, images, processes)}")
 
-    _in_main_process(look)
+    on_main(look)
 
 
 def check_evaluation(cfg: CfgNode, resume: bool) -> None:
@@ -91,17 +89,7 @@ def check_evaluation(cfg: CfgNode, resume: bool) -> None:
         for report in check_datasets(cfg, training=False):
             logger.info(report)
 
-    _in_main_process(look)
-
-
-def _in_main_process(look: Callable[[], None]) -> None:
-    error = None
-    if comm.is_main_process():
-        try:
-            look()
-        except UserError as problem:
-            error = problem
-    raise_together(error)
+    on_main(look)
 
 
 def _check_reference(cfg: CfgNode) -> None:

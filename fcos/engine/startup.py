@@ -13,7 +13,7 @@ from fcos.config import CfgNode, get_cfg
 from fcos.data import register_custom_datasets
 from fcos.engine.loop import check_precision
 from fcos.utils import device
-from fcos.utils.agree import raise_together
+from fcos.utils.agree import on_main
 from fcos.utils.errors import UserError
 from fcos.utils.memory import keep_freed_memory
 
@@ -39,13 +39,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     device.make_current(cfg.MODEL.DEVICE)
     keep_freed_memory()
     register_custom_datasets(cfg)
-    error = None
-    if comm.is_main_process():
-        try:
-            check_output_dir(cfg.OUTPUT_DIR, may_have_checkpoints=args.resume or args.eval_only)
-        except UserError as problem:
-            error = problem
-    raise_together(error)
+    goes_on = args.resume or args.eval_only
+    on_main(lambda: check_output_dir(cfg.OUTPUT_DIR, may_have_checkpoints=goes_on))
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="fcos", abbrev_name="fcos")
     return cfg

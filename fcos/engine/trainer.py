@@ -31,7 +31,7 @@ from fcos.engine.hooks import (
 from fcos.engine.loop import PRECISIONS, TrainingLoop, check_precision
 from fcos.evaluation.coco_evaluation import FastCOCOEvaluator
 from fcos.modeling import OneStageDetectorWithTTA, TimmBackbone
-from fcos.utils.agree import raise_together
+from fcos.utils.agree import in_all
 from fcos.utils.errors import UserError, config_errors
 
 __all__ = ["Trainer"]
@@ -114,15 +114,13 @@ class Trainer(DefaultTrainer):
             UserError: the config is of no detector, or a part of it cannot be had, such as a
                 backbone's weights without a network.
         """
-        model, error = None, None
-        try:
+        build = super().build_model
+
+        def checked() -> nn.Module:
             with config_errors():
-                model = super().build_model(cfg)
-        except UserError as problem:
-            error = problem
-        raise_together(error)
-        assert model is not None
-        return model
+                return build(cfg)
+
+        return in_all(checked)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> TrainStream:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from fcos.config import get_cfg
 from fcos.data.register import register_custom_datasets
+from fcos.utils.arguments import score
 from fcos.utils.errors import UserError
 from fcos.utils.outputs import check_writable, write_text
 
@@ -63,7 +64,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--score",
-        type=_score,
+        type=score,
         metavar="SCORE",
         help="show detections with at least this score; by default those with which each detector "
         "has its best F1 over the data set",
@@ -90,13 +91,6 @@ def _add_dataset(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a config whose DATASETS.CUSTOM declares the data set; by default the folders' own",
     )
-
-
-def _score(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 <= float(text) <= 1:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a score between 0 and 1")
 
 
 def _count(text: str) -> int:

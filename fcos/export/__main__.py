@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from fcos.config import get_cfg
 from fcos.export.exporting import FORMATS, INPUT_TYPES, Exported, export_detector
+from fcos.utils.arguments import add_opts, check_opts
 from fcos.utils.errors import UserError
 
 
@@ -45,17 +46,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="FILE",
         help="a picture with objects to compare file and detector on (default: noise)",
     )
-    parser.add_argument(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        metavar="KEY VALUE",
-        help="changes to the config; comes last",
-    )
+    add_opts(parser)
     args = parser.parse_args(argv)
-    misplaced = [word for word in args.opts if word.startswith("--")]
-    if misplaced:
-        parser.error(f"--opts takes all that follows it: put {misplaced[0]} before it")
+    check_opts(parser, args)
     return args
 
 

@@ -17,11 +17,11 @@ from fcos.data import register_custom_datasets
 from fcos.export import dense, onnx_file, torch_files
 from fcos.export.checking import Differences, check, two_batches
 from fcos.export.graph import build_graph
-from fcos.utils.classes import choose_names, dataset_classes
+from fcos.utils.classes import choose_names, configured_classes
 from fcos.utils.errors import UserError
 from fcos.utils.inputs import read_bgr
 from fcos.utils.outputs import check_writable
-from fcos.utils.predict import Predictor
+from fcos.utils.predict import Predictor, resized
 
 __all__ = ["FORMATS", "INPUT_TYPES", "Exported", "export_detector"]
 
@@ -142,8 +142,7 @@ def _picture(cfg: CfgNode, path: str | None) -> Tensor:
         return torch.randint(0, 256, size, generator=noise, dtype=torch.uint8)
     bgr = read_bgr(path)
     pixels = bgr[:, :, ::-1] if cfg.INPUT.FORMAT == "RGB" else bgr
-    pixels = np.ascontiguousarray(pixels)
-    pixels = ResizeShortestEdge([short] * 2, limit).get_transform(pixels).apply_image(pixels)
+    pixels = resized(np.ascontiguousarray(pixels), ResizeShortestEdge([short] * 2, limit))
     return torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
@@ -159,8 +158,7 @@ def _metadata(cfg: CfgNode, predictor: Predictor, raw: bool, input_type: str) ->
     generator: Any = predictor.model.proposal_generator
     num_classes, names = generator.fcos_head.num_classes, predictor.class_names
     if len(names or ()) != num_classes:
-        configured = [*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN, ""]
-        names = list(dataset_classes(configured[0]).names)
+        names = list(configured_classes(cfg).names)
     rules = generator.inference
     return {
         "class_names": json.dumps(choose_names(num_classes, predictor.class_names, names)),

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from fcos.layers.init import normal_init
+from fcos.layers.precision import at_least_float32
 
 _GEOMETRY = ("stride", "padding", "dilation")
 
@@ -54,10 +54,6 @@ def split_offsets(raw: Tensor, modulated: bool) -> tuple[Tensor, Tensor | None]:
     return offset, logits.sigmoid()
 
 
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
-
-
 class DeformConv(nn.Module):
     """A convolution whose kernel reaches to given offsets, followed by an optional normalisation.
 
@@ -93,12 +89,12 @@ class DeformConv(nn.Module):
         # Offsets are coordinates: half precision would round them to quarters of a cell and more,
         # and the operator has no bfloat16 on the CPU.
         out = deform_conv2d(
-            *(_at_least_float32(value) for value in (x, offset, self.weight)),
-            None if self.bias is None else _at_least_float32(self.bias),
+            *(at_least_float32(value) for value in (x, offset, self.weight)),
+            None if self.bias is None else at_least_float32(self.bias),
             self.stride,
             self.padding,
             self.dilation,
-            None if mask is None else _at_least_float32(mask),
+            None if mask is None else at_least_float32(mask),
         ).to(x.dtype)
         return out if self.norm is None else self.norm(out)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fcos.layers.precision import at_least_float32
+
 LOC_LOSS_TYPES = ("iou", "linear_iou", "giou")
 
 
@@ -12,8 +14,8 @@ def ltrb_iou(pred: Tensor, target: Tensor) -> Tensor:
     """How well predicted distances fit their targets, per location: (I + 1) / (U + 1).
 
     I is the intersection and U the union of the two boxes, in the square of the unit of the inputs.
-    The 1 comes from the original implementation; without it two boxes without overlap had an
-    infinite loss, and two without size no IoU at all.
+    The 1 comes from the original implementation; without it, two boxes without overlap would have
+    an infinite loss, and two without size no IoU at all.
 
     Args:
         pred: (..., 4) float, predicted distances to the left, top, right and bottom sides, at
@@ -26,7 +28,7 @@ def ltrb_iou(pred: Tensor, target: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes differ or do not end in 4.
     """
-    intersection, union = _intersection_and_union(*map(_at_least_float32, (pred, target)))
+    intersection, union = _intersection_and_union(*map(at_least_float32, (pred, target)))
     return (intersection + 1) / (union + 1)
 
 
@@ -56,7 +58,7 @@ def ltrb_iou_loss(pred: Tensor, target: Tensor, kind: str = "iou") -> Tensor:
     """
     if kind not in LOC_LOSS_TYPES:
         raise ValueError(f"kind: expected one of {LOC_LOSS_TYPES}, got {kind!r}")
-    pred, target = _at_least_float32(pred), _at_least_float32(target)
+    pred, target = at_least_float32(pred), at_least_float32(target)
     intersection, union = _intersection_and_union(pred, target)
     iou = (intersection + 1) / (union + 1)
     if kind == "iou":
@@ -114,7 +116,3 @@ def _intersection_and_union(pred: Tensor, target: Tensor) -> tuple[Tensor, Tenso
 
 def _area(ltrb: Tensor) -> Tensor:
     return (ltrb[..., 0] + ltrb[..., 2]) * (ltrb[..., 1] + ltrb[..., 3])
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()

@@ -52,8 +52,8 @@ def optimize_for_inference(model: M, precision: str = "auto", compile: bool = Fa
         The copy, in evaluation mode.
 
     Raises:
-        UserError: ``precision`` is none of these, or the device does not compute in it, or the
-            model has no FCOS.
+        UserError: ``precision`` is none of these, or the device does not compute in it, or a
+            weight is beyond its range, or the model has no FCOS.
     """
     generator = getattr(model, "proposal_generator", None)
     if not isinstance(generator, FCOS):
@@ -176,16 +176,35 @@ def _normalised(net: nn.Module, image: Tensor) -> list[tuple[nn.Module, nn.Modul
 
 def _compute_in(dtype: torch.dtype, model: Any) -> None:
     backbone, head = model.backbone, model.proposal_generator.fcos_head
-    backbone.to(dtype)
     # The factor of each level is one number, and half precision would move all its boxes.
-    for tower in (head.share_tower, head.cls_tower, head.bbox_tower):
-        tower.to(dtype)
-    for layer in (head.cls_logits, head.bbox_pred, head.ctrness):
-        layer.to(dtype)
+    parts = [backbone, head.share_tower, head.cls_tower, head.bbox_tower]
+    parts += [head.cls_logits, head.bbox_pred, head.ctrness]
+    _refuse_overflow(dtype, model, parts)
+    for part in parts:
+        part.to(dtype)
     backbone.register_forward_pre_hook(_InputAs(dtype))
     for module in model.modules():
         if isinstance(module, ROIPooler):
             module.register_forward_pre_hook(_features_in_float32)
+
+
+def _refuse_overflow(dtype: torch.dtype, model: nn.Module, parts: Sequence[nn.Module]) -> None:
+    """float16 ends at 65504, and normalisation by a tiny variance, once folded, is a large weight.
+
+    Made infinite, one weight would be the end of all detections, without a word.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    for part in parts:
+        for name, value in part.state_dict().items():
+            if not value.is_floating_point():  # a count of batches, which stays what it is
+                continue
+            if (value.isfinite() & ~value.to(dtype).isfinite()).any():
+                kind = str(dtype).removeprefix("torch.")
+                raise UserError(
+                    f"--optimize {kind}: {names[part]}.{name} has values up to "
+                    f"{value.abs().max().item():.3g}, but {kind} ends at "
+                    f"{torch.finfo(dtype).max:.5g}; choose bfloat16 or float32."
+                )
 
 
 class _InputAs:

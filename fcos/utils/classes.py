@@ -6,13 +6,20 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 
+from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from fcos.utils.errors import UserError
 from fcos.utils.inputs import dataset_records
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["DatasetClasses", "choose_category_ids", "choose_names", "dataset_classes"]
+__all__ = [
+    "DatasetClasses",
+    "choose_category_ids",
+    "choose_names",
+    "configured_classes",
+    "dataset_classes",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +53,11 @@ def dataset_classes(dataset: str) -> DatasetClasses:
     index_of = metadata.get("thing_dataset_id_to_contiguous_id", {})
     id_of = {index: category_id for category_id, index in index_of.items()}
     return DatasetClasses(names, tuple(id_of[i] for i in range(len(names))) if id_of else ())
+
+
+def configured_classes(cfg: CfgNode) -> DatasetClasses:
+    """:func:`dataset_classes` of the first of DATASETS.TEST, or of DATASETS.TRAIN without any."""
+    return dataset_classes([*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN, ""][0])
 
 
 def choose_names(

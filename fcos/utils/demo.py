@@ -19,7 +19,13 @@ from detectron2.structures import Instances
 from detectron2.utils.logger import setup_logger
 from fcos.config import get_cfg
 from fcos.data import register_custom_datasets
-from fcos.utils.classes import DatasetClasses, choose_category_ids, choose_names, dataset_classes
+from fcos.utils.classes import (
+    DatasetClasses,
+    choose_category_ids,
+    choose_names,
+    configured_classes,
+    dataset_classes,
+)
 from fcos.utils.draw import draw_instances, ground_truth_instances, side_by_side
 from fcos.utils.errors import UserError
 from fcos.utils.inputs import dataset_records, evenly_spaced, find_images, read_bgr
@@ -116,8 +122,7 @@ class Demo:
         in_checkpoint = self._predict.class_names or []
         known = DatasetClasses()
         if dataset or results or len(in_checkpoint) != num_classes:
-            configured = [*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN, ""]
-            known = dataset_classes(dataset or configured[0])
+            known = dataset_classes(dataset) if dataset else configured_classes(cfg)
         self._names = choose_names(num_classes, in_checkpoint, known.names)
         self._truth_names = known.names
         self._category_ids = choose_category_ids(self._names, known) if results else ()

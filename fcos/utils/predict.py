@@ -23,7 +23,7 @@ from fcos.utils.device import check_device
 from fcos.utils.errors import UserError, config_errors
 from fcos.utils.memory import keep_freed_memory
 
-__all__ = ["Predictor"]
+__all__ = ["Predictor", "resized"]
 
 
 class Predictor:
@@ -69,7 +69,6 @@ class Predictor:
         checkpointer = AdetCheckpointer(self.model)
         with _errors_alone(checkpointer.logger):  # one sentence below, not one per parameter
             extra = checkpointer.load(cfg.MODEL.WEIGHTS)
-        assert checkpointer.coverage is not None  # weights were named
         checkpointer.coverage.require_all("Detection")
         if optimize is not None:
             self.model = optimize_for_inference(self.model, optimize, compile)
@@ -112,14 +111,21 @@ class Predictor:
             )
         height, width = image.shape[:2]
         pixels = image[:, :, ::-1] if self._is_rgb else image
-        resize = self._resize.get_transform(pixels)
-        if isinstance(resize, ResizeTransform):
-            # INPUT.MAX_SIZE_TEST can leave nothing of the shorter side of a very long image.
-            size = max(1, resize.new_h), max(1, resize.new_w)
-            resize = ResizeTransform(height, width, *size)
-        pixels = resize.apply_image(np.ascontiguousarray(pixels))
+        pixels = resized(np.ascontiguousarray(pixels), self._resize)
         tensor = torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         return {"image": tensor, "height": height, "width": width}
+
+
+def resized(image: np.ndarray, augmentation: ResizeShortestEdge) -> np.ndarray:
+    """An image, (H, W, C) uint8, as ``augmentation`` would have it, but no side is 0 pixels.
+
+    INPUT.MAX_SIZE_TEST can leave nothing of the shorter side of a very long image.
+    """
+    resize = augmentation.get_transform(image)
+    if isinstance(resize, ResizeTransform):
+        size = max(1, resize.new_h), max(1, resize.new_w)
+        resize = ResizeTransform(*image.shape[:2], *size)
+    return resize.apply_image(image)
 
 
 @contextlib.contextmanager

@@ -119,6 +119,8 @@ def run_processes(process: Callable[[argparse.Namespace], Ending], args: argpars
 def _run_and_end(
     process: Callable[[argparse.Namespace], Ending], args: argparse.Namespace, has_spoken: Any
 ) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # train_net.py has no use for it so far
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     ending = process(args)
     with has_spoken.get_lock():
         if not (ending.is_shared and has_spoken.value):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.__main__ import choose, main
+from benchmarks.__main__ import choose, main, works
 from benchmarks.settings import Settings
 from fcos.utils.errors import UserError
 
@@ -35,12 +35,13 @@ def test_list_names_all_works(capsys):
 
 
 def test_only_takes_names_and_their_beginnings():
-    settings = Settings(size="smoke")
-    assert choose(settings, ["targets"]) == ["targets-3", "targets-20"]
-    assert choose(settings, ["targets-3"]) == ["targets-3"]
-    assert choose(settings, ["postprocess-dense"]) == ["postprocess-dense-1"]
+    names = works(Settings(size="smoke"))
+    assert choose(names, None) == names
+    assert choose(names, ["targets"]) == ["targets-3", "targets-20"]
+    assert choose(names, ["targets-3"]) == ["targets-3"]
+    assert choose(names, ["postprocess-dense"]) == ["postprocess-dense-1"]
     with pytest.raises(UserError, match="--only target: no such work"):
-        choose(settings, ["target"])
+        choose(names, ["target"])
 
 
 @pytest.mark.parametrize(
@@ -73,9 +74,24 @@ def test_three_files_cannot_be_compared(capsys):
     assert "one file or two" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("more", [["--only", "targets"], ["--compare", "a.json"]])
-def test_growth_refuses_what_it_would_ignore(capsys, more):
+def test_growth_refuses_what_it_would_ignore(capsys):
     with pytest.raises(SystemExit) as leaving:
-        main(["--growth", *more])
+        main(["--growth", "--compare", "a.json"])
     assert leaving.value.code == 2
-    assert f"leave out {more[0]}" in capsys.readouterr().err
+    assert "leave out --compare" in capsys.readouterr().err
+
+
+def test_one_kind_of_growth(tmp_path, capsys):
+    path = tmp_path / "a.json"
+    words = ["--growth", "--smoke", "--repeats", "1", "--threads", "1"]
+    assert main([*words, "--only", "targets", "postprocess-images", "--json", str(path)]) == 0
+    measured = json.loads(path.read_text())["growth"]
+    assert [line["work"] for line in measured] == ["targets", "postprocess"]
+    capsys.readouterr()
+    assert main([*words, "--only", "postprocess-1"]) == 1
+    error = "Error: --only postprocess-1: no such work; there are targets-boxes, losses-images, "
+    assert capsys.readouterr().err.startswith(error)
+    assert main([*words, "--list"]) == 0
+    names = capsys.readouterr().out.split()
+    assert choose(names, ["inference"]) == ["inference-images", "inference-megapixels"]
+    assert choose(names, ["training"])[0] == "training-images"

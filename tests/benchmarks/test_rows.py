@@ -30,11 +30,11 @@ def results(row, work):
     [
         (targets.ROW, "targets-3"),
         (targets.ROW, "targets-20"),
-        (losses.ROWS[0], "losses"),
-        (losses.ROWS[0], "losses-targets"),
-        (postprocess.ROWS[0], "postprocess-2"),
-        (postprocess.ROWS[0], "postprocess-dense-1"),
-        (inference.ROWS[0], "inference-1"),
+        (losses.ROW, "losses"),
+        (losses.ROW, "losses-targets"),
+        (postprocess.ROW, "postprocess-2"),
+        (postprocess.ROW, "postprocess-dense-1"),
+        (inference.ROW, "inference-1"),
     ],
 )
 def test_contestants_agree(row, work):
@@ -54,8 +54,8 @@ def here(module, name, function, settings, **arguments):
     "row, work",
     [
         (targets.ROW, "targets-3"),
-        (postprocess.ROWS[0], "postprocess-2"),
-        (inference.ROWS[0], "inference-1"),
+        (postprocess.ROW, "postprocess-2"),
+        (inference.ROW, "inference-1"),
         (training.ROW, "training-2"),
     ],
 )
@@ -95,8 +95,8 @@ def broken_detections(self, *args, detections=peer_torchvision.Parts.detections)
     "row, work, method, broken",
     [
         (targets.ROW, "targets-3", "match", broken_match),
-        (losses.ROWS[0], "losses", "losses", broken_losses),
-        (postprocess.ROWS[0], "postprocess-1", "detections", broken_detections),
+        (losses.ROW, "losses", "losses", broken_losses),
+        (postprocess.ROW, "postprocess-1", "detections", broken_detections),
     ],
 )
 def test_a_broken_contestant_is_not_timed(monkeypatch, row, work, method, broken):

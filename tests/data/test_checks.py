@@ -1,9 +1,11 @@
 import pytest
+from PIL import Image
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from fcos.config import get_cfg
 from fcos.data import check_dataset, check_datasets
+from fcos.data.mapper import resize_of
 from fcos.utils.errors import UserError
 
 
@@ -382,3 +384,21 @@ def test_a_config_with_masks_asks_for_them(coco):
     cfg.MODEL.MASK_ON = True
     with pytest.raises(UserError, match="6 of 6 annotations have no segmentation"):
         check_datasets(cfg)
+
+
+def test_reading_all_images_finds_one_of_which_nothing_is_left(tmp_path):
+    """Of a data set that does not say how large its images are."""
+    path = tmp_path / "thread.png"
+    Image.new("RGB", (3, 8000)).save(path)
+    box = {"bbox": [0, 0, 2, 9], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0}
+    DatasetCatalog.register("threads", lambda: [{"file_name": str(path), "annotations": [box]}])
+    MetadataCatalog.get("threads").thing_classes = ["thread"]
+    resize = resize_of(get_cfg(), "TRAIN")
+    try:
+        check_dataset("threads", 1, resize=resize)
+        check_dataset("threads", 1, all_images=True)
+        with pytest.raises(UserError, match=r"is 3x8000 pixels, and INPUT\.MAX_SIZE_TRAIN 1333 le"):
+            check_dataset("threads", 1, all_images=True, resize=resize)
+    finally:
+        DatasetCatalog.remove("threads")
+        MetadataCatalog.remove("threads")

@@ -5,7 +5,14 @@ import pytest
 from PIL import Image
 
 from detectron2.structures import BoxMode
-from fcos.data.mapper import CheckedMapper, image_problem, is_degenerate, usable_annotations
+from fcos.config import get_cfg
+from fcos.data.mapper import (
+    CheckedMapper,
+    image_problem,
+    is_degenerate,
+    resize_of,
+    usable_annotations,
+)
 from fcos.utils.errors import UserError
 
 
@@ -93,3 +100,22 @@ def test_mapper_leaves_other_errors_alone(entry):
 
     with pytest.raises(KeyError, match="bug"):
         CheckedMapper(fail)(entry)
+
+
+@pytest.mark.parametrize("size", [(3, 8000), (8000, 3)])
+def test_images_of_which_nothing_is_left(size, tmp_path):
+    """1333 / 8000 of 3 pixels is 0.4998, and 1334 / 8000 of them 0.50025."""
+    path = tmp_path / "thread.png"
+    Image.new("RGB", size).save(path)
+    cfg, entry = get_cfg(), {"file_name": str(path)}
+    assert image_problem(entry) is None
+    problem = image_problem(entry, resize_of(cfg, "TEST"))
+    assert problem == (
+        f"Image {path} is {size[0]}x{size[1]} pixels, and INPUT.MAX_SIZE_TEST 1333 leaves nothing "
+        "of its shorter side: raise it if the image is to stay."
+    )
+    cfg.INPUT.MAX_SIZE_TEST = 1334
+    assert image_problem(entry, resize_of(cfg, "TEST")) is None
+    assert "INPUT.MAX_SIZE_TRAIN 1333" in image_problem(entry, resize_of(cfg, "TRAIN"))
+    cfg.INPUT.MIN_SIZE_TRAIN = (0,)
+    assert resize_of(cfg, "TRAIN") is None

@@ -8,6 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
 from fcos.config import get_cfg
 from fcos.data import TrainStream, build_test_stream, build_train_stream
 from fcos.utils.errors import UserError
@@ -290,3 +292,28 @@ def test_test_stream_in_batches_keeps_shapes_together(coco):
     cfg.TEST.IMS_PER_BATCH = -1
     with pytest.raises(UserError, match=r"TEST\.IMS_PER_BATCH is -1: set it to 1 or more"):
         build_test_stream(cfg, "small")
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("use", ["TRAIN", "TEST"])
+def test_an_image_of_which_nothing_is_left_is_named(use, num_workers, tmp_path):
+    """Its size is not in the annotations, so that nothing can be said before it is read."""
+    path = tmp_path / "thread.png"
+    Image.new("RGB", (1000, 3)).save(path)
+    box = {"bbox": [0, 0, 9, 2], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0}
+    DatasetCatalog.register("threads", lambda: [{"file_name": str(path), "annotations": [box]}])
+    MetadataCatalog.get("threads").thing_classes = ["thread"]
+    try:
+        cfg = config("threads", num_workers)
+        cfg.INPUT.MAX_SIZE_TEST, cfg.DATALOADER.ASPECT_RATIO_GROUPING = 64, False
+        is_train = use == "TRAIN"
+        batches = build_train_stream(cfg) if is_train else build_test_stream(cfg, "threads")
+        with pytest.raises(
+            UserError,
+            match=rf"thread\.png is 1000x3 pixels, and INPUT\.MAX_SIZE_{use} 64 leaves nothing of "
+            r"its shorter side: raise it if the image is to stay\. Replace the file, or take it",
+        ):
+            next(iter(batches))
+    finally:
+        DatasetCatalog.remove("threads")
+        MetadataCatalog.remove("threads")

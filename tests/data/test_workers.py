@@ -17,15 +17,22 @@ from fcos.data.workers import start_iterating
 LOADER = {"batch_size": 2, "num_workers": 2}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_workers_outlive_a_signal_to_the_whole_job(number):
+@pytest.mark.parametrize(
+    ("number", "method"),
+    [(signal.SIGINT, None), (signal.SIGTERM, None), (signal.SIGINT, "forkserver")],
+)
+def test_workers_outlive_a_signal_to_the_whole_job(number, method):
     others = set(active_children())
-    batches = start_iterating(DataLoader(range(20), **LOADER))
+    loader = DataLoader(range(20), multiprocessing_context=method, **LOADER)
+    batches = start_iterating(loader)
     workers = set(active_children()) - others
     assert len(workers) == 2
+    # Those that are not forked have to begin before they can block anything.
+    first = [next(batches) for _ in workers if method]
     for worker in workers:
         os.kill(worker.pid, number)
-    assert [batch.tolist() for batch in batches] == [[i, i + 1] for i in range(0, 20, 2)]
+    found = [batch.tolist() for batch in (*first, *batches)]
+    assert found == [[i, i + 1] for i in range(0, 20, 2)]
     del batches
     assert not workers & set(active_children())
 
@@ -77,6 +84,18 @@ def test_python_exits_while_workers_live(call, tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "0 1 2\n", "")
 
 
+def say_hello(number):
+    print("hello of", number, flush=True)
+
+
+def test_a_loader_keeps_what_its_workers_begin_with(capfd):
+    loader = DataLoader(range(4), worker_init_fn=say_hello, **LOADER)
+    for _ in range(2):
+        assert len(list(start_iterating(loader))) == 2
+        assert sorted(capfd.readouterr().out.splitlines()) == ["hello of 0", "hello of 1"]
+    assert loader.worker_init_fn is say_hello
+
+
 class PageFaults:
     """How many pages of memory ten batches of four images cost, after one before them."""
 
@@ -95,13 +114,16 @@ class PageFaults:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators do as they do")
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_batch_takes_the_memory_of_the_one_before(num_workers):
+@pytest.mark.parametrize(
+    "options",
+    ["", "num_workers=1", "num_workers=1, multiprocessing_context='forkserver'"],
+)
+def test_a_batch_takes_the_memory_of_the_one_before(options):
     code = (  # in a process in which nothing large has been freed yet
         "from torch.utils.data import DataLoader\n"
         "from fcos.data.workers import start_iterating\n"
         "from tests.data.test_workers import PageFaults\n"
-        f"loader = DataLoader(PageFaults(), batch_size=None, num_workers={num_workers})\n"
+        f"loader = DataLoader(PageFaults(), batch_size=None, {options})\n"
         "print(*start_iterating(loader))\n"
     )
     done = subprocess.run(

@@ -83,7 +83,7 @@ def test_the_branch_of_centerness(on_reg):
 
 def test_shared_convolutions_come_before_both_towers():
     head = FCOSHead(in_channels=32, num_classes=3, num_shared_convs=2, num_convs=0)
-    assert [type(m).__name__ for m in head.share_tower] == ["Conv2d", "ReLU"] * 2
+    assert [type(m).__name__ for m in head.share_tower] == ["Conv3x3", "ReLU"] * 2
     assert len(head.cls_tower) == len(head.bbox_tower) == 0
     assert head(features())[0][0].shape == (2, 3, 8, 12)
 

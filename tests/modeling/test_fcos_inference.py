@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from detectron2.modeling import detector_postprocess
 from detectron2.structures import Boxes, Instances
@@ -294,3 +295,38 @@ def test_a_batch_is_its_images(options):
         else:
             assert 10 < len(found.boxes) <= 15
             assert (found.boxes[:, 2:].amax(0) <= torch.tensor(image_sizes[i][::-1])).all()
+
+
+def test_one_location_without_a_number_hides_no_other():
+    """Its centerness overflowed; the two best of the others stay, as without it."""
+    cls = logit(0.9, 0.8, 0.7, 0.6)[:, None]
+    ctr = torch.tensor([0.0, math.nan, 0.0, 0.0])
+    location, class_, product = rank_candidates(cls, ctr, [4], 0.05, 2)
+    assert location.tolist() == [0, 2] and class_.tolist() == [0, 0]
+    torch.testing.assert_close(product, torch.tensor([0.45, 0.35]))
+
+
+class Operations(TorchDispatchMode):
+    """Notes what is asked of torch."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_nothing_that_torch_refuses_when_a_gpu_shall_be_deterministic():
+    """Of what torch.use_deterministic_algorithms lists, what could stand in this step's place."""
+    generator = torch.Generator().manual_seed(0)
+    cls = torch.randn(2, 60, 4, generator=generator)
+    ltrb = torch.rand(2, 60, 4, generator=generator) * 20
+    ctr = torch.randn(2, 60, generator=generator)
+    points = torch.rand(60, 2, generator=generator) * 60
+    with Operations() as asked:
+        found = detect_batch(points, cls, ltrb, ctr, [48, 12], [(40, 60)] * 2, pre_nms_topk=20)
+    assert min(len(each.boxes) for each in found) > 0
+    refused = {"kthvalue", "median", "histc", "bincount", "put_", "resize_"}
+    assert "sigmoid" in asked.names and not refused & asked.names

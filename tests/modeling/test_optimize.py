@@ -1,6 +1,7 @@
 """The faster copy gives the same detections, and the original stays as it was."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -177,6 +178,49 @@ def test_precisions_that_cannot_be_had(precision, message, monkeypatch):
     monkeypatch.setattr(optimize, "_cpu_has_bfloat16", lambda: False)
     with pytest.raises(UserError, match=message):
         optimize_for_inference(detector(), precision)
+
+
+@pytest.mark.parametrize(
+    "factor, is_refused",
+    [(65000.0, False), (66000.0, True), (float("inf"), False)],  # 65504 is the last of float16
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "backbone.bottom_up.res2.0.conv1.weight",
+        "proposal_generator.fcos_head.cls_tower.0.weight",
+        "proposal_generator.fcos_head.bbox_pred.bias",
+    ],
+)
+def test_weights_beyond_float16_are_refused(name, factor, is_refused, monkeypatch):
+    """Infinite scores would be no detections; what was infinite before is not float16's fault."""
+    monkeypatch.setattr(optimize, "dtype_for", lambda precision, device: torch.float16)
+    model = detector(**{"MODEL.RESNETS.NORM": "FrozenBN"})
+    layer, _, kind = name.rpartition(".")
+    convolution = model.get_submodule(layer)
+    value = getattr(convolution, kind)
+    with torch.no_grad():
+        value[(0,) * value.ndim] = factor
+        if norm := getattr(convolution, "norm", None):
+            value[0, 0, 0, 0] = 0.1 * factor
+            norm.weight[0], norm.running_var[0] = 1.0, 0.01 - norm.eps  # it divides by sqrt(0.01)
+    if not is_refused:
+        optimize_for_inference(model, "float16")
+        return
+    message = f"--optimize float16: {name} has values up to 6.6e+04, but float16 ends at 65504; "
+    with pytest.raises(UserError, match=f"^{re.escape(message)}choose bfloat16 or float32.$"):
+        optimize_for_inference(model, "float16")
+
+
+def test_a_long_training_of_batch_normalisation_is_no_overflow(monkeypatch):
+    """It counts its batches in a buffer, which is an integer in any precision."""
+    monkeypatch.setattr(optimize, "dtype_for", lambda precision, device: torch.float16)
+    model = detector(**{"MODEL.FCOS.NORM": "BN"})
+    counts = [b for n, b in model.named_buffers() if n.endswith("num_batches_tracked")]
+    assert counts
+    for count in counts:
+        count.fill_(90000)
+    optimize_for_inference(model, "float16")
 
 
 def test_other_detectors_are_refused():

@@ -7,7 +7,14 @@ import pytest
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
-from fcos.utils.classes import DatasetClasses, choose_category_ids, choose_names, dataset_classes
+from fcos.config import get_cfg
+from fcos.utils.classes import (
+    DatasetClasses,
+    choose_category_ids,
+    choose_names,
+    configured_classes,
+    dataset_classes,
+)
 
 
 @pytest.fixture
@@ -36,6 +43,15 @@ def test_classes_of_coco_need_no_file():
 def test_nothing_is_known_of_an_unregistered_data_set():
     assert dataset_classes("") == dataset_classes("never_registered") == DatasetClasses()
     assert "never_registered" not in MetadataCatalog.list()
+
+
+def test_the_configured_classes_are_those_of_the_first_data_set(dataset):
+    cfg = get_cfg()
+    assert configured_classes(cfg) == DatasetClasses()
+    cfg.DATASETS.TRAIN = (dataset, "never_registered")
+    assert configured_classes(cfg).names == ("cat", "dog")
+    cfg.DATASETS.TEST = ("coco_2017_val",)
+    assert len(configured_classes(cfg).names) == 80
 
 
 def test_a_data_set_that_is_not_there_is_logged(tmp_path, caplog):

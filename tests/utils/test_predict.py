@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 from fcos.checkpoint import AdetCheckpointer
 from fcos.modeling import OneStageDetectorWithTTA
 from fcos.utils.errors import UserError
-from fcos.utils.predict import Predictor
+from fcos.utils.predict import Predictor, resized
 from tests.helpers import tiny_cfg
 from tests.imagined_gpu import ImaginedGpu, pretend
 
@@ -167,3 +168,10 @@ def test_on_a_gpu(cfg, optimize, monkeypatch):
         found = predictor(IMAGE)
     assert len(found) == len(want) > 0 and type(found.scores) is torch.Tensor
     torch.testing.assert_close(found.scores, want.scores, rtol=0, atol=1e-5)
+
+
+def test_of_each_side_a_pixel_stays():
+    image, augmentation = np.full((2, 900, 3), 7, np.uint8), ResizeShortestEdge([96] * 2, 200)
+    assert resized(image, augmentation).shape == (1, 200, 3)
+    assert resized(image.swapaxes(0, 1), augmentation).shape == (200, 1, 3)
+    assert (resized(image, ResizeShortestEdge([0] * 2, 200)) == image).all()

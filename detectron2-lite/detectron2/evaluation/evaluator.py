@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from detectron2._missing import missing_names
+from detectron2.structures import Instances
 from detectron2.utils.comm import get_world_size, is_main_process
 from detectron2.utils.logger import log_every_n_seconds
 
@@ -178,7 +179,7 @@ def inference_on_dataset(
             watch.lap("Dataloading")
             notify("before_inference")
             outputs = model(inputs)
-            if torch.cuda.is_available():
+            if torch.cuda.is_available() and _is_on_gpu(outputs):
                 torch.cuda.synchronize()  # the model only queues its work
             notify("after_inference")
             watch.lap("Inference")
@@ -191,6 +192,17 @@ def inference_on_dataset(
     watch.log_summary()
     results = evaluator.evaluate()
     return {} if results is None else results
+
+
+def _is_on_gpu(value: Any) -> bool:
+    """Whether something in a model's results, of any depth, says that it is on a GPU."""
+    if isinstance(value, Instances):
+        value = value.get_fields()
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return any(map(_is_on_gpu, value))
+    return getattr(getattr(value, "device", None), "type", None) == "cuda"
 
 
 def _notify(callbacks: Mapping[str, Callable[[], Any]], stage: str) -> None:

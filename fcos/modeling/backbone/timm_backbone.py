@@ -243,16 +243,15 @@ class _Draft:
         """Names of the parameters that the feature of this stride is computed from."""
         what = f"the parts that MODEL.BACKBONE.FREEZE_AT {int(math.log2(stride))} freezes"
         indices = self.indices({"": stride}, what)
-        with torch.device("meta"):
-            model = self._create(indices).eval()
+        model = self._create(indices)
         named = dict(model.named_parameters())
         (feature,) = self._run(model)
         gradients = torch.autograd.grad(feature.sum(), [*named.values()], allow_unused=True)
         return {name for name, g in zip(named, gradients, strict=True) if g is not None}
 
     def _features(self, indices: Sequence[int]) -> list[Tensor]:
-        with torch.device("meta"), torch.no_grad():
-            model = self._create(indices).eval()
+        model = self._create(indices)
+        with torch.no_grad():
             try:
                 return list(self._run(model))
             except Exception as error:  # whatever the model trips over
@@ -267,9 +266,11 @@ class _Draft:
             return model(torch.zeros(1, self._in_channels, *_TRIAL_SIZE))
 
     def _create(self, indices: Sequence[int]) -> nn.Module:
+        """A draft with these features alone, in evaluation mode."""
         import timm
 
-        return timm.create_model(self.name, **self._options, out_indices=tuple(indices))
+        with torch.device("meta"):
+            return timm.create_model(self.name, **self._options, out_indices=tuple(indices)).eval()
 
     def _try_to_build(self) -> Any:
         import timm

@@ -221,7 +221,7 @@ def _window(
     length = level.max_distance if center_radius is None else 2 * center_radius * level.stride
     count = cells if math.isinf(length) else min(cells, math.floor(length / step) + 3)
     first = ((low - offset) / step).floor() - 1
-    # A box that is not a number matches nothing, but must not become an index out of range.
+    # A box that is not a number matches nothing below; as an integer it would be any.
     first = first.nan_to_num(0.0).clamp(min=0, max=cells - count).to(torch.int64)
     index = first[:, None] + torch.arange(count, device=low.device)
     return index, index.to(low.dtype) * step + offset

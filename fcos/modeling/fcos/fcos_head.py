@@ -5,12 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
-from fcos.layers import DeformConv, DeformConvLayer, PerLevelNorm, Scale, normal_init
+from fcos.layers import (
+    Conv3x3,
+    DeformConv,
+    DeformConvLayer,
+    PerLevelNorm,
+    Scale,
+    at_least_float32,
+    normal_init,
+)
 
 NORMS = ("none", "GN", "BN", "SyncBN")
 
@@ -122,9 +129,9 @@ class FCOSHead(nn.Module):
         self.share_tower = self._tower(self.num_shared_convs)
         self.cls_tower = self._tower(self.num_convs, self.use_deformable)
         self.bbox_tower = self._tower(self.num_convs, self.use_deformable)
-        self.cls_logits = nn.Conv2d(self.in_channels, self.num_classes, 3, padding=1)
-        self.bbox_pred = nn.Conv2d(self.in_channels, 4, 3, padding=1)
-        self.ctrness = nn.Conv2d(self.in_channels, 1, 3, padding=1)
+        self.cls_logits = Conv3x3(self.in_channels, self.num_classes)
+        self.bbox_pred = Conv3x3(self.in_channels, 4)
+        self.ctrness = Conv3x3(self.in_channels, 1)
         self.scales = nn.ModuleList(
             Scale() if self.use_scale else nn.Identity() for _ in range(self.num_levels)
         )
@@ -135,7 +142,7 @@ class FCOSHead(nn.Module):
             if last_is_deformable and index == num_convs - 1:
                 layers.append(DeformConvLayer(self.in_channels, self.deform_modulated))
             else:
-                layers.append(nn.Conv2d(self.in_channels, self.in_channels, 3, padding=1))
+                layers.append(Conv3x3(self.in_channels, self.in_channels))
             if self.norm == "GN":
                 layers.append(nn.GroupNorm(32, self.in_channels))
             elif self.norm != "none":
@@ -187,7 +194,7 @@ class FCOSHead(nn.Module):
 
     def _distances(self, raw: Tensor, scale: nn.Module) -> Tensor:
         # Half precision has too few digits for pixels, and exp soon leaves its range.
-        scaled = scale(raw if raw.dtype == torch.float64 else raw.float())
+        scaled = scale(at_least_float32(raw))
         if self.normalize_reg_targets:
             return scaled.relu()
         return scaled.clamp(max=_MAX_EXPONENT).exp()

@@ -225,13 +225,14 @@ def _least_logits(
     """
     probability, tiny = best.sigmoid(), torch.finfo(best.dtype).tiny
     passes = probability * in_rule > score_thresh * 1.0001
-    key = (probability * in_key).where(passes, -1.0)
+    key = (probability * in_key).where(passes, -1.0).nan_to_num(-1.0)
     kth = []
     for part in key.split(list(locations_per_level)):
-        rank = len(part) - topk_per_level + 1  # kthvalue counts from the smallest
         # Not new_tensor, for whose number on its way to the GPU the program waits.
-        smallest = part.kthvalue(rank).values if rank > 0 else part.new_full((), -1.0)
-        kth.append(smallest.expand(len(part)))
+        kth_key = part.new_full((), -1.0)
+        if len(part) >= topk_per_level:  # kthvalue would be refused where a GPU has to be exact
+            kth_key = part.topk(topk_per_level, sorted=False).values.min()
+        kth.append(kth_key.expand(len(part)))
     needed = (torch.cat(kth) / in_key.clamp(min=tiny)).maximum(
         score_thresh / in_rule.clamp(min=tiny)
     )

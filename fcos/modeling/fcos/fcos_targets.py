@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fcos.layers import at_least_float32
 from fcos.modeling.fcos.fcos_assignment import (
     Grid,
     Level,
@@ -203,8 +204,9 @@ class FCOSTargets:
         if not gt_instances:
             raise ValueError("gt_instances: expected at least one image, got none")
         points = torch.cat(self.get_points(feature_sizes, device=gt_instances[0].gt_classes.device))
-        boxes = torch.cat([instances.gt_boxes.tensor for instances in gt_instances])
-        boxes = boxes if boxes.dtype == torch.float64 else boxes.float()
+        boxes = at_least_float32(
+            torch.cat([instances.gt_boxes.tensor for instances in gt_instances])
+        )
         classes = torch.cat([instances.gt_classes for instances in gt_instances])
         # The counts are known on the CPU: nothing is read from the GPU, and nothing copied to it.
         counts = [len(instances.gt_classes) for instances in gt_instances]

@@ -186,9 +186,7 @@ def _keeps_empty(drop_empty: str) -> bool:
     return drop_empty == "never"
 
 
-def _to_output_size(
-    result: Instances, dataset_dict: dict[str, Any], keep_empty: bool = False
-) -> Instances:
+def _to_output_size(result: Instances, dataset_dict: dict[str, Any], keep_empty: bool) -> Instances:
     height = dataset_dict.get("height", result.image_size[0])
     width = dataset_dict.get("width", result.image_size[1])
     if not keep_empty or result.has("pred_masks"):  # an empty box has no mask

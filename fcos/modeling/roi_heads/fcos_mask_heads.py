@@ -20,6 +20,7 @@ from detectron2.modeling import ROI_HEADS_REGISTRY, ROIHeads, build_mask_head
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from detectron2.utils.events import get_event_storage, has_event_storage
+from fcos.layers import at_least_float32
 from fcos.modeling.fcos.fcos_losses import mean_over_processes
 from fcos.modeling.memory_format import head_as_configured
 from fcos.utils.errors import UserError
@@ -205,7 +206,7 @@ class FCOSMaskROIHeads(ROIHeads):
         assert self.mask_pooler is not None  # it belongs to the mask head
         # ROIAlign computes in the features' type, and reads the boxes in it: in mixed precision
         # bfloat16 would move a corner at 1000 pixels by up to 2.
-        wide = [_at_least_float32(features[name]) for name in self.in_features]
+        wide = [at_least_float32(features[name]) for name in self.in_features]
         return self.mask_pooler(wide, boxes)
 
 
@@ -236,10 +237,6 @@ def share_of_regions(number: Tensor) -> Tensor:
         at all.
     """
     return number / mean_over_processes(number).clamp(min=1e-6)
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def _without_proposal_fields(proposal: Instances) -> Instances:
