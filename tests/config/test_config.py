@@ -120,7 +120,8 @@ def test_an_unknown_key_that_resembles_nothing():
         ),
         (
             ["MODEL.FCOS.POS_RADIUS", "2"],
-            r"^MODEL\.FCOS\.POS_RADIUS is of type float \(now 1\.5\), but 2 is of type int: write 2\.0\.$",
+            r"^MODEL\.FCOS\.POS_RADIUS is of type float \(now 1\.5\), but 2 is of type int: "
+            r"write 2\.0\.$",
         ),
         (["MODEL.FCOS.NUM_CLASSES.X", "1"], "Unknown config key MODEL.FCOS.NUM_CLASSES.X"),
     ],
