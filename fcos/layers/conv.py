@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.grad import conv2d_input, conv2d_weight
+from torch.nn.grad import conv2d_weight
 
 __all__ = ["Conv3x3"]
 
@@ -85,7 +85,7 @@ class _BandedConv(torch.autograd.Function):
         grad = grad.contiguous(memory_format=torch.channels_last)
         of_x, _, of_bias = ctx.needs_input_grad
         return (
-            conv2d_input(x.shape, weight, grad, padding=1) if of_x else None,
+            F.conv_transpose2d(grad, weight, padding=1) if of_x else None,
             _weight_gradient(x, weight.shape, grad),
             grad.sum((0, 2, 3)) if of_bias else None,
         )
