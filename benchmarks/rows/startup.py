@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -43,7 +44,9 @@ class Command:
                 said.seek(0)
                 last = said.read().decode(errors="replace").strip().splitlines()[-1:]
                 raise RuntimeError(f"{self._words[1]} failed: {''.join(last)}")
-        return Sample(seconds, None, resident_bytes(usage.ru_maxrss))
+        # It starts as a copy of this process: below the peak of this one, its own is not known.
+        known = usage.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return Sample(seconds, None, resident_bytes(usage.ru_maxrss) if known else None)
 
     def memory(self) -> None:
         return None
