@@ -10,7 +10,6 @@ import itertools
 import math
 import os
 import reprlib
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,7 +21,7 @@ from detectron2.utils.file_io import PathManager
 from fcos.utils.errors import UserError
 
 from .mapper import Resize, image_problem, is_degenerate, resize_of
-from .register import get_class_names, read_coco_json, require_dataset
+from .register import get_class_names, read_coco_json, refuse_equal_ids, require_dataset
 
 __all__ = ["DatasetReport", "check_dataset", "check_datasets"]
 
@@ -220,7 +219,7 @@ def _read_coco(
             )
         path = os.path.join(image_root, str(record["file_name"]))
         images[record["id"]] = _Image(path, *size)
-    _check_fields(json_file, contents.get("annotations", ()), for_training)
+    _check_fields(json_file, contents.get("annotations", []), for_training)
     for annotation in contents.get("annotations", ()):
         where = f"annotation {annotation.get('id')}"
         if annotation.get("category_id") not in known_ids:
@@ -238,9 +237,7 @@ def _read_coco(
     return list(images.values()), [category["name"] for category in categories]
 
 
-def _check_fields(
-    json_file: str, annotations: Sequence[dict[str, Any]], for_training: bool
-) -> None:
+def _check_fields(json_file: str, annotations: list[dict[str, Any]], for_training: bool) -> None:
     """Loading needs an id of its own for each annotation, and the evaluation its area."""
     for annotation in annotations:
         needed = ("id",) if for_training else ("id", "area")
@@ -250,14 +247,9 @@ def _check_fields(
                 f"{json_file}: annotation {reprlib.repr(annotation)} has no "
                 f"{' and no '.join(missing)}."
             )
-    counts = Counter(annotation["id"] for annotation in annotations)
-    doubled = [number for number, count in counts.items() if count > 1]
     # detectron2 puts up with it in the published "minival" files of COCO 2014, which have some.
-    if doubled and "minival" not in json_file:
-        raise UserError(
-            f"{json_file}: annotations with the same id: {_listed(doubled)}. Give each an id of "
-            "its own."
-        )
+    if "minival" not in json_file:
+        refuse_equal_ids(json_file, "annotations", annotations)
 
 
 def _read_entries(name: str) -> tuple[list[_Image], list[str]]:

@@ -15,7 +15,13 @@ from detectron2.data.datasets import register_coco_instances
 from detectron2.utils.file_io import PathManager
 from fcos.utils.errors import UserError
 
-__all__ = ["get_class_names", "read_coco_json", "register_custom_datasets", "require_dataset"]
+__all__ = [
+    "get_class_names",
+    "read_coco_json",
+    "refuse_equal_ids",
+    "register_custom_datasets",
+    "require_dataset",
+]
 
 
 def register_custom_datasets(cfg: CfgNode) -> None:
@@ -132,9 +138,24 @@ def _check_records(json_file: str, key: str, records: list[Any]) -> None:
         missing = [name for name in needed if name not in record]
         if missing:
             raise UserError(f"{json_file}: {what} {record} has no {' and no '.join(missing)}.")
-    counts = Counter(str(record["id"]) for record in records) if needed else Counter()
+    if needed:  # the later one would silently take the place of the earlier one
+        refuse_equal_ids(json_file, key, records)
+
+
+def refuse_equal_ids(json_file: str, key: str, records: list[dict[str, Any]]) -> None:
+    """Let no two of the ``records`` have the same "id".
+
+    Args:
+        json_file: that they are from.
+        key: what they are called there, such as "images".
+        records: each with an "id".
+
+    Raises:
+        UserError: some have; it names up to five of the ids.
+    """
+    counts = Counter(repr(record["id"]) for record in records)
     doubled = [number for number, count in counts.items() if count > 1]
-    if doubled:  # the later one would silently take the place of the earlier one
+    if doubled:
         raise UserError(
             f"{json_file}: {key} with the same id: {', '.join(doubled[:5])}"
             f"{', ...' if len(doubled) > 5 else ''}. Give each an id of its own."
