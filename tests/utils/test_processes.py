@@ -2,6 +2,7 @@
 
 import argparse
 import atexit
+import sys
 import threading
 import time
 
@@ -27,7 +28,8 @@ def leave_a_thread_in_torch(args):
     time.sleep(0.1)
     rank = comm.get_rank()
     atexit.register((args.folder / f"handler{rank}").touch)
-    print(f"process {rank} says goodbye")
+    # In one piece: where Python does not buffer, print writes the end of a line on its own.
+    sys.stdout.write(f"process {rank} says goodbye\n")
     return Ending(args.codes[rank])
 
 
