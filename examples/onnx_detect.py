@@ -27,18 +27,15 @@ pixels = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else 
 pixels = pixels[:, :, ::-1] if about["input_format"] == "RGB" else pixels
 batch = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=about["input_type"])
 
-outputs = [output.name for output in session.get_outputs()]
-found = dict(zip(outputs, session.run(None, {"images": batch}), strict=True))
+names = [output.name for output in session.get_outputs()]
+found = dict(zip(names, session.run(None, {"images": batch}), strict=True))
 boxes = found["boxes"] / np.tile(size, 2) * np.tile([width, height], 2)
-for i, (box, score, label) in enumerate(zip(boxes, found["scores"], found["classes"], strict=True)):
-    if score < 0.3:
-        continue
-    x1, y1, x2, y2 = box.round().astype(int).tolist()
-    text = f"{json.loads(about['class_names'])[label]} {score:.2f}"
+for i in np.flatnonzero(found["scores"] >= 0.3):
+    x1, y1, x2, y2 = boxes[i].round().astype(int).tolist()
+    text = f"{json.loads(about['class_names'])[found['classes'][i]]} {found['scores'][i]:.2f}"
     print(text, x1, y1, x2, y2)
     if "masks" in found and x2 > x1 and y2 > y1:
-        inside = cv2.resize(found["masks"][i], (x2 - x1, y2 - y1)) > 0.5
-        image[y1:y2, x1:x2][inside] //= 2
+        image[y1:y2, x1:x2][cv2.resize(found["masks"][i], (x2 - x1, y2 - y1)) > 0.5] //= 2
     cv2.rectangle(image, (x1, y1), (x2, y2), (0, 255, 0), 2)
     cv2.putText(image, text, (x1, max(12, y1 - 4)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 255, 0))
 if not cv2.imwrite(sys.argv[3], image):  # it says nothing of a folder that does not exist
