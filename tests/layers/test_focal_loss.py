@@ -58,6 +58,19 @@ def test_value_and_gradient_equal_the_definition(alpha, gamma):
     assert ours.equal(logits)  # an argument is not changed
 
 
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0])
+def test_a_chance_of_nothing_has_no_gradient_rather_than_a_subnormal_one(gamma):
+    logits = torch.tensor([[-20.0, -25.0, -30.0, -44.0, -100.0]], requires_grad=True)
+    exact = logits.detach().double().requires_grad_()
+    labels = torch.tensor([5])
+    loss, want = focal_loss_sum(logits, labels, 0.25, gamma), twin(exact, labels, 0.25, gamma)
+    (loss * 1e-4).backward()
+    (want * 1e-4).backward()
+    assert loss.item() == pytest.approx(want.item(), rel=1e-4)
+    assert logits.grad[0, 0].item() == pytest.approx(exact.grad[0, 0].item(), rel=1e-5)
+    assert logits.grad[0, 1:].tolist() == [0, 0, 0, 0]
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_types_get_their_gradient_back_in_their_own(dtype):
     logits = torch.tensor([[1.0, -2.0]], dtype=dtype, requires_grad=True)
