@@ -53,7 +53,8 @@ def test_the_order_goes_through_the_whole_detector(make_cfg, channels_last):
 
 @pytest.mark.parametrize("norm", ["none", "GN", "BN"])
 def test_losses_gradients_and_detections_are_the_same(norm):
-    models = [detector(tiny_cfg, is_last, norm) for is_last in (True, False)]
+    # In double precision, where no rounding decides on which side of a ReLU's zero a value is.
+    models = [detector(tiny_cfg, is_last, norm).double() for is_last in (True, False)]
     models[1].load_state_dict(models[0].state_dict())  # weights know no order
     found = []
     for model in models:
@@ -66,7 +67,7 @@ def test_losses_gradients_and_detections_are_the_same(norm):
         torch.testing.assert_close(a, b, atol=0, rtol=0)
         if a.requires_grad:
             scale = b.grad.abs().max().item()
-            torch.testing.assert_close(a.grad, b.grad, atol=1e-3 * scale + 1e-7, rtol=0, msg=name)
+            torch.testing.assert_close(a.grad, b.grad, atol=1e-5 * scale + 1e-7, rtol=0, msg=name)
     torch.testing.assert_close(found[0][0], found[1][0], atol=1e-5, rtol=1e-5)
     for a, b in zip(found[0][1], found[1][1], strict=True):
         assert len(a) == len(b) > 0
