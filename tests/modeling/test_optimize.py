@@ -66,7 +66,7 @@ def test_float32_is_the_same_up_to_rounding(make_cfg, norm):
     model = detector(make_cfg, **{"MODEL.RESNETS.NORM": norm, "MODEL.FPN.NORM": norm})
     before = copy.deepcopy(model.state_dict())
     made = optimize_for_inference(model, "float32")
-    same(run(made, (64, 96), (60, 50)), run(model, (64, 96), (60, 50)), 2e-5)
+    same(run(made, (64, 96), (60, 50)), run(model, (64, 96), (60, 50)), 1e-4)
     assert before.keys() == model.state_dict().keys()
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     folded = [
@@ -86,7 +86,7 @@ def test_normalisation_in_a_backbone_of_timm_is_folded():
     made = optimize_for_inference(model, "float32")
     assert not any(isinstance(m, nn.BatchNorm2d) for m in made.modules())
     assert any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
-    same(run(made, (64, 96)), run(model, (64, 96)), 2e-5)
+    same(run(made, (64, 96)), run(model, (64, 96)), 1e-4)
 
 
 class Layers(nn.Module):
@@ -139,7 +139,7 @@ def test_deformable_convolutions_keep_their_place():
         "MODEL.FCOS.USE_DEFORMABLE": True,
     }
     model = detector(**settings)
-    same(run(optimize_for_inference(model, "float32"), (64, 96)), run(model, (64, 96)), 2e-5)
+    same(run(optimize_for_inference(model, "float32"), (64, 96)), run(model, (64, 96)), 1e-4)
 
 
 @pytest.mark.parametrize("make_cfg", [tiny_cfg, tiny_mask_cfg])
