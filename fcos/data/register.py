@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import reprlib
 from collections import Counter
@@ -14,6 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.utils.file_io import PathManager
 from fcos.utils.errors import UserError
+from fcos.utils.json_files import read_json
 
 __all__ = [
     "get_class_names",
@@ -105,13 +105,9 @@ def read_coco_json(json_file: str) -> dict[str, Any]:
         a "name".
 
     Raises:
-        UserError: it is not JSON, or not that.
+        UserError: it is not JSON in UTF-8, or not that.
     """
-    with PathManager.open(json_file, "r", encoding="utf-8") as file:
-        try:
-            contents = json.load(file)
-        except ValueError as error:
-            raise UserError(f"{json_file} is not a complete JSON file: {error}.") from error
+    contents = read_json(json_file)
     if not isinstance(contents, dict):
         contents = {}
     lists = ["images", "categories", *(["annotations"] if "annotations" in contents else ())]

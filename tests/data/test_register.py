@@ -141,7 +141,8 @@ def test_missing_voc(tmp_path, catalog):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"images": [', "is not a complete JSON file"),
+        ('{"images": [', "is not complete JSON"),
+        ('\ufeff{"images": []}', "begins with a byte order mark, which JSON must not have"),
         ('{"images": []}', "is not in COCO's format: it has no list categories"),
         ("[]", "it has no list images and no list categories"),
         ('{"images": [7], "categories": []}', r"images\[0\] is 7, expected a mapping\."),

@@ -143,7 +143,7 @@ def test_a_config_that_is_not_yaml_or_would_run_code(data):
     "text, message",
     [
         ("", "is empty: evaluate again with train_net.py --eval-only"),
-        ('[{"image_id": 10, "cat', r"is no complete JSON \(.*\): evaluate again"),
+        ('[{"image_id": 10, "cat', r"is not complete JSON \(.*\): evaluate again"),
         ('{"images": []}', "is not a list of detections in COCO's results format but a JSON obj"),
         ("null", "is not a list of detections.* but a JSON value"),
         ("[]", "has no detection: the model found nothing"),
@@ -172,4 +172,4 @@ def test_masks_in_a_part_of_the_detections(data):
 def test_results_that_cannot_be_read(data):
     folder = data.write_results("run", ONE)
     (folder / "inference" / RESULTS).write_bytes(b"\xff\xfe[]")
-    assert "is no complete JSON" in refused(folder)
+    assert "is UTF-16 text: save it as UTF-8." in refused(folder)
