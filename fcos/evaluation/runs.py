@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from fcos.utils.errors import UserError
-from fcos.utils.json_files import read_json
+from fcos.utils.json_files import is_id, read_json
 
 __all__ = ["RESULTS", "Run", "RunFolder", "common_dataset", "open_folders", "read_run"]
 
@@ -244,6 +244,11 @@ def _check_result(where: str, result: object) -> None:
     missing = [k for k in ("image_id", "category_id", "bbox", "score") if k not in result]
     if missing:
         raise UserError(f"{where} has no {' and no '.join(missing)}.")
+    ill_typed = [k for k in ("image_id", "category_id") if not is_id(result[k])]
+    if ill_typed:
+        raise UserError(
+            f"{where} has the {ill_typed[0]} {result[ill_typed[0]]!r}; expected a number or a text."
+        )
     try:
         numbers = [float(number) for number in (*result["bbox"], result["score"])]
         is_sound = len(numbers) == 5 and all(map(math.isfinite, numbers))

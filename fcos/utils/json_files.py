@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from detectron2.utils.file_io import PathManager
 from fcos.utils.errors import UserError
 
-__all__ = ["read_json"]
+__all__ = ["is_id", "read_json"]
 
 
 def read_json(path: str, if_broken: str = "") -> Any:
@@ -48,3 +49,10 @@ def _check_encoding(path: str, start: bytes) -> None:
         )
     if encoding != "utf-8":
         raise UserError(f"{path} is {encoding[:6].upper()} text: save it as UTF-8.")
+
+
+def is_id(value: Any) -> bool:
+    """Whether a value from a JSON file can identify something: a finite number or a text."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, (int, str)) and not isinstance(value, bool)

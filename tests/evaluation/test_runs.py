@@ -157,6 +157,14 @@ def test_a_config_that_is_not_yaml_or_would_run_code(data):
             '[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3], "score": 1}]',
             "detection 0 has the bbox",
         ),
+        (
+            '[{"image_id": [1], "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]',
+            r"detection 0 has the image_id \[1\]; expected a number or a text\.$",
+        ),
+        (
+            '[{"image_id": 1, "category_id": null, "bbox": [1, 2, 3, 4], "score": 1}]',
+            r"detection 0 has the category_id None; expected a number or a text\.$",
+        ),
     ],
 )
 def test_damaged_results(data, text, message):
