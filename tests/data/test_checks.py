@@ -39,6 +39,17 @@ def test_many_class_names_are_cut_short(coco):
     refused(coco, r"6 classes \(three, seven, c0, c1, c2, \.\.\. \(6 in all\)\)")
 
 
+def test_classes_of_the_same_name(coco):
+    coco.categories[0]["name"] = "three"
+    coco.categories.append({"id": 9, "name": "nine"})
+    report = check_dataset(coco.register(), 3)
+    assert report.class_names == ("three", "three", "nine")
+    assert (
+        "Several categories have the same name (three), and are different classes all the same: "
+        "if they should not be, merge them in the annotations."
+    ) in report.notes
+
+
 def test_category_out_of_range(coco):
     number = coco.add_box(1, [1, 1, 5, 5], category=4)
     refused(coco, rf"annotation {number} has category_id 4, .* not among its categories: 3, 7\.")
