@@ -184,6 +184,10 @@ def test_large_outputs_stay_finite_also_in_half_precision():
             {"use_deformable": True, "num_convs": 0, "num_shared_convs": 4},
             "MODEL.FCOS.USE_DEFORMABLE: .*but NUM_STACKED_CONVS is 0; set that to at least 1",
         ),
+        ({"in_channels": 0}, "in_channels: expected at least 1, got 0"),
+        ({"num_levels": 0}, "num_levels: expected at least 1, got 0"),
+        ({"num_classes": 0}, "MODEL.FCOS.NUM_CLASSES: expected at least 1, got 0"),
+        ({"num_classes": -1}, "MODEL.FCOS.NUM_CLASSES: expected at least 1, got -1"),
         ({"prior_prob": 1.0}, r"MODEL.FCOS.PRIOR_PROB: expected within \(0, 1\), got 1.0"),
     ],
 )

@@ -307,15 +307,10 @@ def _check_numbers(node) -> None:
     for key in ("SCORE_THRESH_TEST", "NMS_THRESH_TEST", "SCORE_THRESH_TRAIN", "NMS_THRESH_TRAIN"):
         if not 0 <= node[key] < 1:
             raise ValueError(f"MODEL.FCOS.{key}: expected within [0, 1), got {node[key]}")
-    limits = ("NMS_PRE_TOPK", "NMS_POST_TOPK", "NMS_PRE_TOPK_TRAIN", "NMS_POST_TOPK_TRAIN")
-    for key in (*limits, "NUM_CLASSES"):
+    for key in ("NMS_PRE_TOPK", "NMS_POST_TOPK", "NMS_PRE_TOPK_TRAIN", "NMS_POST_TOPK_TRAIN"):
         if node[key] < 1:
             raise ValueError(f"MODEL.FCOS.{key}: expected at least 1, got {node[key]}")
-    if not 0 <= node.LOSS_ALPHA <= 1:
-        raise ValueError(f"MODEL.FCOS.LOSS_ALPHA: expected within [0, 1], got {node.LOSS_ALPHA}")
-    if node.LOSS_GAMMA < 0:
-        raise ValueError(f"MODEL.FCOS.LOSS_GAMMA: expected at least 0, got {node.LOSS_GAMMA}")
-    if node.CENTER_SAMPLE and node.POS_RADIUS <= 0:
+    if node.CENTER_SAMPLE and not node.POS_RADIUS > 0:
         raise ValueError(
             "MODEL.FCOS.POS_RADIUS: expected more than 0 strides with CENTER_SAMPLE, got "
             f"{node.POS_RADIUS}; to make all of a box positive, set CENTER_SAMPLE to False"

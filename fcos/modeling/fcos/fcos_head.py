@@ -61,9 +61,9 @@ class FCOSHead(nn.Module):
         prior_prob: the score of every class everywhere before training, in (0, 1).
 
     Raises:
-        ValueError: ``norm`` is unknown, ``prior_prob`` lies outside (0, 1), a number of
-            convolutions is negative, GN is asked for channels that 32 does not divide, or
-            deformable convolution for towers without any.
+        ValueError: there are no channels, levels or classes, ``norm`` is unknown, ``prior_prob``
+            lies outside (0, 1), a number of convolutions is negative, GN is asked for channels
+            that 32 does not divide, or deformable convolution for towers without any.
     """
 
     @configurable
@@ -84,6 +84,13 @@ class FCOSHead(nn.Module):
         prior_prob: float = 0.01,
     ) -> None:
         super().__init__()
+        for name, number in (
+            ("in_channels", in_channels),
+            ("num_levels", num_levels),
+            ("MODEL.FCOS.NUM_CLASSES", num_classes),
+        ):
+            if number < 1:
+                raise ValueError(f"{name}: expected at least 1, got {number}")
         _check_towers(in_channels, num_shared_convs, num_convs, norm, use_deformable)
         if not 0 < prior_prob < 1:
             raise ValueError(f"MODEL.FCOS.PRIOR_PROB: expected within (0, 1), got {prior_prob}")
