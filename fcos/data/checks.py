@@ -362,21 +362,21 @@ def _check_sizes_of_masks(name: str, images: Sequence[_Image]) -> None:
 
 
 def _check_resized(name: str, images: Sequence[_Image], resize: Resize | None) -> None:
-    """Of a very long image, nothing may be left of the shorter side."""
+    """Of a very long image, or of one that is cropped, nothing may be left of the shorter side."""
     if resize is None:
         return
     sizes = {(image.height, image.width): image for image in images}
-    vanishing = [
-        image
-        for (height, width), image in sizes.items()
-        if math.isfinite(height + width) and min(height, width) > 0
-        if resize.leaves_nothing(height, width)
-    ]
+    vanishing: dict[str, list[_Image]] = {}
+    for (height, width), image in sizes.items():
+        if math.isfinite(height + width) and min(height, width) > 0:
+            vanishing.setdefault(resize.vanishes_by(height, width), []).append(image)
+    vanishing.pop("", None)
     if vanishing:
-        named = [f"{os.path.basename(i.file_name)} ({i.width}x{i.height})" for i in vanishing]
+        setting, of_it = next(iter(vanishing.items()))
+        named = [f"{os.path.basename(i.file_name)} ({i.width}x{i.height})" for i in of_it]
         raise UserError(
-            f"Data set {name!r}: {resize.key} {resize.longest} leaves nothing of the shorter side "
-            f"of images as long as {_listed(named)}. Raise it, or take them out of the annotations."
+            f"Data set {name!r}: {setting} leaves nothing of the shorter side of images such as "
+            f"{_listed(named)}. Raise it, or take them out of the annotations."
         )
 
 
