@@ -6,10 +6,12 @@ import argparse
 import atexit
 import dataclasses
 import logging
+import math
 import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -127,6 +129,22 @@ def _mask_interrupts(how: int) -> None:
     signal.pthread_sigmask(how, {signal.SIGINT})
 
 
+class _Interrupt:
+    """KeyboardInterrupt for SIGINT, but one for a Ctrl-C that is told twice.
+
+    A terminal sends it to every process, and the first process hands it on once more: while a
+    process tidies up after the one, the other would be a traceback.
+    """
+
+    def __init__(self) -> None:
+        self._since = -math.inf
+
+    def __call__(self, number: int, frame: Any) -> None:
+        if time.monotonic() - self._since > 1:
+            self._since = time.monotonic()
+            raise KeyboardInterrupt
+
+
 def _run_and_end(
     process: Callable[[argparse.Namespace], Ending],
     args: argparse.Namespace,
@@ -134,6 +152,7 @@ def _run_and_end(
     have_begun: Any,
 ) -> None:
     have_begun[comm.get_local_rank()] = True
+    signal.signal(signal.SIGINT, _Interrupt())
     try:
         _mask_interrupts(signal.SIG_UNBLOCK)
     except KeyboardInterrupt:  # one that came before
