@@ -53,6 +53,5 @@ def _check_encoding(path: str, start: bytes) -> None:
 
 def is_id(value: Any) -> bool:
     """Whether a value from a JSON file can identify something: a finite number or a text."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, (int, str)) and not isinstance(value, bool)
+    # By its very type, which from JSON is none derived from it, and a bool is an int otherwise.
+    return type(value) in (int, str) or (isinstance(value, float) and math.isfinite(value))
