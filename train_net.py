@@ -18,6 +18,3 @@ def main() -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
-if __name__ == "__mp_main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    # One of several processes: until it has imported all that it needs, Ctrl-C is its silent end.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,6 +1,5 @@
 """The program: every mistake of a user ends as one sentence and an exit code."""
 
-import contextlib
 import json
 import logging
 import os
@@ -8,7 +7,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +21,7 @@ from fcos.engine.preflight import check_batch, check_training
 from fcos.modeling import OneStageDetector
 from fcos.modeling.optimize import optimize_for_inference
 from fcos.utils.errors import UserError
+from tests.processes import wait_until_two_import
 from tests.tiny import MASK_OPTIONS, start, write_project
 from tests.tiny import train_net as run_program
 
@@ -471,31 +470,10 @@ def test_an_interrupt_before_the_training(project, monkeypatch):
 def test_an_interrupt_while_several_processes_import(project):
     """A terminal sends it to all of them, and a traceback of each would be all that is seen."""
     process = start(project, "--num-gpus", "2", start_new_session=True)
-    deadline = time.monotonic() + 60
-    while len(children := started_by(process.pid)) < 2 or not all(map(has_torch, children)):
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.01)
+    wait_until_two_import(process)
     os.killpg(process.pid, signal.SIGINT)
     assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 128 + signal.SIGINT
-
-
-def started_by(parent):
-    """The processes of a training, without multiprocessing's own."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended
-            state = (path / "stat").read_text().rpartition(")")[2].split()
-            if int(state[1]) == parent and b"spawn_main" in (path / "cmdline").read_bytes():
-                found.append(path)
-    return found
-
-
-def has_torch(process):
-    try:
-        return "libtorch" in (process / "maps").read_text()
-    except OSError:
-        return False
 
 
 def test_without_detectron2(tmp_path):

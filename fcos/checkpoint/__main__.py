@@ -29,7 +29,7 @@ from fcos.checkpoint.importers import (
 )
 from fcos.checkpoint.reading import read_checkpoint
 from fcos.checkpoint.writing import keep_inputs, write_weights
-from fcos.utils.arguments import add_opts
+from fcos.utils.arguments import add_opts, check_opts
 from fcos.utils.errors import UserError
 
 # What stands around the weights in the files of a family, and in front of each name.
@@ -183,7 +183,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     command.add_argument("--against", required=True, metavar="NPZ", help="written by 'record'")
     command.add_argument("--config-file", metavar="FILE", help="instead of the recorded one")
     _add_running(command)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if "opts" in args:
+        check_opts(commands.choices[args.command], args)
+    return args
 
 
 def _add_running(command: argparse.ArgumentParser) -> None:

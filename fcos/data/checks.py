@@ -10,6 +10,7 @@ import itertools
 import math
 import os
 import reprlib
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -166,8 +167,7 @@ def check_dataset(
         )
     if mask_format:
         _check_masks(name, images, mask_format, for_training)
-    if resize is not None:
-        _check_resized(name, images, resize)
+    _check_resized(name, images, resize)
     num_files = _check_files(name, images, all_images, resize)
     degenerate = tuple(
         f"{box.where} ({os.path.basename(image.file_name)})"
@@ -176,6 +176,7 @@ def check_dataset(
         if image.has_degenerate(box)
     )
     notes = [
+        _note_on_equal_names(class_names),
         _note_on_degenerate(degenerate, for_training),
         _note_on_overhanging(images),
         _note_on_empty(num_objects.count(0), for_training, filter_empty),
@@ -360,20 +361,22 @@ def _check_sizes_of_masks(name: str, images: Sequence[_Image]) -> None:
         )
 
 
-def _check_resized(name: str, images: Sequence[_Image], resize: Resize) -> None:
-    """Of a very long image, nothing may be left of the shorter side."""
+def _check_resized(name: str, images: Sequence[_Image], resize: Resize | None) -> None:
+    """Of a very long image, or of one that is cropped, nothing may be left of the shorter side."""
+    if resize is None:
+        return
     sizes = {(image.height, image.width): image for image in images}
-    vanishing = [
-        image
-        for (height, width), image in sizes.items()
-        if math.isfinite(height + width) and min(height, width) > 0
-        if resize.leaves_nothing(height, width)
-    ]
+    vanishing: dict[str, list[_Image]] = {}
+    for (height, width), image in sizes.items():
+        if math.isfinite(height + width) and min(height, width) > 0:
+            vanishing.setdefault(resize.vanishes_by(height, width), []).append(image)
+    vanishing.pop("", None)
     if vanishing:
-        named = [f"{os.path.basename(i.file_name)} ({i.width}x{i.height})" for i in vanishing]
+        setting, of_it = next(iter(vanishing.items()))
+        named = [f"{os.path.basename(i.file_name)} ({i.width}x{i.height})" for i in of_it]
         raise UserError(
-            f"Data set {name!r}: {resize.key} {resize.longest} leaves nothing of the shorter side "
-            f"of images as long as {_listed(named)}. Raise it, or take them out of the annotations."
+            f"Data set {name!r}: {setting} leaves nothing of the shorter side of images such as "
+            f"{_listed(named)}. Raise it, or take them out of the annotations."
         )
 
 
@@ -415,6 +418,17 @@ def _check_all_images(name: str, images: Sequence[_Image], resize: Resize | None
             f"{' '.join(problems[:NAMED])}{more}"
         )
     return len(images)
+
+
+def _note_on_equal_names(class_names: Sequence[str]) -> str:
+    counts = Counter(class_names)
+    doubled = [name for name in counts if counts[name] > 1]
+    if not doubled:
+        return ""
+    return (
+        f"Several categories have the same name ({_listed(doubled)}), and are different classes "
+        "all the same: if they should not be, merge them in the annotations."
+    )
 
 
 def _note_on_degenerate(degenerate: Sequence[str], for_training: bool) -> str:

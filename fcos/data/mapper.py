@@ -12,6 +12,8 @@ from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.structures import BoxMode
 from fcos.utils.errors import UserError
 
+from .crop import Crop, crop_of
+
 __all__ = [
     "CheckedMapper",
     "Resize",
@@ -24,31 +26,50 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Resize:
-    """How images are resized before they come to the model.
+    """How images are cropped and resized before they come to the model.
 
     Attributes:
-        shorts: lengths of the shorter side, in pixels, one of which is chosen.
+        shorts: lengths of the shorter side, in pixels, one of which is chosen; none: no resizing.
         longest: of the longer side, at most.
         key: of ``longest`` in the config.
+        crop: what is done first, if anything.
     """
 
     shorts: tuple[int, ...]
     longest: int
     key: str
+    crop: Crop | None = None
 
-    def leaves_nothing(self, height: float, width: float) -> bool:
-        """Whether an image of this size (pixels) is so long that its shorter side becomes 0."""
-        size = int(height), int(width), min(self.shorts), self.longest
+    def vanishes_by(self, height: float, width: float) -> str:
+        """The key and value by which the shorter side of an image of this size (pixels) may become
+        0; empty if it cannot."""
+        size = int(height), int(width)
+        if self._vanishes(*size):
+            return f"{self.key} {self.longest}"
+        if self.crop is not None and any(self._vanishes(*c) for c in self.crop.longest(*size)):
+            return f"INPUT.CROP.SIZE {list(self.crop.size)}"
+        return ""
+
+    def _vanishes(self, height: int, width: int) -> bool:
+        if 0 in (height, width) or not self.shorts:
+            return 0 in (height, width)
+        size = height, width, min(self.shorts), self.longest
         return 0 in ResizeShortestEdge.get_output_shape(*size)
 
 
 def resize_of(cfg: CfgNode, use: str) -> Resize | None:
-    """What INPUT says on the size of images in a ``use``, "TRAIN" or "TEST"; None: as they are."""
+    """What INPUT says on the size of images in a ``use``, "TRAIN" or "TEST"; None: as they are.
+
+    Raises:
+        UserError: INPUT.CROP is for training, and none.
+    """
     shorts = cfg.INPUT[f"MIN_SIZE_{use}"]
     shorts = (shorts,) if isinstance(shorts, int) else tuple(shorts)
     key = f"MAX_SIZE_{use}"
-    # 0 stands for no resizing.
-    return Resize(shorts, cfg.INPUT[key], f"INPUT.{key}") if all(shorts) else None
+    crop = crop_of(cfg) if use == "TRAIN" else None
+    if not all(shorts):  # 0 stands for no resizing
+        shorts = ()
+    return Resize(shorts, cfg.INPUT[key], f"INPUT.{key}", crop) if shorts or crop else None
 
 
 def is_degenerate(xyxy: tuple[float, ...] | list[float], width: float, height: float) -> bool:
@@ -98,10 +119,11 @@ def image_problem(entry: dict[str, Any], resize: Resize | None = None) -> str | 
         reason = str(error.__cause__ or error).partition("<")[0].strip()  # without a repr
         return f"Image {name} is broken or not an image ({reason})."
     height, width = image.shape[:2]
-    if resize is not None and resize.leaves_nothing(height, width):
+    setting = resize.vanishes_by(height, width) if resize is not None else ""
+    if setting:
         return (
-            f"Image {name} is {width}x{height} pixels, and {resize.key} {resize.longest} leaves "
-            "nothing of its shorter side: raise it if the image is to stay."
+            f"Image {name} is {width}x{height} pixels, and {setting} leaves nothing of its shorter "
+            "side: raise it if the image is to stay."
         )
     return None
 

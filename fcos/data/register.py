@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import reprlib
 from collections import Counter
@@ -14,6 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.utils.file_io import PathManager
 from fcos.utils.errors import UserError
+from fcos.utils.json_files import is_id, read_json
 
 __all__ = [
     "get_class_names",
@@ -102,16 +102,13 @@ def read_coco_json(json_file: str) -> dict[str, Any]:
     Returns:
         a dict with at least the lists "images" and "categories" of dicts, in each of which no two
         have the same "id"; "annotations", if it is there, is a list of dicts too. Categories have
-        a "name".
+        a "name". Ids are finite numbers or texts; those of images, and those of categories, are
+        all of one kind.
 
     Raises:
-        UserError: it is not JSON, or not that.
+        UserError: it is not JSON in UTF-8, or not that.
     """
-    with PathManager.open(json_file, "r", encoding="utf-8") as file:
-        try:
-            contents = json.load(file)
-        except ValueError as error:
-            raise UserError(f"{json_file} is not a complete JSON file: {error}.") from error
+    contents = read_json(json_file)
     if not isinstance(contents, dict):
         contents = {}
     lists = ["images", "categories", *(["annotations"] if "annotations" in contents else ())]
@@ -125,10 +122,22 @@ def read_coco_json(json_file: str) -> dict[str, Any]:
     return contents
 
 
+# What a record of each list is called and must have, and which of its fields are ids and texts.
+_NEEDED = {
+    "images": ("image", "id"),
+    "categories": ("category", "id", "name"),
+    "annotations": ("annotation",),
+}
+_IDS = {
+    "images": ("id",),
+    "categories": ("id",),
+    "annotations": ("id", "image_id", "category_id"),
+}
+_TEXTS = {"images": ("file_name",), "categories": ("name",), "annotations": ()}
+
+
 def _check_records(json_file: str, key: str, records: list[Any]) -> None:
-    what, *needed = {"images": ("image", "id"), "categories": ("category", "id", "name")}.get(
-        key, ("annotation",)
-    )
+    what, *needed = _NEEDED[key]
     for index, record in enumerate(records):
         if not isinstance(record, dict):
             raise UserError(
@@ -138,8 +147,32 @@ def _check_records(json_file: str, key: str, records: list[Any]) -> None:
         missing = [name for name in needed if name not in record]
         if missing:
             raise UserError(f"{json_file}: {what} {record} has no {' and no '.join(missing)}.")
+        ill_typed = [name for name in _IDS[key] if name in record and not is_id(record[name])]
+        if ill_typed:
+            raise UserError(
+                f"{json_file}: {key}[{index}] has the {ill_typed[0]} "
+                f"{reprlib.repr(record[ill_typed[0]])}; expected a number or a text."
+            )
+        for name in _TEXTS[key]:
+            if not isinstance(record.get(name, ""), str):
+                raise UserError(
+                    f"{json_file}: {key}[{index}] has the {name} {reprlib.repr(record[name])}; "
+                    "expected a text."
+                )
     if needed:  # the later one would silently take the place of the earlier one
         refuse_equal_ids(json_file, key, records)
+        _refuse_mixed_ids(json_file, key, records)
+
+
+def _refuse_mixed_ids(json_file: str, key: str, records: list[dict[str, Any]]) -> None:
+    """Images and classes are put into the order of their ids, so these have to be comparable."""
+    texts = [record["id"] for record in records if isinstance(record["id"], str)]
+    numbers = [record["id"] for record in records if not isinstance(record["id"], str)]
+    if texts and numbers:
+        raise UserError(
+            f"{json_file}: some {key} have a number as id and some a text, such as {numbers[0]} "
+            f"and {texts[0]!r}. Make all of them numbers."
+        )
 
 
 def refuse_equal_ids(json_file: str, key: str, records: list[dict[str, Any]]) -> None:
@@ -153,8 +186,8 @@ def refuse_equal_ids(json_file: str, key: str, records: list[dict[str, Any]]) ->
     Raises:
         UserError: some have; it names up to five of the ids.
     """
-    counts = Counter(repr(record["id"]) for record in records)
-    doubled = [number for number, count in counts.items() if count > 1]
+    counts = Counter(record["id"] for record in records)
+    doubled = [repr(number) for number, count in counts.items() if count > 1]
     if doubled:
         raise UserError(
             f"{json_file}: {key} with the same id: {', '.join(doubled[:5])}"

@@ -6,6 +6,7 @@ Run again after whatever ended it, the same command goes on where it stopped.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -142,8 +143,10 @@ def _add_processes(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     args = parse_args(argv)
-    from fcos.detect.running import run  # here, so that --help need not wait for it
-
+    try:
+        from fcos.detect.running import run  # here, so that --help need not wait for it
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     return run(args)
 
 

@@ -25,7 +25,7 @@ from fcos.utils.errors import UserError
 from fcos.utils.outputs import check_writable, write_text
 
 from .cocoeval import Detections, Evaluated, GroundTruth
-from .figures import class_figures, figures, summary_lines, table_of_classes
+from .figures import class_figures, distinct_names, figures, summary_lines, table_of_classes
 from .runs import RESULTS
 
 __all__ = ["FastCOCOEvaluator", "ImageDetections", "pack", "unpack"]
@@ -211,8 +211,9 @@ class FastCOCOEvaluator(DatasetEvaluator):
         Returns:
             Task to metric to number from 0 to 100, NaN where there is nothing to measure: AP (mean
             over IoU 0.50, 0.55, ..., 0.95), AP50, AP75, APs, APm, APl (objects below 32^2 square
-            pixels, between, and from 96^2 on) and "AP-NAME" of each class. Empty in all but the
-            first process, without any image, and for a data set without annotations.
+            pixels, between, and from 96^2 on) and "AP-NAME" of each class, or
+            "AP-NAME (id ID)" if several have that name. Empty in all but the first process,
+            without any image, and for a data set without annotations.
 
         Raises:
             UserError: the file cannot be written.
@@ -291,6 +292,7 @@ class FastCOCOEvaluator(DatasetEvaluator):
                 f"Data set {self._name!r} has {len(names)} names of classes, but its annotation "
                 f"file has {len(values)} categories."
             )
+        names = distinct_names(names, self._truth.category_ids)
         per_class = dict(zip(names, values, strict=True))
         logger.info(f"Per-category {task} AP: \n{table_of_classes(per_class)}")
         return {f"AP-{name}": value for name, value in per_class.items()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from tabulate import tabulate
@@ -15,6 +17,7 @@ __all__ = [
     "class_figures",
     "curves",
     "differences",
+    "distinct_names",
     "figures",
     "summary_lines",
     "table_of_classes",
@@ -108,6 +111,15 @@ def summary_lines(overall: Mapping[str, float], max_dets: int) -> list[str]:
             f"maxDets={limit:>3d} ] = {number:0.3f}"
         )
     return lines
+
+
+def distinct_names(names: Sequence[str], category_ids: Sequence[Any]) -> list[str]:
+    """Names of classes, to which the category id is added where several have the same."""
+    counts = Counter(names)
+    return [
+        name if counts[name] == 1 else f"{name} (id {id_})"
+        for name, id_ in zip(names, category_ids, strict=True)
+    ]
 
 
 def table_of_classes(per_class: Mapping[str, float]) -> str:

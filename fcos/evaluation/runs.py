@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Any
 import yaml
 
 from fcos.utils.errors import UserError
+from fcos.utils.json_files import is_id, read_json
 
 __all__ = ["RESULTS", "Run", "RunFolder", "common_dataset", "open_folders", "read_run"]
 
@@ -216,14 +216,7 @@ def _find_results(folder: RunFolder, dataset: str | None) -> str:
 
 def _read_results(file: str) -> list[dict[str, Any]]:
     again = "evaluate again with train_net.py --eval-only"
-    try:
-        with open(file, encoding="utf-8") as stream:
-            results = json.load(stream)
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        state = "is empty" if os.path.getsize(file) == 0 else f"is no complete JSON ({error})"
-        raise UserError(f"{file} {state}: {again}.") from error
+    results = read_json(file, if_broken=again)
     if not isinstance(results, list):
         raise UserError(
             f"{file} is not a list of detections in COCO's results format but "
@@ -251,6 +244,11 @@ def _check_result(where: str, result: object) -> None:
     missing = [k for k in ("image_id", "category_id", "bbox", "score") if k not in result]
     if missing:
         raise UserError(f"{where} has no {' and no '.join(missing)}.")
+    ill_typed = [k for k in ("image_id", "category_id") if not is_id(result[k])]
+    if ill_typed:
+        raise UserError(
+            f"{where} has the {ill_typed[0]} {result[ill_typed[0]]!r}; expected a number or a text."
+        )
     try:
         numbers = [float(number) for number in (*result["bbox"], result["score"])]
         is_sound = len(numbers) == 5 and all(map(math.isfinite, numbers))

@@ -17,6 +17,7 @@ from fcos.data.register import read_coco_json, register_custom_datasets, require
 from fcos.utils.errors import UserError
 
 from .cocoeval import Evaluated, GroundTruth, Matches
+from .figures import distinct_names
 from .runs import Run, RunFolder
 
 __all__ = [
@@ -52,8 +53,9 @@ class Truth:
 
     @property
     def class_names(self) -> list[str]:
-        """Of the same order."""
-        return [str(self.coco.cats[i]["name"]) for i in self.category_ids]
+        """Of the same order; see :func:`distinct_names`."""
+        names = [str(self.coco.cats[i]["name"]) for i in self.category_ids]
+        return distinct_names(names, self.category_ids)
 
     @functools.cached_property
     def _objects(self) -> GroundTruth:

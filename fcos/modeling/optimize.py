@@ -49,7 +49,8 @@ def optimize_for_inference(model: M, precision: str = "auto", compile: bool = Fa
             the time at most.
 
     Returns:
-        The copy, in evaluation mode.
+        The copy, in evaluation mode. In float16 it raises a UserError for images whose outputs go
+        beyond its range.
 
     Raises:
         UserError: ``precision`` is none of these, or the device does not compute in it, or a

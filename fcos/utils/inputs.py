@@ -154,13 +154,17 @@ def dataset_records(name: str) -> list[dict[str, Any]]:
     Raises:
         UserError: no data set has that name, its files are missing or damaged, or it is empty.
     """
-    from detectron2.data import DatasetCatalog
+    from detectron2.data import DatasetCatalog, MetadataCatalog
     from fcos.data import require_dataset
+    from fcos.data.register import read_coco_json
 
     require_dataset(name)
     try:
         records = DatasetCatalog.get(name)
-    except (OSError, ValueError, KeyError) as error:
+    except (AssertionError, KeyError, OSError, TypeError, ValueError) as error:
+        json_file = MetadataCatalog.get(name).get("json_file")
+        if json_file:  # what is wrong with it, if we know, is said better here
+            read_coco_json(json_file)
         raise UserError(f"The data set {name} cannot be read: {error!r}.") from error
     if not records:
         raise UserError(f"The data set {name} holds no image.")

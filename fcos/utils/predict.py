@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import reprlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -95,6 +96,7 @@ class Predictor:
             and, from a mask head, ``pred_masks`` (K, H, W) bool.
 
         Raises:
+            TypeError: an image is no array.
             ValueError: an image has another shape or type, or no pixels.
         """
         inputs = [self._input_of(image) for image in images]
@@ -105,6 +107,11 @@ class Predictor:
 
     def _input_of(self, image: np.ndarray) -> dict[str, Any]:
         """What the model takes."""
+        if not isinstance(image, np.ndarray):
+            raise TypeError(
+                "image: expected an array, (H, W, 3) uint8, as fcos.utils.inputs.read_bgr returns "
+                f"it, got {reprlib.repr(image)} of type {type(image).__name__}"
+            )
         if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype != np.uint8:
             raise ValueError(
                 f"image: expected (H, W, 3) uint8, got {tuple(image.shape)} {image.dtype}"

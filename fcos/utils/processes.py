@@ -6,11 +6,14 @@ import argparse
 import atexit
 import dataclasses
 import logging
+import math
 import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -18,6 +21,7 @@ import torch
 from torch.multiprocessing import ProcessExitedException
 
 from detectron2.engine import launch
+from detectron2.utils import comm
 from fcos.utils.errors import UserError
 
 __all__ = ["Ending", "check_processes", "end_process", "run_processes"]
@@ -98,29 +102,61 @@ def run_processes(process: Callable[[argparse.Namespace], Ending], args: argpars
         ending = process(args)
         _say(ending.text)
         return ending.code
-    # A value of spawned processes; its lock lets one of them speak at a time.
-    has_spoken = multiprocessing.get_context("spawn").Value("b", False)
-    with _handing_signals_on() as received:
+    spawned = multiprocessing.get_context("spawn")
+    has_spoken = spawned.Value("b", False)  # its lock lets one of them speak at a time
+    have_begun = spawned.RawArray("b", args.num_gpus)
+    # A thread's own signal mask is that of the processes it starts: the imports of these, whose
+    # traceback would be all that is seen, are not interrupted.
+    starter = ThreadPoolExecutor(1, initializer=_mask_interrupts, initargs=(signal.SIG_BLOCK,))
+    with starter, _handing_signals_on(have_begun) as received:
         try:
-            launch(
+            starter.submit(
+                launch,
                 _run_and_end,
                 args.num_gpus,
-                args=(process, args, has_spoken),
+                args=(process, args, has_spoken, have_begun),
                 dist_url=args.dist_url,
                 machine_rank=args.machine_rank,
                 num_machines=args.num_machines,
-            )
+            ).result()
         except ProcessExitedException as error:
             if not received:
                 return error.exit_code if error.exit_code > 0 else 128 - error.exit_code
     return 128 + received[0] if received else 0
 
 
+def _mask_interrupts(how: int) -> None:
+    signal.pthread_sigmask(how, {signal.SIGINT})
+
+
+class _Interrupt:
+    """KeyboardInterrupt for SIGINT, but one for a Ctrl-C that is told twice.
+
+    A terminal sends it to every process, and the first process hands it on once more: while a
+    process tidies up after the one, the other would be a traceback.
+    """
+
+    def __init__(self) -> None:
+        self._since = -math.inf
+
+    def __call__(self, number: int, frame: Any) -> None:
+        if time.monotonic() - self._since > 1:
+            self._since = time.monotonic()
+            raise KeyboardInterrupt
+
+
 def _run_and_end(
-    process: Callable[[argparse.Namespace], Ending], args: argparse.Namespace, has_spoken: Any
+    process: Callable[[argparse.Namespace], Ending],
+    args: argparse.Namespace,
+    has_spoken: Any,
+    have_begun: Any,
 ) -> None:
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # train_net.py has no use for it so far
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    have_begun[comm.get_local_rank()] = True
+    signal.signal(signal.SIGINT, _Interrupt())
+    try:
+        _mask_interrupts(signal.SIG_UNBLOCK)
+    except KeyboardInterrupt:  # one that came before
+        end_process(128 + signal.SIGINT)
     ending = process(args)
     with has_spoken.get_lock():
         if not (ending.is_shared and has_spoken.value):
@@ -154,8 +190,12 @@ def end_process(code: int) -> NoReturn:
 
 
 @contextmanager
-def _handing_signals_on() -> Iterator[list[int]]:
+def _handing_signals_on(have_begun: Sequence[bool]) -> Iterator[list[int]]:
     """While this process only waits for others, they get the signals it gets.
+
+    Args:
+        have_begun: for each of them, whether it has an answer to SIGINT. Before all have, SIGTERM,
+            which needs none, takes its place.
 
     Yields:
         The signals so far.
@@ -164,6 +204,8 @@ def _handing_signals_on() -> Iterator[list[int]]:
 
     def hand_on(number: int, _: Any) -> None:
         received.append(number)
+        if not all(have_begun):
+            number = signal.SIGTERM
         for child in multiprocessing.active_children():
             if child.pid is not None:
                 os.kill(child.pid, number)

@@ -137,6 +137,24 @@ def test_mistakes_are_one_sentence(tiny, tmp_path, capsys):
     assert not (tmp_path / "b.npz").exists()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "record a.pth --config-file a.yaml --out a.npz --opts MODEL.FCOS.NORM GN --image a.jpg",
+        "verify a.pth --against a.npz --opts MODEL.FCOS.NORM GN --device cuda",
+    ],
+)
+def test_the_changes_to_the_config_come_last(line, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(line.split())
+    said = capsys.readouterr().err
+    command, misplaced = line.split()[0], line.split()[-2]
+    assert caught.value.code == 2 and said.startswith(
+        f"usage: python -m fcos.checkpoint {command} "
+    )
+    assert f"error: --opts takes all that follows it: put {misplaced} before it" in said
+
+
 def test_detections_of_another_implementation(tmp_path, capsys):
     """mmdetection's, on a picture, recorded there: the published config gives the same here."""
     key, values = "mmdet_R_50_1x", golden("models.npz")

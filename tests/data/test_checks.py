@@ -39,6 +39,17 @@ def test_many_class_names_are_cut_short(coco):
     refused(coco, r"6 classes \(three, seven, c0, c1, c2, \.\.\. \(6 in all\)\)")
 
 
+def test_classes_of_the_same_name(coco):
+    coco.categories[0]["name"] = "three"
+    coco.categories.append({"id": 9, "name": "nine"})
+    report = check_dataset(coco.register(), 3)
+    assert report.class_names == ("three", "three", "nine")
+    assert (
+        "Several categories have the same name (three), and are different classes all the same: "
+        "if they should not be, merge them in the annotations."
+    ) in report.notes
+
+
 def test_category_out_of_range(coco):
     number = coco.add_box(1, [1, 1, 5, 5], category=4)
     refused(coco, rf"annotation {number} has category_id 4, .* not among its categories: 3, 7\.")
@@ -322,13 +333,30 @@ def test_images_so_long_that_nothing_is_left_of_them(coco, use):
     with pytest.raises(
         UserError,
         match=rf"^Data set 'small': INPUT\.MAX_SIZE_{use} 1333 leaves nothing of the shorter side "
-        r"of images as long as 2\.png \(3x8000\)\. Raise it, or take them out of the annotations",
+        r"of images such as 2\.png \(3x8000\)\. Raise it, or take them out of the annotations",
     ):
         check_datasets(cfg)
     cfg.INPUT[f"MAX_SIZE_{use}"] = 1334  # 0.50025
     check_datasets(cfg)
     cfg.INPUT[f"MAX_SIZE_{use}"] = 1333
     cfg.INPUT[f"MIN_SIZE_{use}"] = 0 if use == "TEST" else (0,)  # as they are
+    check_datasets(cfg)
+
+
+def test_crops_of_which_nothing_is_left(coco):
+    coco.images[1].update(width=300, height=5)
+    cfg = get_cfg()
+    cfg.MODEL.FCOS.NUM_CLASSES = 2
+    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (coco.register(),)
+    cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.SIZE = True, [0.05, 0.9]
+    with pytest.raises(
+        UserError,
+        match=r"^Data set 'small': INPUT\.CROP\.SIZE \[0\.05, 0\.9\] leaves nothing of the shorter "
+        r"side of images such as 1\.png \(300x5\)\. Raise it, or take them out of the annotations",
+    ):
+        check_datasets(cfg)
+    check_datasets(cfg, training=False)
+    cfg.INPUT.CROP.SIZE = [0.1, 0.9]
     check_datasets(cfg)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detectron2.data import DatasetMapper
 from detectron2.structures import BoxMode
 from fcos.config import get_cfg
 from fcos.data.mapper import (
@@ -119,3 +120,29 @@ def test_images_of_which_nothing_is_left(size, tmp_path):
     assert "INPUT.MAX_SIZE_TRAIN 1333" in image_problem(entry, resize_of(cfg, "TRAIN"))
     cfg.INPUT.MIN_SIZE_TRAIN = (0,)
     assert resize_of(cfg, "TRAIN") is None
+
+
+@pytest.mark.parametrize(
+    ("crop", "shortest"),
+    [
+        ([0.01, 1.0], 800),  # 0.3 of 30 rows
+        ([0.05, 1.0], 2),  # 2 rows of 40 columns, resized to at most 9 columns
+    ],
+)
+def test_crops_of_which_nothing_is_left(entry, crop, shortest):
+    cfg = get_cfg()
+    cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = True, "relative", crop
+    cfg.INPUT.MIN_SIZE_TRAIN = (shortest,)
+    cfg.INPUT.MAX_SIZE_TRAIN = 9 if shortest == 2 else 1333
+    mapper = CheckedMapper(DatasetMapper(cfg, is_train=True), resize_of(cfg, "TRAIN"))
+    with pytest.raises(
+        UserError,
+        match=rf"picture\.jpg is 40x30 pixels, and INPUT\.CROP\.SIZE \[{crop[0]}, 1\.0\] leaves "
+        r"nothing of its shorter side: raise it if the image is to stay\.",
+    ):
+        mapper({**entry, "annotations": []})
+    assert image_problem(entry, resize_of(cfg, "TEST")) is None
+    cfg.INPUT.MIN_SIZE_TRAIN = (0,)  # as they are cut out
+    assert (image_problem(entry, resize_of(cfg, "TRAIN")) is None) == (shortest == 2)
+    cfg.INPUT.CROP.SIZE, cfg.INPUT.MAX_SIZE_TRAIN = [0.5, 0.5], 1333
+    assert image_problem(entry, resize_of(cfg, "TRAIN")) is None

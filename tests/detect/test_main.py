@@ -16,6 +16,7 @@ import pytest
 from fcos.detect import work
 from fcos.detect.__main__ import main, parse_args
 from tests.helpers import tiny_cfg, tiny_mask_cfg, write_model
+from tests.processes import wait_until_two_import
 
 
 @pytest.fixture(scope="module")
@@ -260,6 +261,36 @@ def kill_after(lines, output, command):
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
+
+
+def test_an_interrupt_while_it_imports(run, monkeypatch):
+    class Interrupt:
+        def find_spec(self, *_):
+            raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "fcos.detect.running", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupt()])
+    result = run("--input in --output out")
+    assert (result.code, result.err) == (128 + signal.SIGINT, "")
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="asks Linux what is imported")
+@pytest.mark.parametrize("of_all", [True, False], ids=["Ctrl-C", "the first process alone"])
+def test_an_interrupt_while_several_processes_import(model, place, of_all):
+    """A terminal sends it to all of them, and a traceback of each would be all that is seen."""
+    line = f"--config-file {model / 'config.yaml'} --input in --output out --num-gpus 2"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fcos.detect", *line.split()],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_until_two_import(process)
+    (os.killpg if of_all else os.kill)(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == 128 + signal.SIGINT
 
 
 def test_killed_and_ended_by_two_processes_is_as_never_killed(run, model):

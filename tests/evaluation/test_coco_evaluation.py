@@ -165,6 +165,18 @@ def test_detections_that_do_not_fit_the_data_set(data):
         evaluator.process([{"image_id": 99}], [{"instances": instances}])
 
 
+def test_classes_of_the_same_name_are_all_there(data, monkeypatch):
+    want = feed(fast(data, ("bbox",)), data, with_masks=False)["bbox"]
+    DatasetCatalog.remove(data.name)
+    MetadataCatalog.remove(data.name)
+    monkeypatch.setattr("tests.evaluation.conftest.NAMES", ("cat", "dog", "cat"))
+    data.write()
+    got = feed(fast(data, ("bbox",)), data, with_masks=False)["bbox"]
+    keys = f"AP-cat (id {IDS[0]})", "AP-dog", f"AP-cat (id {IDS[2]})"
+    assert [key for key in got if key.startswith("AP-")] == list(keys)
+    assert [got[key] for key in keys] == [want[f"AP-{name}"] for name in ("cat", "dog", "elk")]
+
+
 def test_names_that_are_not_those_of_the_file(data):
     evaluator = fast(data)
     metadata = MetadataCatalog.get(data.name)

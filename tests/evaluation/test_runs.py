@@ -143,7 +143,7 @@ def test_a_config_that_is_not_yaml_or_would_run_code(data):
     "text, message",
     [
         ("", "is empty: evaluate again with train_net.py --eval-only"),
-        ('[{"image_id": 10, "cat', r"is no complete JSON \(.*\): evaluate again"),
+        ('[{"image_id": 10, "cat', r"is not complete JSON \(.*\): evaluate again"),
         ('{"images": []}', "is not a list of detections in COCO's results format but a JSON obj"),
         ("null", "is not a list of detections.* but a JSON value"),
         ("[]", "has no detection: the model found nothing"),
@@ -156,6 +156,14 @@ def test_a_config_that_is_not_yaml_or_would_run_code(data):
         (
             '[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3], "score": 1}]',
             "detection 0 has the bbox",
+        ),
+        (
+            '[{"image_id": [1], "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]',
+            r"detection 0 has the image_id \[1\]; expected a number or a text\.$",
+        ),
+        (
+            '[{"image_id": 1, "category_id": null, "bbox": [1, 2, 3, 4], "score": 1}]',
+            r"detection 0 has the category_id None; expected a number or a text\.$",
         ),
     ],
 )
@@ -172,4 +180,4 @@ def test_masks_in_a_part_of_the_detections(data):
 def test_results_that_cannot_be_read(data):
     folder = data.write_results("run", ONE)
     (folder / "inference" / RESULTS).write_bytes(b"\xff\xfe[]")
-    assert "is no complete JSON" in refused(folder)
+    assert "is UTF-16 text: save it as UTF-8." in refused(folder)

@@ -35,6 +35,12 @@ def test_classes_are_in_the_order_of_their_ids(data):
     assert truth.has_masks and len(truth.coco.imgs) == 6
 
 
+def test_classes_of_the_same_name_are_told_apart(data, monkeypatch):
+    monkeypatch.setattr("tests.evaluation.conftest.NAMES", ("cat", "dog", "cat"))
+    data.write()
+    assert read(data).class_names == [f"cat (id {IDS[0]})", "dog", f"cat (id {IDS[2]})"]
+
+
 def test_annotations_without_masks(data):
     del data.annotations[3]["segmentation"]
     data.write()

@@ -8,6 +8,7 @@ import torch
 from detectron2.layers import ShapeSpec
 from fcos.config import get_cfg
 from fcos.modeling.fcos import FCOSHead
+from fcos.utils.errors import UserError
 
 SIZES = [(8, 12), (4, 6), (2, 3), (1, 2), (1, 1)]
 
@@ -184,12 +185,34 @@ def test_large_outputs_stay_finite_also_in_half_precision():
             {"use_deformable": True, "num_convs": 0, "num_shared_convs": 4},
             "MODEL.FCOS.USE_DEFORMABLE: .*but NUM_STACKED_CONVS is 0; set that to at least 1",
         ),
+        ({"in_channels": 0}, "in_channels: expected at least 1, got 0"),
+        ({"num_levels": 0}, "num_levels: expected at least 1, got 0"),
+        ({"num_classes": 0}, "MODEL.FCOS.NUM_CLASSES: expected at least 1, got 0"),
+        ({"num_classes": -1}, "MODEL.FCOS.NUM_CLASSES: expected at least 1, got -1"),
         ({"prior_prob": 1.0}, r"MODEL.FCOS.PRIOR_PROB: expected within \(0, 1\), got 1.0"),
     ],
 )
 def test_settings_that_do_not_fit(options, message):
     with pytest.raises(ValueError, match=message):
         FCOSHead(**{"in_channels": 32, **options})
+
+
+def test_groups_of_a_single_value():
+    small = [torch.randn(1, 32, side, side) for side in (4, 2, 1)]
+    head = FCOSHead(in_channels=32, num_levels=3, norm="GN")
+    message = (
+        r"^MODEL\.FCOS\.NORM: GN has 32 groups, each of a single channel with MODEL\.FPN\."
+        r"OUT_CHANNELS 32, and a feature of this one image is a single cell, .*: set MODEL\.FPN\."
+        r"OUT_CHANNELS to 64 or more, or use larger images\.$"
+    )
+    for is_training in (True, False):
+        with pytest.raises(UserError, match=message):
+            head.train(is_training)(small)
+    for fits in ([x.expand(2, -1, -1, -1) for x in small], [x[..., :2, :] for x in small[:2]] * 2):
+        head(fits[:3])
+    for options in ({"norm": "GN", "in_channels": 64}, {"norm": "none", "in_channels": 32}):
+        wide = [x.repeat(1, options["in_channels"] // 32, 1, 1) for x in small]
+        FCOSHead(num_levels=3, **options)(wide)
 
 
 def test_wrong_number_of_features():

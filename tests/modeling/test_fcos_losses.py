@@ -214,6 +214,21 @@ def test_bfloat16_outputs_lose_no_more_than_their_own_rounding():
         torch.testing.assert_close(low[name], value, atol=0, rtol=0)
 
 
+@pytest.mark.parametrize(
+    "kwargs, message",
+    [
+        ({"focal_alpha": -0.1}, r"MODEL.FCOS.LOSS_ALPHA: expected within \[0, 1\], got -0.1"),
+        ({"focal_alpha": math.nan}, "LOSS_ALPHA: .*, got nan"),
+        ({"focal_gamma": -1.0}, "MODEL.FCOS.LOSS_GAMMA: expected at least 0, got -1.0"),
+        ({"focal_gamma": math.nan}, "LOSS_GAMMA: .*, got nan"),
+        ({"focal_gamma": math.inf}, "LOSS_GAMMA: .*, got inf"),
+    ],
+)
+def test_settings_that_do_not_fit(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        FCOSLosses(**kwargs)
+
+
 def test_loss_errors():
     with pytest.raises(ValueError, match="loc_loss_type: expected one of .*'giou'.*got 'diou'"):
         FCOSLosses(loc_loss_type="diou")

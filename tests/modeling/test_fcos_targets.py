@@ -276,6 +276,9 @@ def test_memory_of_a_crowd_is_bounded():
         ({"sizes_of_interest": [64]}, "sizes_of_interest: expected one limit fewer"),
         ({"sizes_of_interest": [64, 64, 9, 512]}, "sizes_of_interest: expected increasing limits"),
         ({"center_radius": 0}, "center_radius: expected more than 0, got 0"),
+        ({"center_radius": math.nan}, "center_radius: expected more than 0, got nan"),
+        ({"num_classes": 0}, "num_classes: expected more than 0, got 0"),
+        ({"strides": ()}, r"strides: expected one or more of at least 1, got \[\]"),
     ],
 )
 def test_settings_that_do_not_fit(kwargs, message):

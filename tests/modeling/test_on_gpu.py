@@ -1,6 +1,7 @@
 """Detection, masks and augmentation on a GPU that is only imagined: where they wait for it."""
 
 import collections
+import math
 import re
 
 import numpy as np
@@ -13,6 +14,7 @@ from detectron2.utils.events import EventStorage
 from fcos.modeling import OneStageDetectorWithTTA
 from fcos.modeling.fcos import fcos_losses
 from fcos.modeling.optimize import optimize_for_inference
+from fcos.utils.errors import UserError
 from tests.helpers import tiny_cfg, tiny_mask_cfg
 from tests.imagined_gpu import ImaginedGpu, OnGpu, pretend
 from tests.modeling.test_training_step import inputs
@@ -131,6 +133,39 @@ def test_the_optimized_copy(cfg, precision, dtype, tolerance, gpu):
                 assert scores.is_cuda and scores.dtype is torch.float32
                 best = b["instances"].scores[:20]
                 torch.testing.assert_close(scores[:20].cpu(), best, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("is_autocast", [False, True], ids=["optimized", "autocast"])
+@pytest.mark.parametrize("output", ["cls_logits", "bbox_pred", "ctrness"])
+def test_outputs_beyond_float16(output, is_autocast, gpu):
+    """Infinite in one place, they are one detection fewer."""
+
+    def detect(precision, times=1.0):
+        model = model_of(tiny_cfg()).to("cuda")
+        if not is_autocast:
+            model = optimize_for_inference(model, precision)
+        layer = getattr(model.proposal_generator.fcos_head, output)
+        layer.register_forward_hook(lambda *calls: calls[-1] * times)
+        gpu.waits.clear()
+        dtype = getattr(torch, precision)
+        with torch.autocast("cuda", dtype, enabled=is_autocast and precision != "float32"):
+            return model(images())
+
+    message = (
+        "^The detector's outputs for these images are not finite in float16, which ends at 65504: "
+        r"compute in bfloat16 or float32, for instance by --optimize bfloat16\.$"
+    )
+    with torch.no_grad(), gpu:
+        detect("float16")
+        waits = places(gpu, "modeling/fcos/fcos", "modeling/fcos/fcos_inference")
+        assert waits == {"modeling/fcos/fcos": 0, "modeling/fcos/fcos_inference": 6}
+        with pytest.raises(UserError, match=message):
+            detect("float16", math.nan)
+        if output != "bbox_pred":
+            with pytest.raises(UserError, match=message):
+                detect("float16", 1e9)
+        for precision in ("bfloat16", "float32"):
+            detect(precision, 1e9)
 
 
 def test_masks(gpu):

@@ -245,6 +245,9 @@ def test_levels_on_top_of_p2_to_p5(source):
         ),
         ({"USE_DEFORMABLE": True, "NUM_STACKED_CONVS": 0}, "USE_DEFORMABLE: .*_CONVS is 0; set"),
         ({"LOSS_ALPHA": 1.5}, r"LOSS_ALPHA: expected within \[0, 1\], got 1.5"),
+        ({"FPN.OUT_CHANNELS": 0}, "MODEL.FPN.OUT_CHANNELS: expected at least 1, got 0"),
+        ({"FPN.OUT_CHANNELS": -4}, "MODEL.FPN.OUT_CHANNELS: expected at least 1, got -4"),
+        ({"CENTER_SAMPLE": True, "POS_RADIUS": float("nan")}, "POS_RADIUS: .* got nan; to make"),
         ({"LOSS_GAMMA": -1.0}, "LOSS_GAMMA: expected at least 0, got -1.0"),
         (
             {"RESNETS.DEFORM_ON_PER_STAGE": [False, False, True, True]},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from fcos.utils.errors import UserError
 from fcos.utils.inputs import (
     dataset_records,
@@ -184,6 +184,7 @@ def dataset():
 
     yield register
     DatasetCatalog.remove("zebras_train")
+    MetadataCatalog.pop("zebras_train", None)
 
 
 def test_an_unknown_data_set_is_answered_with_the_nearest(dataset):
@@ -195,6 +196,26 @@ def test_an_unknown_data_set_is_answered_with_the_nearest(dataset):
 def test_a_data_set_that_cannot_be_read(dataset):
     with pytest.raises(UserError, match=r"zebras_train cannot be read: JSONDecodeError"):
         dataset_records(dataset(lambda: json.loads("")))
+
+
+@pytest.mark.parametrize(
+    ("image_id", "message"),
+    [
+        (None, r"a\.json: images\[1\] has the id None; expected a number or a text\.$"),
+        (1, r"a\.json: images with the same id: 1\. Give each an id of its own\.$"),
+        (2, r"zebras_train cannot be read: TypeError"),  # nothing that is known of such files
+    ],
+)
+def test_what_is_wrong_with_an_annotation_file(dataset, tmp_path, image_id, message):
+    def load():
+        raise TypeError("'<' not supported between instances of 'NoneType' and 'int'")
+
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"images": [{"id": 1}, {"id": image_id}], "categories": []}))
+    name = dataset(load)
+    MetadataCatalog.get(name).set(json_file=str(path), image_root=str(tmp_path))
+    with pytest.raises(UserError, match=message):
+        dataset_records(name)
 
 
 def test_a_data_set_without_images(dataset):

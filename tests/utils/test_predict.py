@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.engine import DefaultPredictor
@@ -154,6 +155,25 @@ def test_the_size_of_batches_comes_from_the_config(cfg):
 def test_images_of_another_kind(cfg, image):
     with pytest.raises(ValueError, match=r"image: expected \(H, W, 3\) uint8, got \("):
         Predictor(cfg)(image)
+
+
+@pytest.mark.parametrize(
+    ("image", "told"),
+    [
+        ("a.jpg", r"'a\.jpg' of type str"),
+        (None, "None of type NoneType"),
+        (torch.zeros(3, 60, 90, dtype=torch.uint8), r"tensor\(.* of type Tensor"),
+        (Image.fromarray(IMAGE), "<PIL.* of type Image"),
+        ([IMAGE], r"\[.*\] of type list"),
+    ],
+)
+def test_images_that_are_no_arrays(cfg, image, told):
+    with pytest.raises(
+        TypeError,
+        match=r"^image: expected an array, \(H, W, 3\) uint8, as fcos\.utils\.inputs\.read_bgr "
+        rf"returns it, got (?s:{told})$",
+    ):
+        Predictor(cfg).detect_batch([IMAGE, image])
 
 
 @pytest.mark.parametrize("optimize", [None, "float32"])

@@ -2,6 +2,8 @@
 
 import argparse
 import atexit
+import os
+import signal
 import sys
 import threading
 import time
@@ -62,6 +64,23 @@ def test_the_first_failure_ends_the_others(capfd):
     args = argparse.Namespace(**TWO, is_shared=False, delay=60)
     assert run_processes(end_with_a_text, args) == 7
     assert capfd.readouterr().err == "of 1\n"
+
+
+def be_interrupted_twice(args):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+        return Ending(9, "tidied up")
+    return Ending()
+
+
+def test_a_ctrl_c_that_is_told_twice_is_one(capfd):
+    assert run_processes(be_interrupted_twice, argparse.Namespace(**TWO)) == 9
+    assert capfd.readouterr().err == "tidied up\n"
 
 
 def test_one_process_is_this_one(capfd):

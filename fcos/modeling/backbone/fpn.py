@@ -68,8 +68,8 @@ def add_fpn(cfg, bottom_up: Backbone) -> FPN:
 
     Raises:
         ValueError: the backbone lacks one of ``IN_FEATURES``, ``TOP_LEVELS`` is not 0, 1 or 2,
-            ``TOP_IN_FEATURE`` is not "p5" or "res5", or a level on top would have nothing to be
-            computed from or is used by nothing.
+            ``TOP_IN_FEATURE`` is not "p5" or "res5", a level on top would have nothing to be
+            computed from or is used by nothing, or ``OUT_CHANNELS`` is not positive.
     """
     given = bottom_up.output_shape()
     _check_top_levels(cfg.MODEL, list(given))
@@ -78,6 +78,10 @@ def add_fpn(cfg, bottom_up: Backbone) -> FPN:
         raise ValueError(
             f"MODEL.FPN.IN_FEATURES: the backbone has no {', '.join(missing)}; it gives "
             f"{', '.join(given)} (a ResNet those of MODEL.RESNETS.OUT_FEATURES)"
+        )
+    if cfg.MODEL.FPN.OUT_CHANNELS < 1:
+        raise ValueError(
+            f"MODEL.FPN.OUT_CHANNELS: expected at least 1, got {cfg.MODEL.FPN.OUT_CHANNELS}"
         )
     fpn = FPN(
         bottom_up=bottom_up,

@@ -41,12 +41,12 @@ def location_grids(
         One grid per level.
 
     Raises:
-        ValueError: ``location`` is unknown, or a stride is below 1.
+        ValueError: ``location`` is unknown, or a stride is below 1, or there is none.
     """
     if location not in LOCATIONS:
         raise ValueError(f"MODEL.FCOS.LOCATION: expected one of {LOCATIONS}, got {location!r}")
-    if min(strides) < 1:
-        raise ValueError(f"strides: expected at least 1, got {list(strides)}")
+    if min(strides, default=0) < 1:
+        raise ValueError(f"strides: expected one or more of at least 1, got {list(strides)}")
     if location == "middle":
         return [Grid(stride // 2, (stride, stride)) for stride in strides]
     # The image is padded to a multiple of the finest stride, so the first level tells its size.

@@ -18,6 +18,7 @@ from fcos.layers import (
     at_least_float32,
     normal_init,
 )
+from fcos.utils.errors import UserError
 
 NORMS = ("none", "GN", "BN", "SyncBN")
 
@@ -61,9 +62,9 @@ class FCOSHead(nn.Module):
         prior_prob: the score of every class everywhere before training, in (0, 1).
 
     Raises:
-        ValueError: ``norm`` is unknown, ``prior_prob`` lies outside (0, 1), a number of
-            convolutions is negative, GN is asked for channels that 32 does not divide, or
-            deformable convolution for towers without any.
+        ValueError: there are no channels, levels or classes, ``norm`` is unknown, ``prior_prob``
+            lies outside (0, 1), a number of convolutions is negative, GN is asked for channels
+            that 32 does not divide, or deformable convolution for towers without any.
     """
 
     @configurable
@@ -84,6 +85,13 @@ class FCOSHead(nn.Module):
         prior_prob: float = 0.01,
     ) -> None:
         super().__init__()
+        for name, number in (
+            ("in_channels", in_channels),
+            ("num_levels", num_levels),
+            ("MODEL.FCOS.NUM_CLASSES", num_classes),
+        ):
+            if number < 1:
+                raise ValueError(f"{name}: expected at least 1, got {number}")
         _check_towers(in_channels, num_shared_convs, num_convs, norm, use_deformable)
         if not 0 < prior_prob < 1:
             raise ValueError(f"MODEL.FCOS.PRIOR_PROB: expected within (0, 1), got {prior_prob}")
@@ -179,9 +187,12 @@ class FCOSHead(nn.Module):
 
         Raises:
             ValueError: there are not ``num_levels`` features.
+            UserError: a group of GN would have a single value.
         """
         if len(features) != self.num_levels:
             raise ValueError(f"features: expected {self.num_levels} levels, got {len(features)}")
+        if self.norm == "GN" and self.in_channels == 32:  # larger heads never have such a group
+            _check_groups(features)
         cls_scores, bbox_preds, centernesses = [], [], []
         for level, (feature, scale) in enumerate(zip(features, self.scales, strict=True)):
             feature = self.share_tower(feature, level)
@@ -198,6 +209,17 @@ class FCOSHead(nn.Module):
         if self.normalize_reg_targets:
             return scaled.relu()
         return scaled.clamp(max=_MAX_EXPONENT).exp()
+
+
+def _check_groups(features: Sequence[Tensor]) -> None:
+    """torch refuses to normalise a single value, by an error that names neither key nor reason."""
+    if any(feature.numel() == 32 for feature in features):
+        raise UserError(
+            "MODEL.FCOS.NORM: GN has 32 groups, each of a single channel with "
+            "MODEL.FPN.OUT_CHANNELS 32, and a feature of this one image is a single cell, which "
+            "leaves nothing to normalise over: set MODEL.FPN.OUT_CHANNELS to 64 or more, or use "
+            "larger images."
+        )
 
 
 def _check_towers(

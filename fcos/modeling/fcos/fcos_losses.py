@@ -9,6 +9,8 @@ Letters: N images, L locations over all levels, C classes.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -109,7 +111,8 @@ class FCOSLosses(nn.Module):
         normalizer: see :class:`LossNormalizer`.
 
     Raises:
-        ValueError: ``loc_loss_type``, ``box_quality`` or ``normalizer`` is unknown.
+        ValueError: ``loc_loss_type``, ``box_quality`` or ``normalizer`` is unknown, or
+            ``focal_alpha`` or ``focal_gamma`` is out of its range.
     """
 
     def __init__(
@@ -126,6 +129,10 @@ class FCOSLosses(nn.Module):
             raise ValueError(
                 f"MODEL.FCOS.BOX_QUALITY: expected one of {BOX_QUALITIES}, got {box_quality!r}"
             )
+        if not 0 <= focal_alpha <= 1:
+            raise ValueError(f"MODEL.FCOS.LOSS_ALPHA: expected within [0, 1], got {focal_alpha}")
+        if not 0 <= focal_gamma < math.inf:
+            raise ValueError(f"MODEL.FCOS.LOSS_GAMMA: expected at least 0, got {focal_gamma}")
         self.focal_alpha = focal_alpha
         self.focal_gamma = focal_gamma
         self.iou_loss = IOULoss(loc_loss_type)

@@ -120,8 +120,7 @@ class FCOSTargets:
         location: see :func:`fcos.modeling.fcos.fcos_assignment.location_grids`.
 
     Raises:
-        ValueError: the number or the order of ``sizes_of_interest`` does not fit, or
-            ``center_radius`` is not positive.
+        ValueError: ``sizes_of_interest`` does not fit, or another number is not positive.
     """
 
     def __init__(
@@ -135,8 +134,9 @@ class FCOSTargets:
         location: str = "middle",
     ) -> None:
         location_grids([(1, 1)] * len(strides), strides, location)  # refuses what it cannot use
-        if center_radius is not None and center_radius <= 0:
-            raise ValueError(f"center_radius: expected more than 0, got {center_radius}")
+        for name, number in (("num_classes", num_classes), ("center_radius", center_radius)):
+            if number is not None and not number > 0:  # NaN neither
+                raise ValueError(f"{name}: expected more than 0, got {number}")
         self.strides = tuple(strides)
         self.limits = level_limits(strides, sizes_of_interest)
         self.num_classes = num_classes

@@ -1,0 +1,57 @@
+"""JSON files of the user."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from detectron2.utils.file_io import PathManager
+from fcos.utils.errors import UserError
+
+__all__ = ["is_id", "read_json"]
+
+
+def read_json(path: str, if_broken: str = "") -> Any:
+    """The contents of a JSON file.
+
+    Args:
+        path: of the file.
+        if_broken: what to do about a file that is empty or breaks off.
+
+    Raises:
+        UserError: it cannot be read, is not UTF-8 without a byte order mark, or is not JSON.
+    """
+    advice = f": {if_broken}" if if_broken else ""
+    try:
+        with PathManager.open(path, "rb") as file:
+            start = file.read(4)
+        if not start:
+            raise UserError(f"{path} is empty{advice}.")
+        _check_encoding(path, start)
+        with PathManager.open(path, "r", encoding="utf-8") as file:
+            return json.load(file)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8.") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not complete JSON ({error}){advice}.") from error
+
+
+def _check_encoding(path: str, start: bytes) -> None:
+    """Of the first bytes. pycocotools, which loads annotations, reads UTF-8 alone, and no mark."""
+    encoding = json.detect_encoding(start)
+    if encoding == "utf-8-sig":
+        raise UserError(
+            f"{path} begins with a byte order mark, which JSON must not have: save it as UTF-8 "
+            "without one (in editors, 'UTF-8' instead of 'UTF-8 with BOM')."
+        )
+    if encoding != "utf-8":
+        raise UserError(f"{path} is {encoding[:6].upper()} text: save it as UTF-8.")
+
+
+def is_id(value: Any) -> bool:
+    """Whether a value from a JSON file can identify something: a finite number or a text."""
+    # By its very type, which from JSON is none derived from it, and a bool is an int otherwise.
+    return type(value) in (int, str) or (isinstance(value, float) and math.isfinite(value))
