@@ -213,6 +213,7 @@ class FCOS(nn.Module):
             image_sizes,
             **(self.inference_in_training if self.training else self.inference),
         )
+        # Asked now, when the GPU has been waited for anyway.
         if is_finite is not None and not is_finite:
             raise UserError(
                 "The detector's outputs for these images are not finite in float16, which ends at "
@@ -249,18 +250,14 @@ def _flatten(levels: Sequence[Tensor]) -> Tensor:
 
 
 def _is_finite_float16(cls_logits: Tensor, ltrb: Tensor, ctr_logits: Tensor) -> Tensor | None:
-    """Whether a detector in float16 has stayed within its range; None for other types.
+    """() bool, whether a detector in float16 has stayed within its range; None for other types.
 
     What has not would be no detection, without a word.
-
-    Returns:
-        () bool on the CPU, and true or false only once the GPU has been waited for, which this does
-        not do: choosing the candidates does.
     """
     if cls_logits.dtype != torch.float16:
         return None
     are_finite = [outputs.isfinite().all() for outputs in (cls_logits, ltrb, ctr_logits)]
-    return torch.stack(are_finite).all().to("cpu", non_blocking=True)
+    return torch.stack(are_finite).all()
 
 
 def _for_roi_heads(result: Instances, is_training: bool) -> Instances:
