@@ -288,8 +288,8 @@ def test_a_batch_is_its_images(options):
     together = detect_batch(points, cls, ltrb, ctr, sizes, image_sizes, **options)
     for i, found in enumerate(together):
         alone = detect(points, cls[i], ltrb[i], ctr[i], sizes, image_sizes[i], **options)
-        for a, b in zip(found, alone, strict=True):
-            assert torch.equal(a, b)
+        # Vectorised or not, a sigmoid may differ in its last bit.
+        torch.testing.assert_close(tuple(found), tuple(alone))
         if i == 1:
             assert len(found.boxes) == 0
         else:

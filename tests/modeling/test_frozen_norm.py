@@ -37,12 +37,13 @@ def test_by_hand():
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("activation", [None, nn.functional.relu])
 def test_results_and_gradients_are_those_of_one_after_the_other(bias, activation):
-    apart, joined = layer(bias, activation), layer(bias, activation)
+    apart, joined = layer(bias, activation).double(), layer(bias, activation).double()
     join_frozen_norms(joined)
     assert "forward" in vars(joined)
     found = []
     for made in (apart, joined):
-        x = torch.randn(2, 4, 9, 7, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        random = torch.Generator().manual_seed(1)
+        x = torch.randn(2, 4, 9, 7, generator=random, dtype=torch.float64).requires_grad_()
         result = made(x)
         result.square().sum().backward()
         found.append([result, x.grad, *(p.grad for p in made.parameters())])
