@@ -99,7 +99,7 @@ def _read_coco(
                 f"{json_file}: image {record['id']} has the width {size[0]!r} and the height "
                 f"{size[1]!r}; expected two positive numbers, in pixels."
             )
-        path = os.path.join(image_root, str(record["file_name"]))
+        path = os.path.join(image_root, record["file_name"])
         images[record["id"]] = AnnotatedImage(path, *size)
     _check_fields(json_file, contents.get("annotations", []), for_training)
     for annotation in contents.get("annotations", ()):

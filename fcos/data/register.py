@@ -6,7 +6,7 @@ import difflib
 import os
 import reprlib
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -122,44 +122,48 @@ def read_coco_json(json_file: str) -> dict[str, Any]:
     return contents
 
 
-# What a record of each list is called and must have, and which of its fields are ids and texts.
-_NEEDED = {
-    "images": ("image", "id"),
-    "categories": ("category", "id", "name"),
-    "annotations": ("annotation",),
+class _Kind(NamedTuple):
+    """What is known of the records of one list."""
+
+    called: str
+    needed: tuple[str, ...]
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+
+
+_KINDS = {
+    "images": _Kind("image", ("id",), ids=("id",), texts=("file_name",)),
+    "categories": _Kind("category", ("id", "name"), ids=("id",), texts=("name",)),
+    "annotations": _Kind("annotation", (), ids=("id", "image_id", "category_id"), texts=()),
 }
-_IDS = {
-    "images": ("id",),
-    "categories": ("id",),
-    "annotations": ("id", "image_id", "category_id"),
-}
-_TEXTS = {"images": ("file_name",), "categories": ("name",), "annotations": ()}
 
 
 def _check_records(json_file: str, key: str, records: list[Any]) -> None:
-    what, *needed = _NEEDED[key]
+    kind = _KINDS[key]
     for index, record in enumerate(records):
         if not isinstance(record, dict):
             raise UserError(
                 f"{json_file} is not in COCO's format: {key}[{index}] is {reprlib.repr(record)}, "
                 "expected a mapping."
             )
-        missing = [name for name in needed if name not in record]
+        missing = [name for name in kind.needed if name not in record]
         if missing:
-            raise UserError(f"{json_file}: {what} {record} has no {' and no '.join(missing)}.")
-        ill_typed = [name for name in _IDS[key] if name in record and not is_id(record[name])]
+            raise UserError(
+                f"{json_file}: {kind.called} {record} has no {' and no '.join(missing)}."
+            )
+        ill_typed = [name for name in kind.ids if name in record and not is_id(record[name])]
         if ill_typed:
             raise UserError(
                 f"{json_file}: {key}[{index}] has the {ill_typed[0]} "
                 f"{reprlib.repr(record[ill_typed[0]])}; expected a number or a text."
             )
-        for name in _TEXTS[key]:
+        for name in kind.texts:
             if not isinstance(record.get(name, ""), str):
                 raise UserError(
                     f"{json_file}: {key}[{index}] has the {name} {reprlib.repr(record[name])}; "
                     "expected a text."
                 )
-    if needed:  # the later one would silently take the place of the earlier one
+    if "id" in kind.needed:  # the later one would silently take the place of the earlier one
         refuse_equal_ids(json_file, key, records)
         _refuse_mixed_ids(json_file, key, records)
 

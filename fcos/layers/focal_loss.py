@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 # A smaller chance of being wrong counts as none. With gamma 2 its gradient is below 1e-26, which no
-# weight notices, but times small weights it becomes a subnormal number, on which some processors
-# spend a hundred times the time of any other: a whole training step took twice as long.
+# weight notices, but times small weights it becomes a subnormal number. On some processors these
+# are so slow that a whole training step took twice as long.
 _NO_CHANCE = 1e-9
 
 
