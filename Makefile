@@ -39,7 +39,7 @@ lint: $(ENVIRONMENT)
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m codespell_lib
-	$(PYTHON) -m mypy fcos benchmarks train_net.py demo.py
+	$(PYTHON) -m mypy fcos fcos_cli benchmarks train_net.py demo.py
 
 env: $(ENVIRONMENT)
 

@@ -8,8 +8,9 @@ setup(
     version="0.1.0",
     description="FCOS, the anchor-free one-stage detector, as a detectron2 plugin",
     license="Apache-2.0",
+    entry_points={"console_scripts": ["fcos=fcos_cli.__main__:main"]},
     python_requires=">=3.10",
-    packages=find_packages(include=["fcos", "fcos.*"]),
+    packages=find_packages(include=["fcos", "fcos.*", "fcos_cli"]),
     # detectron2 is not listed: no package index has it (README.md says how to get it).
     install_requires=[
         "fvcore>=0.1.5",

@@ -22,7 +22,7 @@ import json, sys
 import detectron2.checkpoint, detectron2.config, detectron2.data, detectron2.modeling
 import detectron2.structures, detectron2.utils.logger
 before = set(sys.modules)
-import demo, fcos.utils.demo, fcos.utils.errors
+import demo, fcos_cli.demo, fcos.predict.demo, fcos.utils.errors
 print(json.dumps([sorted(before), sorted(set(sys.modules) - before)]))
 """
 
@@ -45,7 +45,7 @@ def test_the_demo_imports_later(imported, name):
 
 
 def test_the_demo_imports_what_it_works_with(imported):
-    assert {"fcos", "fcos.utils.predict", "fcos.checkpoint.checkpointer"} <= set(imported[1])
+    assert {"fcos", "fcos.predict.predictor", "fcos.checkpoint.checkpointer"} <= set(imported[1])
     assert {"torch", "numpy"} <= set(imported[0])
     # Its parsing of arguments needs none of them.
     code = "import demo, sys; print('torch' in sys.modules)"
@@ -55,7 +55,8 @@ def test_the_demo_imports_what_it_works_with(imported):
 
 def test_garbage_is_collected_after_the_imports_and_not_searched_for_in_them():
     code = """
-import gc, sys, demo
+import gc, sys
+from fcos_cli import demo
 demo.main(["--config-file", "missing.yaml", "--input", "missing.png"])
 print("torchvision" in sys.modules, gc.isenabled(), gc.get_freeze_count() > 100_000)
 """

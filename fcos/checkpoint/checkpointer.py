@@ -22,9 +22,9 @@ from fcos.checkpoint.importers import (
     recognise,
 )
 from fcos.checkpoint.reading import local_file, read_file, without_prefix
-from fcos.checkpoint.writing import write_whole
 from fcos.utils.agree import in_all, raise_together
 from fcos.utils.errors import UserError
+from fcos.utils.files import write_whole
 
 __all__ = ["AdetCheckpointer"]
 

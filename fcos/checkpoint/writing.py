@@ -1,58 +1,16 @@
-"""Files that are either complete or not there at all."""
+"""Weights files, written whole or not at all."""
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import torch
 
 from fcos.utils.errors import UserError
+from fcos.utils.files import write_whole
 
-__all__ = ["keep_inputs", "write_weights", "write_whole"]
-
-
-def keep_inputs(path: str, *inputs: str | None) -> None:
-    """See that a file to be written is none of those that it is made from.
-
-    Args:
-        path: of the file.
-        inputs: files, or addresses; ``None`` counts as none.
-
-    Raises:
-        UserError: it is one of them, by whatever name.
-    """
-    for source in inputs:
-        if source and os.path.exists(source) and os.path.exists(path):
-            if os.path.samefile(source, path):
-                raise UserError(f"{path} would overwrite {source}: choose another place.")
-
-
-def write_whole(path: str, write: Callable[[BinaryIO], Any], advice: str) -> None:
-    """Write a file beside ``path``, bring it to the disk, and only then give it its name.
-
-    Args:
-        path: of the file.
-        write: writes its content.
-        advice: ends the message of an error.
-
-    Raises:
-        UserError: it cannot be written, such as on a full disk. A file that was there before is as
-            it was.
-    """
-    unfinished = f"{path}.unfinished"
-    try:
-        with open(unfinished, "wb") as file:
-            write(file)
-        with open(unfinished, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except (OSError, RuntimeError) as error:
-        if os.path.exists(unfinished):
-            os.remove(unfinished)
-        raise UserError(f"{path} cannot be written: {_reason(error)}. {advice}") from error
+__all__ = ["safetensors_torch", "write_weights"]
 
 
 def write_weights(path: str, content: dict[str, Any]) -> None:
@@ -93,13 +51,3 @@ def safetensors_torch(path: str) -> Any:
             "pip install safetensors."
         ) from None
     return safetensors.torch
-
-
-def _reason(error: BaseException) -> str:
-    """The operating system's reason, which torch's writer hides behind errors of its own."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError):
-            return cause.strerror or os.strerror(cause.errno or errno.EIO)
-        cause = cause.__cause__ or cause.__context__
-    return " ".join(str(error).split())

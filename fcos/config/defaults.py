@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import detectron2.config
 from fcos.config.config import CfgNode
 
@@ -171,3 +173,22 @@ def add_fcos_config(cfg: detectron2.config.CfgNode) -> None:
     # one size, on which results depend a little, by group normalization for instance. Published
     # results are of 1.
     cfg.TEST.IMS_PER_BATCH = 1
+
+
+def read_cfg(config_file: str, options: Sequence[str] = ()) -> CfgNode:
+    """Read a config file and change some of its keys.
+
+    Args:
+        config_file: path of the YAML file.
+        options: ``KEY, VALUE, KEY, VALUE, ...``.
+
+    Returns:
+        The config, not frozen.
+
+    Raises:
+        UserError: there is no such file, or something in it or in ``options`` is wrong.
+    """
+    cfg = get_cfg()
+    cfg.merge_from_file(config_file)
+    cfg.merge_from_list(list(options))
+    return cfg

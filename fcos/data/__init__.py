@@ -3,10 +3,11 @@
 The demo data set is written by ``python -m fcos.data.digits``.
 """
 
-from .checks import DatasetReport, check_dataset, check_datasets
-from .mapper import CheckedMapper
-from .register import get_class_names, register_custom_datasets, require_dataset
-from .stream import (
+from fcos.data.checks import DatasetReport, check_dataset, check_datasets
+from fcos.data.images import read_bgr
+from fcos.data.mapper import CheckedMapper
+from fcos.data.register import get_class_names, register_custom_datasets, require_dataset
+from fcos.data.stream import (
     TestStream,
     TrainStream,
     build_test_stream,
@@ -25,6 +26,7 @@ __all__ = [
     "check_datasets",
     "get_class_names",
     "images_per_batch",
+    "read_bgr",
     "register_custom_datasets",
     "require_dataset",
 ]

@@ -12,10 +12,9 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
+from fcos.data.mapper import is_degenerate
+from fcos.data.register import get_class_names, read_coco_json, refuse_equal_ids
 from fcos.utils.errors import UserError
-
-from .mapper import is_degenerate
-from .register import get_class_names, read_coco_json, refuse_equal_ids
 
 __all__ = ["AnnotatedBox", "AnnotatedImage", "listed", "read_annotated"]
 

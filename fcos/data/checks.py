@@ -12,11 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
+from fcos.data.annotated import NAMED, AnnotatedImage, listed, read_annotated
+from fcos.data.images import Resize, image_problem, resize_of
+from fcos.data.register import require_dataset
 from fcos.utils.errors import UserError
-
-from .annotated import NAMED, AnnotatedImage, listed, read_annotated
-from .mapper import Resize, image_problem, resize_of
-from .register import require_dataset
 
 __all__ = ["DatasetReport", "check_dataset", "check_datasets"]
 

@@ -16,6 +16,7 @@ from fcos.utils.errors import UserError
 from fcos.utils.json_files import is_id, read_json
 
 __all__ = [
+    "dataset_records",
     "get_class_names",
     "read_coco_json",
     "refuse_equal_ids",
@@ -94,6 +95,25 @@ def get_class_names(name: str) -> list[str]:
         return list(metadata.get("thing_classes", ()))
     categories = read_coco_json(metadata.json_file)["categories"]
     return [category["name"] for category in sorted(categories, key=lambda c: c["id"])]
+
+
+def dataset_records(name: str) -> list[dict[str, Any]]:
+    """The images of a registered data set with their annotations, in detectron2's format.
+
+    Raises:
+        UserError: no data set has that name, its files are missing or damaged, or it is empty.
+    """
+    require_dataset(name)
+    try:
+        records = DatasetCatalog.get(name)
+    except (AssertionError, KeyError, OSError, TypeError, ValueError) as error:
+        json_file = MetadataCatalog.get(name).get("json_file")
+        if json_file:  # what is wrong with it, if we know, is said better here
+            read_coco_json(json_file)
+        raise UserError(f"The data set {name} cannot be read: {error!r}.") from error
+    if not records:
+        raise UserError(f"The data set {name} holds no image.")
+    return records
 
 
 def read_coco_json(json_file: str) -> dict[str, Any]:

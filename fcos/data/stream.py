@@ -21,12 +21,12 @@ from detectron2.data import (
 )
 from detectron2.data.samplers import InferenceSampler, RepeatFactorTrainingSampler
 from detectron2.utils import comm
+from fcos.data.images import resize_of
+from fcos.data.mapper import CheckedMapper, usable_annotations
+from fcos.data.order import group_into_batches, share_of_rank, shuffled_indices
+from fcos.data.register import require_dataset
+from fcos.data.workers import start_iterating
 from fcos.utils.errors import UserError
-
-from .mapper import CheckedMapper, resize_of, usable_annotations
-from .order import group_into_batches, share_of_rank, shuffled_indices
-from .register import require_dataset
-from .workers import start_iterating
 
 __all__ = [
     "TestStream",

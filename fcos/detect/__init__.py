@@ -1,1 +1,1 @@
-"""Detections for very many images: ``python -m fcos.detect --help``."""
+"""Keeps the name ``python -m fcos.detect``; what it does is in ``fcos.predict.many``."""

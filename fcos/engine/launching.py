@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from detectron2.engine import default_argument_parser
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from fcos.checkpoint import AdetCheckpointer
@@ -18,48 +17,11 @@ from fcos.engine.hooks import TrainingStopped
 from fcos.engine.preflight import check_evaluation, check_training
 from fcos.engine.startup import check_device, load_cfg, setup
 from fcos.engine.trainer import Trainer
-from fcos.modeling.optimize import PRECISIONS, dtype_for, optimize_for_inference
+from fcos.modeling.optimize import dtype_for, optimize_for_inference
 from fcos.utils.errors import UserError
 from fcos.utils.processes import Ending, check_processes, run_processes
 
-__all__ = ["argument_parser", "run"]
-
-EXAMPLES = """
-Examples:
-  train_net.py --config-file configs/R_50_1x.yaml --num-gpus 4
-  train_net.py --config-file configs/R_50_1x.yaml SOLVER.IMS_PER_BATCH 4 SOLVER.BASE_LR 0.0025
-  train_net.py --config-file configs/R_50_1x.yaml --resume
-  train_net.py --config-file configs/R_50_1x.yaml --eval-only MODEL.WEIGHTS model.pth
-  train_net.py --config-file configs/R_50_1x.yaml --num-gpus 2 MODEL.DEVICE cpu
-"""
-
-
-def argument_parser() -> argparse.ArgumentParser:
-    """detectron2's arguments and four more."""
-    parser = default_argument_parser(epilog=EXAMPLES)
-    parser.add_argument(
-        "--check-all-images",
-        action="store_true",
-        help="before training, read every image of the data sets instead of a sample",
-    )
-    parser.add_argument(
-        "--optimize",
-        nargs="?",
-        const="auto",
-        choices=PRECISIONS,
-        metavar="PRECISION",
-        help="with --eval-only: evaluate a faster copy of the model, in float32, bfloat16, float16 "
-        "or (default: auto) what the device is fast in; name it where KEY VALUE pairs follow",
-    )
-    parser.add_argument(
-        "--compile", action="store_true", help="with --optimize: compile the model too"
-    )
-    parser.add_argument(
-        "--debug", action="store_true", help="show where in the program an error came up"
-    )
-    # A free port: two trainings on one machine do not meet. Several machines need an address.
-    parser.set_defaults(dist_url="auto")
-    return parser
+__all__ = ["run"]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,7 +31,6 @@ def run(args: argparse.Namespace) -> int:
         The exit code: 0, or 1 after an error that was printed, or 128 + number of a signal.
     """
     try:
-        _check_optimize(args)
         cfg = load_cfg(args)
         check_device(cfg)
         advice = ", and adapt SOLVER.IMS_PER_BATCH and SOLVER.BASE_LR to it"
@@ -124,13 +85,3 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
     if comm.is_main_process():
         verify_results(cfg, results)
     return results
-
-
-def _check_optimize(args: argparse.Namespace) -> None:
-    if args.optimize is not None and not args.eval_only:
-        raise UserError(
-            "--optimize makes a copy of the model that cannot be trained: it belongs to "
-            "--eval-only."
-        )
-    if args.compile and args.optimize is None:
-        raise UserError("--compile belongs to --optimize: add --optimize.")

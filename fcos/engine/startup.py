@@ -9,7 +9,7 @@ import tempfile
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
-from fcos.config import CfgNode, get_cfg
+from fcos.config import CfgNode, read_cfg
 from fcos.data import register_custom_datasets
 from fcos.engine.loop import check_precision
 from fcos.utils import device
@@ -26,7 +26,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     Every process calls this.
 
     Args:
-        args: from :func:`fcos.engine.argument_parser`.
+        args: as ``train_net.py`` parses them.
 
     Returns:
         The config, frozen.
@@ -54,9 +54,7 @@ def load_cfg(args: argparse.Namespace) -> CfgNode:
     """
     if not args.config_file:
         raise UserError("Which detector? Give --config-file, such as configs/R_50_1x.yaml.")
-    cfg = get_cfg()
-    cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
+    cfg = read_cfg(args.config_file, args.opts)
     cfg.freeze()
     return cfg
 

@@ -29,7 +29,7 @@ from fcos.engine.hooks import (
     TrainingStopped,
 )
 from fcos.engine.loop import PRECISIONS, TrainingLoop, check_precision
-from fcos.evaluation.coco_evaluation import FastCOCOEvaluator
+from fcos.evaluation import FastCOCOEvaluator
 from fcos.modeling import OneStageDetectorWithTTA, TimmBackbone
 from fcos.utils.agree import in_all
 from fcos.utils.errors import UserError, config_errors

@@ -1,1 +1,7 @@
-"""COCO evaluation beyond one run: ``python -m fcos.evaluation.compare``."""
+"""Figures of a run: COCO evaluation, comparisons, and recorded detections."""
+
+from fcos.evaluation.coco_evaluation import FastCOCOEvaluator
+from fcos.evaluation.comparing import run_comparison, summary
+from fcos.evaluation.verifying import record, verify
+
+__all__ = ["FastCOCOEvaluator", "record", "run_comparison", "summary", "verify"]

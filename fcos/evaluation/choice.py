@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .cocoeval import Matches
+from fcos.evaluation.cocoeval import Matches
 
 __all__ = ["Choice", "Counts", "best_score", "choose_images", "count_images", "wrong_detections"]
 

@@ -21,12 +21,17 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.logger import create_small_table
 from fcos.data.register import read_coco_json
+from fcos.evaluation.cocoeval import Detections, Evaluated, GroundTruth
+from fcos.evaluation.figures import (
+    class_figures,
+    distinct_names,
+    figures,
+    summary_lines,
+    table_of_classes,
+)
+from fcos.evaluation.runs import RESULTS
 from fcos.utils.errors import UserError
-from fcos.utils.outputs import check_writable, write_text
-
-from .cocoeval import Detections, Evaluated, GroundTruth
-from .figures import class_figures, distinct_names, figures, summary_lines, table_of_classes
-from .runs import RESULTS
+from fcos.utils.files import check_writable, write_text
 
 __all__ = ["FastCOCOEvaluator", "ImageDetections", "pack", "unpack"]
 

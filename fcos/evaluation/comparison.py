@@ -9,12 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from .choice import Choice, Counts, best_score, choose_images, count_images, wrong_detections
-from .cocoeval import Evaluated
-from .figures import class_figures, curves, differences, figures
-from .pictures import Detection, Drawer
-from .runs import Run, RunFolder, read_run
-from .truth import Truth, check_ids
+from fcos.evaluation.choice import (
+    Choice,
+    Counts,
+    best_score,
+    choose_images,
+    count_images,
+    wrong_detections,
+)
+from fcos.evaluation.cocoeval import Evaluated
+from fcos.evaluation.figures import class_figures, curves, differences, figures
+from fcos.evaluation.pictures import Detection, Drawer
+from fcos.evaluation.runs import Run, RunFolder, read_run
+from fcos.evaluation.truth import Truth, check_ids
 
 __all__ = [
     "Comparison",

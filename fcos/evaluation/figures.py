@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from .cocoeval import Evaluated
+from fcos.evaluation.cocoeval import Evaluated
 
 __all__ = [
     "CURVES",

@@ -7,10 +7,10 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from .choice import Choice
-from .comparison import Comparison, Task, listed
-from .figures import METRICS
-from .pictures import COLORS, WRONG, draw_curves
+from fcos.evaluation.choice import Choice
+from fcos.evaluation.comparison import Comparison, Task, listed
+from fcos.evaluation.figures import METRICS
+from fcos.evaluation.pictures import COLORS, WRONG, draw_curves
 
 __all__ = ["render_page", "signed"]
 

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 
 from detectron2.structures import Boxes, BoxMode, Instances
-from fcos.utils.draw import class_colors, draw_instances, ground_truth_instances
+from fcos.data.images import read_bgr
+from fcos.evaluation.figures import CURVES
+from fcos.evaluation.truth import Truth
+from fcos.predict import class_colors, draw_instances, ground_truth_instances
 from fcos.utils.errors import UserError
-from fcos.utils.inputs import read_bgr
-
-from .figures import CURVES
-from .truth import Truth
 
 __all__ = ["COLORS", "WRONG", "Detection", "Drawer", "draw_curves"]
 

@@ -14,11 +14,10 @@ from detectron2.data import MetadataCatalog
 from detectron2.utils.file_io import PathManager
 from fcos.config import CfgNode, get_cfg
 from fcos.data.register import read_coco_json, register_custom_datasets, require_dataset
+from fcos.evaluation.cocoeval import Evaluated, GroundTruth, Matches
+from fcos.evaluation.figures import distinct_names
+from fcos.evaluation.runs import Run, RunFolder
 from fcos.utils.errors import UserError
-
-from .cocoeval import Evaluated, GroundTruth, Matches
-from .figures import distinct_names
-from .runs import Run, RunFolder
 
 __all__ = [
     "Truth",

@@ -12,16 +12,14 @@ from torch import Tensor
 
 from detectron2.config import CfgNode
 from detectron2.data.transforms import ResizeShortestEdge
-from fcos.checkpoint.writing import keep_inputs, write_whole
 from fcos.data import register_custom_datasets
+from fcos.data.images import read_bgr
 from fcos.export import dense, onnx_file, torch_files
 from fcos.export.checking import Differences, check, two_batches
 from fcos.export.graph import build_graph
-from fcos.utils.classes import choose_names, configured_classes
+from fcos.predict import Predictor, choose_names, configured_classes, resized
 from fcos.utils.errors import UserError
-from fcos.utils.inputs import read_bgr
-from fcos.utils.outputs import check_writable
-from fcos.utils.predict import Predictor, resized
+from fcos.utils.files import check_writable, keep_inputs, write_whole
 
 __all__ = ["FORMATS", "INPUT_TYPES", "Exported", "export_detector"]
 

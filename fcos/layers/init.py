@@ -1,15 +1,10 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import nn
-
-if TYPE_CHECKING:
-    from fcos.layers.deform_conv import DeformConv
 
 
 def normal_init(
-    module: nn.Conv2d | nn.Linear | DeformConv,
+    module: nn.Module,
     mean: float = 0.0,
     std: float = 1.0,
     bias: float = 0.0,
@@ -27,6 +22,6 @@ def normal_init(
     """
     if std < 0:
         raise ValueError(f"std: expected a value of at least 0, got {std}")
-    nn.init.normal_(module.weight, mean, std)
-    if module.bias is not None:
-        nn.init.constant_(module.bias, bias)
+    nn.init.normal_(module.get_parameter("weight"), mean, std)
+    if getattr(module, "bias", None) is not None:
+        nn.init.constant_(module.get_parameter("bias"), bias)

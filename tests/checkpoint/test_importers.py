@@ -8,11 +8,11 @@ import torch
 
 from detectron2.modeling import build_model
 from fcos.checkpoint import AdetCheckpointer
-from fcos.checkpoint.__main__ import main
 from fcos.checkpoint.architecture import settings_of
 from fcos.checkpoint.importers import FAMILIES, HEAD, choose_classes, recognise
 from fcos.checkpoint.importers.rules import Rule, rename
 from fcos.utils.errors import UserError
+from fcos_cli.checkpoint import main
 from tests.helpers import tiny_cfg
 from tests.published import MODELS, family_of, names_of, shapes_of
 

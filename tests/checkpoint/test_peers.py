@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from detectron2.modeling import build_model
-from fcos.checkpoint.__main__ import main
+from fcos_cli.checkpoint import main
 from tests.helpers import golden, tiny_cfg
 from tests.published import filled
 

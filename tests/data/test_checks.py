@@ -5,7 +5,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from fcos.config import get_cfg
 from fcos.data import check_dataset, check_datasets
-from fcos.data.mapper import resize_of
+from fcos.data.images import resize_of
 from fcos.utils.errors import UserError
 
 

@@ -7,13 +7,8 @@ from PIL import Image
 from detectron2.data import DatasetMapper
 from detectron2.structures import BoxMode
 from fcos.config import get_cfg
-from fcos.data.mapper import (
-    CheckedMapper,
-    image_problem,
-    is_degenerate,
-    resize_of,
-    usable_annotations,
-)
+from fcos.data.images import image_problem, resize_of
+from fcos.data.mapper import CheckedMapper, is_degenerate, usable_annotations
 from fcos.utils.errors import UserError
 
 

@@ -5,9 +5,10 @@ import errno
 import pytest
 import torch
 
-from fcos.engine import argument_parser, startup
+from fcos.engine import startup
 from fcos.engine.startup import check_device, check_output_dir, load_cfg, setup
 from fcos.utils.errors import UserError
+from fcos_cli.train import argument_parser
 from tests.tiny import write_project
 
 

@@ -15,9 +15,8 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from fcos.evaluation.coco_evaluation import FastCOCOEvaluator, ImageDetections, pack, unpack
 from fcos.utils.errors import UserError
+from tests.evaluation.conftest import IDS, Data
 from tests.processes import run_in_two
-
-from .conftest import IDS, Data
 
 BOTH = ("bbox", "segm")
 

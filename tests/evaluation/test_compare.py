@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from fcos.evaluation.compare import main, parse_args
 from fcos.evaluation.page import signed
+from fcos_cli.compare import main, parse_args
 
 
 class Checker(html.parser.HTMLParser):
@@ -152,7 +152,7 @@ def test_an_output_that_cannot_be_written(data, pair, capsys):
         (["--annotations", "a.json"], "--annotations needs --images FOLDER, or --num-images 0"),
         (["--images", "b"], "--images belongs to --annotations"),
         (["--score", "2"], "'2' is not a score between 0 and 1"),
-        (["--num-images", "-1"], "'-1' is not a number of images"),
+        (["--num-images", "-1"], "'-1' is not a whole number of at least 0"),
         (["--dataset", "a", "--annotations", "b"], "not allowed with"),
     ],
 )
@@ -180,6 +180,6 @@ def test_ctrl_c_needs_no_traceback(monkeypatch, capsys):
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fcos.evaluation.compare.open_folders", interrupt)
+    monkeypatch.setattr("fcos.evaluation.comparing.open_folders", interrupt)
     assert main(["a", "b"]) == 130
     assert capsys.readouterr().err == "Stopped.\n"

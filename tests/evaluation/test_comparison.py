@@ -118,7 +118,7 @@ def test_detections_from_the_threshold_on_are_drawn(data):
 
 def test_wrong_detections_are_marked_and_have_the_color_of_their_class(data, monkeypatch):
     from fcos.evaluation import pictures
-    from fcos.utils.draw import class_colors
+    from fcos.predict.draw import class_colors
 
     drawn = []
 

@@ -18,8 +18,7 @@ from fcos.evaluation.figures import (
 )
 from fcos.evaluation.runs import open_folders, read_run
 from fcos.evaluation.truth import read_truth
-
-from .conftest import IDS, NAMES
+from tests.evaluation.conftest import IDS, NAMES
 
 
 @pytest.fixture

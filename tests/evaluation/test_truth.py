@@ -12,8 +12,7 @@ from fcos.evaluation.truth import (
     truth_of_dataset,
 )
 from fcos.utils.errors import UserError
-
-from .conftest import IDS, NAMES, SIZE
+from tests.evaluation.conftest import IDS, NAMES, SIZE
 
 
 def read(data):

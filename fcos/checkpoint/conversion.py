@@ -1,0 +1,150 @@
+"""Tell what a weights file is, and bring it into another layout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fcos.checkpoint.architecture import describe, fitting_configs, settings_of
+from fcos.checkpoint.importers import (
+    FAMILIES,
+    Family,
+    Weights,
+    check_backbone,
+    is_ours,
+    recognise,
+)
+from fcos.checkpoint.reading import read_checkpoint
+from fcos.checkpoint.writing import write_weights
+from fcos.utils.errors import UserError
+from fcos.utils.files import keep_inputs
+
+__all__ = ["convert", "inspect"]
+
+# What stands around the weights in the files of a family, and in front of each name.
+_WRAPPERS: dict[str, dict[str, Any]] = {
+    "original": {"key": "model", "prefix": "module."},
+    "mmdetection": {"key": "state_dict", "more": {"meta": {}}},
+    "detectron2": {"key": "model"},
+}
+
+
+def inspect(path: str) -> str:
+    """What a weights file holds, line by line.
+
+    Args:
+        path: file or address.
+
+    Raises:
+        UserError: the file cannot be read, or is of no known family.
+    """
+    weights = read_checkpoint(path)["model"]
+    family = _family_of(weights, path)
+    imported = family.to_ours(weights)
+    check_backbone(imported.weights, family, path)
+    settings = settings_of(imported.weights)
+    lines = [
+        f"family        {family.name}",
+        f"architecture  {describe(settings)}",
+        f"classes       {settings['MODEL.FCOS.NUM_CLASSES']}",
+        f"parameters    {_number_of_parameters(weights):,}, with those of normalisation",
+        f"type          {', '.join(sorted(_types(weights)))}",
+    ]
+    if imported.dropped:
+        lines.append(f"not used      {len(imported.dropped)} entries that nothing is computed from")
+    unknown = [imported.names.get(name, name) for name in imported.weights if not is_ours(name)]
+    if unknown:
+        lines.append(
+            f"not known     {len(unknown)} entries, such as {unknown[0]}, for which no config of "
+            "this family has a place"
+        )
+    lines += _config_lines(family, settings)
+    return "\n".join(lines + ([f"licence       {family.note}"] if family.note else []))
+
+
+def convert(source: str, target: str, to: str) -> str:
+    """Write the weights of a file in the layout of another family.
+
+    What else the file has (the state of a training, names of classes) is left out. Tensors stay in
+    the file until they are written, so that memory holds one copy at most.
+
+    Args:
+        source: file or address.
+        target: file to write; with the ending ``.safetensors``, in that format.
+        to: name of the family.
+
+    Returns:
+        A sentence on what was written.
+
+    Raises:
+        UserError: a file cannot be read or written, both are the same one, or the layout has no
+            place for the weights.
+    """
+    keep_inputs(target, source)
+    weights = read_checkpoint(source)["model"]
+    family, new = _family_of(weights, source), FAMILIES[to]
+    imported = family.to_ours(weights).weights
+    check_backbone(imported, family, source)
+    tensors = {name: torch.as_tensor(value) for name, value in imported.items()}
+    renamed = new.from_ours(tensors)
+    write_weights(target, renamed if target.endswith(".safetensors") else _wrapped(renamed, to))
+    said = f"{len(renamed)} tensors of {source} ({family.name}) written to {target} ({to})."
+    if family is not new:
+        said += (
+            f" They give the same detections in {to} only if they were trained with what it "
+            f"computes: compare configs/published/{family.name} and configs/published/{to}."
+        )
+    advice = new.advice(renamed)
+    return f"{said} {advice}" if advice else said
+
+
+def _family_of(weights: Weights, path: str) -> Family:
+    family = recognise(weights)
+    if family is None:
+        names = list(weights)
+        raise UserError(
+            f"{path} is of no family that is known here ({', '.join(FAMILIES)}): its {len(names)} "
+            f"names, such as {', '.join(names[:3])}, are not those of their FCOS."
+        )
+    return family
+
+
+def _config_lines(family: Family, settings: dict[str, Any]) -> list[str]:
+    fitting = fitting_configs(family.name, settings)
+    if not fitting:
+        found = " ".join(f"{key} {_for_shell(value)}" for key, value in settings.items())
+        where = f"configs/published/{family.name}"
+        return [f"config        none of {where} fits; the parameters tell {found}"]
+    lines = [f"config        {fitting[0]}", *(f"              {path}" for path in fitting[1:])]
+    if len(fitting) > 1:
+        lines.append("              Their parameters are the same: only its source tells which.")
+    return lines
+
+
+def _for_shell(value: Any) -> str:
+    text = str(value).replace(", ", ",")
+    return text if text and "'" not in text else f'"{text}"'
+
+
+def _number_of_parameters(weights: Weights) -> int:
+    """Numbers in the weights; statistics and counters of normalisation are none."""
+    ends = ("running_mean", "running_var", "num_batches_tracked", "pixel_mean", "pixel_std")
+    return sum(
+        torch.as_tensor(value).numel() for name, value in weights.items() if not name.endswith(ends)
+    )
+
+
+def _types(weights: Weights) -> set[str]:
+    types = {torch.as_tensor(value).dtype for value in weights.values()}
+    return {str(dtype).removeprefix("torch.") for dtype in types if dtype.is_floating_point}
+
+
+def _wrapped(weights: Weights, family: str) -> dict[str, Any]:
+    """The content of a file of a family."""
+    wrapper = _WRAPPERS.get(family)
+    if wrapper is None:
+        return weights
+    prefix = wrapper.get("prefix", "")
+    named = {prefix + name: value for name, value in weights.items()}
+    return {**wrapper.get("more", {}), wrapper["key"]: named}

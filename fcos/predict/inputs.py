@@ -1,0 +1,141 @@
+"""What a user names as input: files, folders and patterns become a list of images to read."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+from fcos.utils.errors import UserError
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "evenly_spaced",
+    "find_images",
+    "read_list",
+]
+
+logger = logging.getLogger(__name__)
+
+# Formats that can be read as well as written, so that a drawn picture can keep its input's name.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+_VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+
+T = TypeVar("T")
+
+
+def find_images(inputs: Sequence[str], recursive: bool = False) -> list[str]:
+    """The image files that the given files, folders and glob patterns stand for.
+
+    Args:
+        inputs: each a file, taken whatever its suffix; a folder, whose visible image files are
+            taken; or a pattern (``"shots/**/*.jpg"``), whose matching image files are taken.
+        recursive: take those of a folder's visible subfolders, too; links to folders are not
+            followed.
+
+    Returns:
+        Paths in the order of ``inputs``, sorted within a folder or pattern, each file once.
+
+    Raises:
+        UserError: an input does not exist or cannot be read, or holds or matches no image.
+    """
+    return _each_once([path for name in inputs for path in _expand(name, recursive)])
+
+
+def read_list(file: str) -> list[str]:
+    """The image files that a text file names, one on each line; they need not exist.
+
+    Empty lines and those that begin with # are left out. Relative paths begin at the current
+    folder.
+
+    Returns:
+        Paths in the order of the lines, each file once.
+
+    Raises:
+        UserError: the file cannot be read, or names nothing.
+    """
+    try:
+        # File names are bytes: what is not UTF-8 comes back as it was when the file is opened.
+        with open(os.path.expanduser(file), encoding="utf-8", errors="surrogateescape") as stream:
+            lines = [line.rstrip("\r\n") for line in stream]
+    except OSError as error:
+        raise UserError(f"The list {file} cannot be read: {error.strerror}.") from error
+    paths = [os.path.expanduser(line) for line in lines if line.strip() and line[0] != "#"]
+    if not paths:
+        raise UserError(f"The list {file} names no image: it needs one path on each line.")
+    if any("\0" in path for path in paths):
+        raise UserError(f"{file} is not a text file: a list has one path on each line.")
+    return _each_once(paths)
+
+
+def _each_once(paths: Sequence[str]) -> list[str]:
+    found: dict[str, str] = {}
+    for path in paths:
+        found.setdefault(os.path.realpath(path), path)
+    if len(found) < len(paths):
+        logger.info(f"{len(paths) - len(found)} inputs are files that were named before.")
+    return list(found.values())
+
+
+def _expand(name: str, recursive: bool) -> list[str]:
+    name = os.path.expanduser(name)
+    if os.path.isfile(name):
+        if name.lower().endswith(_VIDEO_SUFFIXES):
+            raise UserError(f"{name} is a video: give it to --video-input of demo.py.")
+        return [name]
+    if os.path.isdir(name):
+        images = _only_images(_entries(name, recursive))
+        if not images:
+            with_subfolders = "" if recursive else "; its subfolders are not searched"
+            raise UserError(
+                f"The folder {name} holds no image ({', '.join(IMAGE_SUFFIXES)}){with_subfolders}."
+            )
+        return images
+    if not glob.has_magic(name):
+        raise UserError(f"The input {name} does not exist.")
+    images = _only_images(glob.glob(name, recursive=True))
+    if not images:
+        raise UserError(f"No image file ({', '.join(IMAGE_SUFFIXES)}) matches {name}.")
+    return images
+
+
+def _entries(folder: str, recursive: bool) -> Iterator[str]:
+    """Paths of what is in a folder and, if wanted, in its visible subfolders."""
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
+
+    for path, subfolders, files in os.walk(folder, onerror=refuse):
+        subfolders[:] = [name for name in subfolders if recursive and not name.startswith(".")]
+        yield from (os.path.join(path, name) for name in files)
+
+
+def _only_images(paths: Any) -> list[str]:
+    return sorted(
+        path
+        for path in paths
+        if path.lower().endswith(IMAGE_SUFFIXES)
+        and not os.path.basename(path).startswith(".")
+        and os.path.isfile(path)
+    )
+
+
+def evenly_spaced(items: Sequence[T], count: int) -> list[T]:
+    """``count`` of the items at equal distances, the first and the last among them.
+
+    The same items always come for the same arguments; all of them when there are no more than
+    ``count``, and the middle one when ``count`` is 1.
+
+    Raises:
+        ValueError: ``count`` is below 1.
+    """
+    if count < 1:
+        raise ValueError(f"count: expected at least 1, got {count}")
+    if count >= len(items):
+        return list(items)
+    if count == 1:
+        return [items[len(items) // 2]]
+    step = (len(items) - 1) / (count - 1)
+    return [items[round(i * step)] for i in range(count)]

@@ -1,0 +1,219 @@
+"""Where drawn pictures go: files, a video file or a window."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from fcos.predict.inputs import IMAGE_SUFFIXES
+from fcos.utils.errors import UserError
+from fcos.utils.files import check_writable
+
+__all__ = ["ImageFiles", "Sink", "VideoFile", "Window"]
+
+# Suffix of a video file and the codec written into it. Both encoders are part of OpenCV's wheels;
+# H.264 is not.
+_CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
+
+
+class Sink(Protocol):
+    """Takes drawn pictures one by one."""
+
+    def show(self, picture: np.ndarray, name: str) -> bool:
+        """Take a picture, (H, W, 3) uint8 in blue, green, red; False: the user wants no more."""
+        ...
+
+    def close(self) -> None:
+        """Finish what was begun; called once, also after an error."""
+        ...
+
+
+class ImageFiles:
+    """One image file per input, named as its input, in a folder; or one file for one input."""
+
+    def __init__(self, output: str, inputs: Sequence[str]) -> None:
+        """Choose the file of every input and check that it can be written.
+
+        Args:
+            output: an image file, allowed for one input; otherwise a folder, made if missing. Two
+                inputs of the same name keep their subfolders below it.
+            inputs: paths of the inputs; none of them is overwritten.
+
+        Raises:
+            UserError: ``output`` is a file but there are several inputs, has an unknown suffix,
+                cannot be written, or would overwrite an input.
+        """
+        if _is_folder(output, IMAGE_SUFFIXES):
+            files = [os.path.join(output, name) for name in _file_names(inputs)]
+        elif len(inputs) > 1:
+            raise UserError(
+                f"--output {output} is one image file, but there are {len(inputs)} inputs: "
+                "name a folder."
+            )
+        else:
+            files = [output]
+        self._file_of = dict(zip(inputs, files, strict=True))
+        _check_targets(files, inputs)
+
+    def show(self, picture: np.ndarray, name: str) -> bool:
+        """Write the picture of the input ``name``.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        import cv2
+
+        file = self._file_of[name]
+        is_encoded, data = cv2.imencode(os.path.splitext(file)[1], picture)
+        if not is_encoded:
+            raise UserError(f"{file}: this format cannot hold {picture.shape[1]}x{len(picture)}.")
+        try:
+            with open(file, "wb") as stream:
+                stream.write(data.tobytes())
+        except OSError as error:
+            raise UserError(f"{file} cannot be written: {error.strerror}.") from error
+        return True
+
+    def close(self) -> None:
+        """Nothing is open between two pictures."""
+
+
+class VideoFile:
+    """A video file, opened when the first frame gives the size."""
+
+    def __init__(self, output: str, source: str, fps: float) -> None:
+        """Choose the file and check that its folder can be written.
+
+        Args:
+            output: a video file, or a folder in which the file gets the name of ``source``, with
+                .mp4 for its suffix.
+            source: path of the input, which is not overwritten, or the name of a webcam.
+            fps: frames per second of the file.
+
+        Raises:
+            UserError: the suffix is unknown, the folder cannot be written, or the file would
+                overwrite ``source``.
+        """
+        if _is_folder(output, tuple(_CODECS)):
+            stem = os.path.splitext(os.path.basename(source))[0].replace(" ", "_")
+            output = os.path.join(output, stem + ".mp4")
+        self._file = output
+        self._fps = fps
+        self._writer: Any = None
+        _check_targets([output], [source])
+
+    def show(self, picture: np.ndarray, name: str) -> bool:
+        """Append a frame; all have the size of the first.
+
+        Raises:
+            UserError: OpenCV cannot encode the file.
+        """
+        if self._writer is None:
+            self._writer = self._open(picture.shape[1], picture.shape[0])
+        self._writer.write(picture)
+        return True
+
+    def _open(self, width: int, height: int) -> Any:
+        import cv2
+
+        codec = _CODECS[os.path.splitext(self._file)[1].lower()]
+        writer = cv2.VideoWriter(
+            self._file, cv2.VideoWriter.fourcc(*codec), self._fps, (width, height)
+        )
+        if not writer.isOpened():
+            raise UserError(
+                f"OpenCV cannot write {self._file}: its codec {codec} is missing in this build. "
+                f"Try another suffix: {', '.join(_CODECS)}."
+            )
+        return writer
+
+    def close(self) -> None:
+        """Write the index, without which players refuse the file."""
+        if self._writer is not None:
+            self._writer.release()
+
+
+class Window:
+    """A window on the screen. Q, Esc or closing it ends the show."""
+
+    TITLE = "FCOS detections (any key: next, Q: leave)"
+    _LEAVE = (ord("q"), ord("Q"), 27)
+
+    def __init__(self, wait_ms: int) -> None:
+        """Open the window.
+
+        Args:
+            wait_ms: how long a picture stays, in milliseconds; 0: until a key is pressed.
+
+        Raises:
+            UserError: there is no display.
+        """
+        if not _has_display():
+            raise UserError(
+                "There is no display to open a window on: name a file or folder with --output "
+                "(or only --json for the detections alone)."
+            )
+        self._wait_ms = wait_ms
+
+    def show(self, picture: np.ndarray, name: str) -> bool:
+        """Show the picture; False when the user wants to leave."""
+        import cv2
+
+        cv2.imshow(self.TITLE, picture)
+        while True:
+            # Short waits, because a window that is closed does not end a wait without limit.
+            key = cv2.waitKey(self._wait_ms or 50)
+            is_open = cv2.getWindowProperty(self.TITLE, cv2.WND_PROP_VISIBLE) >= 1
+            if not is_open or key in self._LEAVE:
+                return False
+            if self._wait_ms or key != -1:
+                return True
+
+    def close(self) -> None:
+        """Close the window."""
+        import cv2
+
+        cv2.destroyAllWindows()
+
+
+def _is_folder(output: str, suffixes: Sequence[str]) -> bool:
+    """Whether ``output`` means a folder: it is one, or has no suffix. Else it must fit."""
+    suffix = os.path.splitext(output)[1].lower()  # "" for "v1.0/"
+    if os.path.isdir(output) or not suffix:
+        return True
+    if suffix not in suffixes:
+        raise UserError(
+            f"--output {output}: files ending in {suffix} cannot be written, only "
+            f"{', '.join(suffixes)}. For a folder of that name, end it with {os.sep}."
+        )
+    return False
+
+
+def _file_names(paths: Sequence[str]) -> list[str]:
+    """Names for the pictures of ``paths``, all different: base names if these are."""
+    names = [os.path.basename(path) for path in paths]
+    if len(set(names)) < len(names):
+        whole = [os.path.realpath(path) for path in paths]
+        common = os.path.commonpath([os.path.dirname(path) for path in whole])
+        names = [os.path.relpath(path, common) for path in whole]
+    return [name if name.lower().endswith(IMAGE_SUFFIXES) else name + ".png" for name in names]
+
+
+def _check_targets(files: Sequence[str], inputs: Sequence[str]) -> None:
+    inputs_behind_links = {os.path.realpath(path) for path in inputs}
+    for file in files:
+        if os.path.realpath(file) in inputs_behind_links:
+            raise UserError(f"--output would overwrite the input {file}: name another place.")
+    for folder in sorted({os.path.dirname(file) for file in files}):
+        check_writable(folder)
+
+
+def _has_display() -> bool:
+    """Tried in a process of its own: without a display, some builds of OpenCV abort theirs."""
+    attempt = "import cv2; cv2.namedWindow('test'); cv2.destroyAllWindows()"
+    return subprocess.run([sys.executable, "-c", attempt], capture_output=True).returncode == 0

@@ -1,0 +1,50 @@
+"""The command ``fcos``: one verb for each job."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+
+# Verb -> the module of fcos_cli that does it, arguments it always has, what it is for.
+VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "train": ("train", (), "train a detector"),
+    "eval": ("train", ("--eval-only",), "evaluate a detector on DATASETS.TEST"),
+    "demo": ("demo", (), "draw detections on images, a video, a webcam or a data set"),
+    "detect": ("detect", (), "write the detections of very many images"),
+    "export": ("export", (), "write a detector as ONNX, TorchScript or torch.export"),
+    "compare": ("compare", (), "compare evaluated detectors on one page"),
+    "checkpoint": ("checkpoint", (), "inspect, convert, record or verify a weights file"),
+}
+
+_HELP = """usage: fcos VERB ...
+
+verbs:
+{verbs}
+
+'fcos VERB --help' shows the arguments of a verb.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb; returns its exit code, or 2 where there is no such verb."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    verb = words[0] if words else "--help"
+    if verb in ("-h", "--help"):
+        lines = (f"  {name:<12}{text}" for name, (_, _, text) in VERBS.items())
+        print(_HELP.format(verbs="\n".join(lines)), end="")
+        return 0
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        print(f"Error: fcos has no verb {verb!r}.{hint} See fcos --help.", file=sys.stderr)
+        return 2
+    module, fixed, _ = VERBS[verb]
+    program = importlib.import_module(f"fcos_cli.{module}")
+    code: int = program.main([*fixed, *words[1:]], prog=f"fcos {verb}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

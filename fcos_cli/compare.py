@@ -1,0 +1,101 @@
+"""Compares detectors on one data set: ``python -m fcos.evaluation.compare BASELINE IMPROVED``.
+
+Writes one page with the tables of AP and AR, their differences, precision-recall curves, and the
+images on which the detectors differ most; and its numbers as JSON:
+
+    <output>/comparison.html  comparison.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+
+from fcos_cli.arguments import at_least, score
+from fcos_cli.running import run_program
+
+PROGRAM = "python -m fcos.evaluation.compare"
+
+EPILOG = """examples:
+  python -m fcos.evaluation.compare output/baseline output/improved
+  python -m fcos.evaluation.compare "Mask R-CNN=output/mask_rcnn" FCOS=output/fcos \\
+      --dataset coco_2017_val --output comparison
+
+A result folder is an OUTPUT_DIR of this repository's train_net.py or of detectron2's. Read there
+are inference/coco_instances_results.json (or inference/NAME/coco_instances_results.json for the
+data set NAME) and config.yaml, if there is one. The others are compared to the first folder.
+"""
+
+
+def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argparse.Namespace:
+    """Parse the command line; mistakes end the program with exit code 2."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=(__doc__ or "").split("\n\n", 1)[1],
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "folders",
+        nargs="*",
+        metavar="[LABEL=]FOLDER",
+        help="two result folders or more, or results files; the first is the baseline",
+    )
+    parser.add_argument("--output", default="comparison", metavar="FOLDER", help="(%(default)s)")
+    _add_dataset(parser)
+    parser.add_argument(
+        "--num-images",
+        type=at_least(0),
+        default=12,
+        metavar="N",
+        help="how many images to show at most (%(default)s); 0 needs no pictures",
+    )
+    parser.add_argument(
+        "--score",
+        type=score,
+        metavar="SCORE",
+        help="show detections with at least this score; by default those with which each detector "
+        "has its best F1 over the data set",
+    )
+    args = parser.parse_args(argv)
+    if args.annotations and args.num_images and not args.images:
+        parser.error("--annotations needs --images FOLDER, or --num-images 0")
+    if args.images and not args.annotations:
+        parser.error("--images belongs to --annotations")
+    return args
+
+
+def _add_dataset(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="the data set, by default the one that the config.yaml of the folders have in common",
+    )
+    source.add_argument("--annotations", metavar="FILE", help="the data set, in COCO's format")
+    parser.add_argument("--images", metavar="FOLDER", help="the pictures of --annotations")
+    parser.add_argument(
+        "--config-file",
+        metavar="FILE",
+        help="a config whose DATASETS.CUSTOM declares the data set; by default the folders' own",
+    )
+
+
+def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
+    """Run the comparison; returns the exit code."""
+    args = parse_args(argv, prog)
+
+    def load() -> Callable[[], int]:
+        from fcos.evaluation import run_comparison, summary
+
+        def job() -> int:
+            comparison = run_comparison(args)
+            print(summary(comparison))
+            page = os.path.join(args.output, "comparison.html")
+            print(f"Written: {page} and comparison.json")
+            return 0
+
+        return job
+
+    return run_program(load)

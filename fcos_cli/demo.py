@@ -1,0 +1,113 @@
+"""Draw the detections of a trained model on images, a video, a webcam or a data set."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+
+from fcos_cli.arguments import (
+    add_config_file,
+    add_opts,
+    add_speed,
+    at_least,
+    check_opts,
+    check_speed,
+    score,
+)
+from fcos_cli.running import run_program
+
+EPILOG = """examples:
+  demo.py --config-file configs/R_50_1x.yaml --input a.jpg b.jpg --output out/ \\
+      --opts MODEL.WEIGHTS model.pth
+  demo.py --config-file configs/digits.yaml --dataset digits_val --output out/ \\
+      --opts MODEL.WEIGHTS output/digits/model_final.pth
+"""
+
+
+def parse_args(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
+    """Parse the command line; mistakes end the program with exit code 2."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_config_file(parser)
+    _add_inputs(parser)
+    _add_outputs(parser)
+    add_speed(parser)
+    add_opts(parser)
+    args = parser.parse_args(argv)
+    if args.num_images is not None and args.dataset is None:
+        parser.error("--num-images belongs to --dataset")
+    check_speed(parser, args)
+    check_opts(parser, args)
+    return args
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--input",
+        nargs="+",
+        metavar="PATH",
+        help="images, folders (without their subfolders) or quoted patterns ('shots/**/*.jpg')",
+    )
+    source.add_argument("--video-input", metavar="FILE", help="a video file")
+    source.add_argument(
+        "--webcam", nargs="?", type=int, const=0, metavar="NUMBER", help="a webcam (default: 0)"
+    )
+    source.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="a registered data set, also of DATASETS.CUSTOM: each image next to its ground truth",
+    )
+    parser.add_argument(
+        "--num-images",
+        type=at_least(1),
+        metavar="N",
+        help="how many images of --dataset, at equal distances (default: 10)",
+    )
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output",
+        metavar="PATH",
+        help="a folder, or a file for a single image or a video (.mp4, .mov, .mkv, .avi). Files of "
+        "earlier runs are replaced, inputs never. Pictures whose longer side is below 640 pixels "
+        "are drawn enlarged. Without --output and --json, a window shows them: any key goes on, Q "
+        "or Esc leaves",
+    )
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write the detections as COCO results; image_id is the data set's or counts from 0, "
+        "category_id is the data set's or the class number",
+    )
+    parser.add_argument(
+        "--confidence-threshold",
+        type=score,
+        default=0.5,
+        metavar="SCORE",
+        help="draw and write detections with at least this score (default: %(default)s); lowers "
+        "MODEL.FCOS.SCORE_THRESH_TEST where that would hide some of them",
+    )
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run the demo; returns the exit code."""
+    args = parse_args(argv, prog)
+    # OpenCV prints the inner life of its decoders; what matters is said in a sentence.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+    def load() -> Callable[[], int]:
+        import torchvision  # noqa: F401  (the first image needs its operators)
+
+        from fcos.predict.demo import run_demo
+
+        return lambda: run_demo(args)
+
+    return run_program(load)

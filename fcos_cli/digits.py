@@ -1,0 +1,52 @@
+"""Write the demo data set: handwritten digits on photographs, as COCO JSON."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+
+from fcos_cli.arguments import at_least
+from fcos_cli.running import run_program
+
+PROGRAM = "python -m fcos.data.digits"
+
+
+def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argparse.Namespace:
+    """Parse the command line; mistakes end the program with exit code 2."""
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    default_root = os.path.join(os.environ.get("DETECTRON2_DATASETS", "datasets"), "digits")
+    parser.add_argument("--root", default=default_root, help="folder to make (%(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="(%(default)s)")
+    parser.add_argument(
+        "--train",
+        type=at_least(1),
+        default=1000,
+        metavar="N",
+        help="training pictures (%(default)s)",
+    )
+    parser.add_argument(
+        "--val",
+        type=at_least(1),
+        default=200,
+        metavar="N",
+        help="validation pictures (%(default)s)",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
+    """Write the data set; returns the exit code."""
+    args = parse_args(argv, prog)
+
+    def load() -> Callable[[], int]:
+        from fcos.data.demo import write_digits
+
+        def job() -> int:
+            is_new = write_digits(args.root, seed=args.seed, train=args.train, val=args.val)
+            print(f"{args.root}: {'written' if is_new else 'already there, made the same way'}")
+            return 0
+
+        return job
+
+    return run_program(load)

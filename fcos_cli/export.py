@@ -1,0 +1,98 @@
+"""Write a trained detector as a file that other programs run, and compare it with the detector.
+
+python -m fcos.export --config-file configs/R_50_1x.yaml --format onnx --output fcos.onnx \\
+    --opts MODEL.WEIGHTS model.pth
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from fcos_cli.arguments import add_config_file, add_opts, check_opts
+from fcos_cli.running import run_program
+
+if TYPE_CHECKING:
+    from fcos.export import Exported
+
+PROGRAM = "python -m fcos.export"
+FORMATS = ("onnx", "torchscript", "torch_export")
+INPUT_TYPES = ("uint8", "float32")
+
+
+def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argparse.Namespace:
+    """Parse the command line; mistakes end the program with exit code 2."""
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add_config_file(parser)
+    parser.add_argument("--format", required=True, choices=FORMATS, help="of the file")
+    parser.add_argument("--output", required=True, metavar="FILE", help="the file to write")
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="without decoding and suppression: the outputs of the head at all locations",
+    )
+    parser.add_argument(
+        "--sizes",
+        action="store_true",
+        help="a second input: height and width of each image without its padding, for batches of "
+        "images of different sizes",
+    )
+    parser.add_argument(
+        "--input-type",
+        choices=INPUT_TYPES,
+        default="uint8",
+        help="of the pixels, 0 to 255 in both (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--image",
+        metavar="FILE",
+        help="a picture with objects to compare file and detector on (default: noise)",
+    )
+    add_opts(parser)
+    args = parser.parse_args(argv)
+    check_opts(parser, args)
+    return args
+
+
+def _report(args: argparse.Namespace, written: Exported) -> str:
+    lines = [
+        f"{args.output}: {args.format}, {written.num_bytes / 1e6:.1f} MB; "
+        f"{', '.join(written.input_names)} -> {', '.join(written.output_names)}.",
+        f"Compared with the detector on three images of two sizes: {written.differences}.",
+    ]
+    if not args.raw and written.differences.expected == 0:
+        source = "the picture" if args.image else "noise"
+        lines.append(
+            f"In {source} there is nothing to detect, so that boxes and scores were not compared: "
+            "name a picture with objects by --image."
+        )
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
+    """Run the command; returns the exit code."""
+    args = parse_args(argv, prog)
+
+    def load() -> Callable[[], int]:
+        from fcos.config import read_cfg
+        from fcos.export import export_detector
+
+        def job() -> int:
+            cfg = read_cfg(args.config_file, args.opts)
+            written = export_detector(
+                cfg,
+                args.output,
+                args.format,
+                raw=args.raw,
+                with_sizes=args.sizes,
+                input_type=args.input_type,
+                image=args.image,
+            )
+            print(_report(args, written))
+            return 0
+
+        return job
+
+    return run_program(load)

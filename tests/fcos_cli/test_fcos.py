@@ -1,0 +1,58 @@
+"""The command ``fcos``: its verbs, and that asking for help does not wait for torch."""
+
+import subprocess
+import sys
+
+import pytest
+
+from fcos_cli.__main__ import VERBS, main
+
+HELP = [["--help"], *([verb, "--help"] for verb in VERBS), ["checkpoint", "verify", "--help"]]
+
+
+@pytest.mark.parametrize("words", HELP, ids=" ".join)
+def test_help_does_not_import_torch(words):
+    code = f"""
+import sys
+from fcos_cli.__main__ import main
+try:
+    sys.exit(main({words!r}))
+finally:
+    print("torch:", "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("torch: False\n")
+    assert f"usage: fcos {words[0] if len(words) > 1 else 'VERB'}" in done.stdout
+
+
+def test_no_verb_shows_the_verbs(capsys):
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {verb} " in shown for verb in VERBS)
+
+
+def test_an_unknown_verb_names_the_nearest(capsys):
+    assert main(["trian", "--resume"]) == 2
+    assert capsys.readouterr().err == (
+        "Error: fcos has no verb 'trian'. Did you mean 'train'? See fcos --help.\n"
+    )
+
+
+def test_eval_is_train_with_eval_only(capsys):
+    assert main(["eval", "--config-file", "missing.yaml"]) == 1
+    assert "missing.yaml does not exist" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["train", "--optimize", "auto", "--config-file", "missing.yaml"])
+    assert "belongs to --eval-only" in capsys.readouterr().err
+    assert main(["eval", "--optimize", "auto", "--config-file", "missing.yaml"]) == 1
+
+
+@pytest.mark.parametrize(
+    "module", ["fcos.detect", "fcos.export", "fcos.checkpoint", "fcos.evaluation.compare"]
+)
+def test_the_names_of_the_programs_go_on_working(module):
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True
+    )
+    assert f"usage: python -m {module}" in done.stdout
