@@ -91,7 +91,8 @@ def test_a_folder_that_cannot_be_written(place, monkeypatch):
     def refuse(**_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("fcos.utils.files.tempfile.TemporaryFile", refuse)  # root may write everywhere
+    # root may write everywhere
+    monkeypatch.setattr("fcos.utils.files.tempfile.TemporaryFile", refuse)
     with pytest.raises(UserError, match=r"Nothing can be written to out: Permission denied\."):
         check_writable("out")
 
