@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 # Verb -> the module of fcos_cli that does it, arguments it always has, what it is for.
 VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "data": ("data", (), "bring labels of any usual format into a data set to train on"),
     "train": ("train", (), "train a detector"),
     "eval": ("train", ("--eval-only",), "evaluate a detector on DATASETS.TEST"),
     "demo": ("demo", (), "draw detections on images, a video, a webcam or a data set"),

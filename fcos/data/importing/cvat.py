@@ -1,0 +1,129 @@
+"""CVAT: one XML file for all images ("CVAT for images 1.1")."""
+
+from __future__ import annotations
+
+import math
+
+from fcos.data.importing.files import Folder, Node, read_xml, split_of
+from fcos.data.importing.labels import (
+    LabelledImage,
+    LabelledObject,
+    Labels,
+    Options,
+    Problems,
+    Unreadable,
+    box_around,
+    box_of,
+    ellipse_corners,
+    polygon_of,
+)
+
+__all__ = ["read_cvat"]
+
+
+def read_cvat(folder: Folder, files: list[str], problems: Problems, options: Options) -> Labels:
+    """Read boxes, polygons, ellipses and masks; of masks, only the box."""
+    images: list[LabelledImage] = []
+    class_names: list[str] = []
+    for path in files:
+        where = folder.relative(path)
+        try:
+            root = read_xml(path)
+            if root.find("track"):
+                raise Unreadable(
+                    "XML files of CVAT for video (export them as 'CVAT for images 1.1')", root.line
+                )
+        except Unreadable as problem:
+            problems.add(str(problem), f"{where}:{problem.line}" if problem.line else where)
+            continue
+        class_names += [name for name in _class_names(root) if name not in class_names]
+        for node in (child for child in root.children if child.tag == "image"):
+            split = split_of([node.attributes.get("subset", "")]) or folder.split_of(path)
+            try:
+                image = folder.image([node.attributes.get("name", "")], path, split)
+            except Unreadable as problem:
+                problems.add(str(problem), f"{where}:{node.line}")
+                continue
+            labelled = LabelledImage(image, f"{where}:{node.line}")
+            labelled.split = split or folder.split_of(image)
+            labelled.width, labelled.height = _size(node)
+            _read_objects(node, labelled, where, problems)
+            images.append(labelled)
+    return Labels(images, class_names)
+
+
+def _class_names(root: Node) -> list[str]:
+    """Return the labels of the task, wherever the header has them."""
+    names, waiting = [], [node for node in root.children if node.tag == "meta"]
+    while waiting:
+        node = waiting.pop(0)
+        if node.tag == "label" and node.value("name"):
+            names.append(node.value("name"))
+        else:
+            waiting += node.children
+    return names
+
+
+def _size(node: Node) -> tuple[int, int]:
+    try:
+        return int(node.attributes.get("width", 0)), int(node.attributes.get("height", 0))
+    except ValueError:
+        return 0, 0
+
+
+def _read_objects(node: Node, image: LabelledImage, where: str, problems: Problems) -> None:
+    for shape in node.children:
+        try:
+            image.objects.append(_object(shape))
+        except Unreadable as problem:
+            problems.add(str(problem), f"{where}:{shape.line}")
+
+
+def _object(shape: Node) -> LabelledObject:
+    read = _SHAPES.get(shape.tag)
+    if read is None:
+        raise Unreadable(f"<{shape.tag}> shapes, which are no boxes")
+    name = shape.attributes.get("label", "")
+    if not name:
+        raise Unreadable("shapes without a label")
+    return read(name, shape.attributes)
+
+
+def _numbers(attributes: dict[str, str], *names: str) -> list[float]:
+    try:
+        return [float(attributes[name]) for name in names]
+    except (KeyError, ValueError):
+        raise Unreadable(f"shapes without the numbers {', '.join(names)}") from None
+
+
+def _box(name: str, attributes: dict[str, str]) -> LabelledObject:
+    left, top, right, bottom = box_of(_numbers(attributes, "xtl", "ytl", "xbr", "ybr"))
+    angle = math.radians(float(attributes.get("rotation", 0)))
+    if not angle:
+        return LabelledObject(name, (left, top, right, bottom))
+    cx, cy = (left + right) / 2, (top + bottom) / 2
+    turned: list[float] = []
+    for x, y in ((left, top), (right, top), (right, bottom), (left, bottom)):
+        turned.append(cx + (x - cx) * math.cos(angle) - (y - cy) * math.sin(angle))
+        turned.append(cy + (x - cx) * math.sin(angle) + (y - cy) * math.cos(angle))
+    return LabelledObject(name, box_around([turned]), [turned])
+
+
+def _polygon(name: str, attributes: dict[str, str]) -> LabelledObject:
+    corners = polygon_of(attributes.get("points", "").replace(";", ",").split(","))
+    return LabelledObject(name, box_around([corners]), [corners])
+
+
+def _ellipse(name: str, attributes: dict[str, str]) -> LabelledObject:
+    cx, cy, rx, ry = _numbers(attributes, "cx", "cy", "rx", "ry")
+    angle = math.radians(float(attributes.get("rotation", 0)))
+    corners = ellipse_corners(cx, cy, rx, ry, angle)
+    return LabelledObject(name, box_around([corners]), [corners])
+
+
+def _mask(name: str, attributes: dict[str, str]) -> LabelledObject:
+    left, top, width, height = _numbers(attributes, "left", "top", "width", "height")
+    return LabelledObject(name, box_of((left, top, left + width, top + height)))
+
+
+_SHAPES = {"box": _box, "polygon": _polygon, "ellipse": _ellipse, "mask": _mask}

@@ -1,0 +1,194 @@
+"""From a folder of labels to COCO's JSON and a config: the steps in their order."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+
+from detectron2.data import DatasetCatalog
+from fcos.data.importing.annotations import coco_pieces, common_folder, copy_images
+from fcos.data.importing.classes import choose_classes, parse_renames
+from fcos.data.importing.config_file import Plan, config_text, find_published
+from fcos.data.importing.files import Folder
+from fcos.data.importing.labels import LabelledImage, Labels, Options, Problems
+from fcos.data.importing.recognise import FORMATS, recognise
+from fcos.data.importing.sizes import fit_to_images
+from fcos.data.importing.split import split_images
+from fcos.utils.errors import UserError
+from fcos.utils.files import check_writable, write_text
+
+__all__ = ["Request", "import_labels"]
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to import, and how.
+
+    Attributes:
+        source: folder of the labels, or one file of them.
+        output: folder to write to.
+        images: folder of the images, if they lie elsewhere.
+        format: a key of FORMATS; "": to be recognised.
+        options: what a reader cannot see in the labels.
+        drop: names of classes to leave out.
+        rename: words OLD=NEW.
+        val_fraction: share of the images for validation, where the source has no split.
+        seed: of that split.
+        copy_images: copy images below ``output``; else they stay where they are.
+        masks: the config learns masks as well.
+        start_from: name of a config of published weights; "": from random weights.
+        batch: images in a batch; 0: to be chosen.
+        overwrite: whether an earlier import in ``output`` may be replaced.
+    """
+
+    source: str
+    output: str
+    images: str = ""
+    format: str = ""
+    options: Options = dataclasses.field(default_factory=Options)
+    drop: Sequence[str] = ()
+    rename: Sequence[str] = ()
+    val_fraction: float = 0.2
+    seed: int = 0
+    copy_images: bool = False
+    masks: bool = False
+    start_from: str = ""
+    batch: int = 0
+    overwrite: bool = False
+
+
+def import_labels(request: Request) -> str:
+    """Read labels, write annotations/train.json and val.json and config.yaml.
+
+    Returns:
+        What was found and written, in lines.
+
+    Raises:
+        UserError: nothing can be read, or something in ``request`` does not fit what was.
+    """
+    config_file = os.path.join(os.path.abspath(request.output), "config.yaml")
+    if os.path.exists(config_file) and not request.overwrite:
+        raise UserError(
+            f"{config_file} is there already: add --overwrite to replace it, or choose another "
+            "--output."
+        )
+    renames = parse_renames(request.rename)
+    start_from = find_published(request.start_from) if request.start_from else None
+    check_writable(request.output)
+    problems = Problems()
+    title, folder, labels = _read(request, problems)
+    choose_classes(labels, request.drop, renames)
+    split = split_images(labels, problems, request.val_fraction, request.seed)
+    _check(labels, request.masks)
+    if request.copy_images:
+        copy_images(labels.images, os.path.join(os.path.abspath(request.output), "images"))
+    root = common_folder(labels.images)
+    plan = Plan(
+        name=_name_for(request.output),
+        paths={},
+        images={},
+        class_names=labels.class_names,
+        batch=request.batch,
+        masks=request.masks,
+        start_from=start_from,
+    )
+    for name in SPLITS:
+        images = [image for image in labels.images if image.split == name]
+        if images:
+            path = os.path.join(os.path.dirname(config_file), "annotations", f"{name}.json")
+            plan.images[name] = images
+            plan.paths[name] = path, root
+    config, reasons = config_text(plan)
+    check_writable(os.path.join(request.output, "annotations"))
+    for name, images in plan.images.items():
+        source = f"{title} of {folder.root}, {name}"
+        write_text(plan.paths[name][0], coco_pieces(images, labels.class_names, root, source))
+    write_text(config_file, [config])
+    head = [f"{title}: {_counts(labels)}", f"Images: {root}", _splits(plan, split)]
+    written = f"Written to {request.output}: annotations, and config.yaml. {' '.join(reasons)}"
+    missed = [f"Left out: {line}." for line in problems.lines()]
+    command = f"fcos train --config-file {shlex.quote(os.path.join(request.output, 'config.yaml'))}"
+    return "\n".join([*head, *labels.notes, *missed, written, f"Next: {command}"])
+
+
+def _read(request: Request, problems: Problems) -> tuple[str, Folder, Labels]:
+    """Return the title of the format, where it was found, and the labels with sizes that fit."""
+    only = "" if os.path.isdir(request.source) else os.path.abspath(request.source)
+    if only and not os.path.exists(only):
+        raise UserError(f"{request.source} does not exist.")
+    root = os.path.dirname(only) if only else request.source
+    folder = Folder(root, request.images, without=request.output)
+    found = recognise(folder, only)
+    kind = request.format or next(iter(found))
+    if kind not in found:
+        there = ", ".join(FORMATS[name].title for name in found)
+        raise UserError(f"--format {kind}: {folder.root} has no such labels, but {there}.")
+    labels = FORMATS[kind].read(folder, found[kind], problems, request.options)
+    others = [f"{FORMATS[k].title} (--format {k})" for k in found if k != kind]
+    if others and not request.format:
+        labels.notes.insert(0, f"There are also labels as {', '.join(others)}: not read.")
+    _merge_equal_images(labels, problems)
+    fit_to_images(labels, folder, problems)
+    if not any(image.objects for image in labels.images):
+        told = "".join(f" {line}." for line in problems.lines()[:3])
+        told += "" if folder.images else " No images are there: name their folder by --images."
+        place = only or folder.root
+        raise UserError(f"{FORMATS[kind].title} in {place}: no image with an object is left.{told}")
+    return FORMATS[kind].title, folder, labels
+
+
+def _merge_equal_images(labels: Labels, problems: Problems) -> None:
+    """Let each image be there once, and put images into the order of their paths."""
+    by_path: dict[str, LabelledImage] = {}
+    for image in labels.images:
+        first = by_path.setdefault(image.path, image)
+        if first is not image:
+            problems.add("labels of an image that has others already", image.where)
+    labels.images = [by_path[path] for path in sorted(by_path)]
+
+
+def _check(labels: Labels, masks: bool) -> None:
+    for name in ("train", "val"):
+        images = [image for image in labels.images if image.split == name]
+        if not any(image.objects for image in images):
+            raise UserError(
+                f"The {name} split has {len(images)} images and no object: "
+                "label more images, or change --val-fraction."
+            )
+    objects = [labelled for image in labels.images for labelled in image.objects]
+    lacking = sum(labelled.segmentation is None for labelled in objects)
+    if masks and lacking:
+        raise UserError(
+            f"--masks: {lacking} of {len(objects)} objects have a box and no outline. Label "
+            "outlines as polygons, or leave --masks out."
+        )
+
+
+def _name_for(output: str) -> str:
+    """Make the name of a data set of that of a folder; one that no other data set has."""
+    name = re.sub(r"\W+", "_", os.path.basename(os.path.abspath(output))).strip("_") or "data"
+    taken = {registered.rpartition("_")[0] for registered in DatasetCatalog.list()}
+    return f"my_{name}" if name in taken or name[0].isdigit() else name
+
+
+def _counts(labels: Labels) -> str:
+    counts = Counter(labelled.name for image in labels.images for labelled in image.objects)
+    named = [f"{name} {counts[name]}" for name in labels.class_names[:12]]
+    named += [f"{len(labels.class_names) - 12} more"] * (len(labels.class_names) > 12)
+    empty = sum(not image.objects for image in labels.images)
+    without = f" ({empty} without objects)" if empty else ""
+    return (
+        f"{len(labels.images)} images{without}, {counts.total()} objects, "
+        f"{len(labels.class_names)} classes ({', '.join(named)})."
+    )
+
+
+def _splits(plan: Plan, how: str) -> str:
+    parts = [f"{len(images)} {name}" for name, images in plan.images.items()]
+    return f"Split: {', '.join(parts)}; {how}."
