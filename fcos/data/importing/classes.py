@@ -71,4 +71,6 @@ def _note_unused(labels: Labels) -> None:
     counts = Counter(labelled.name for image in labels.images for labelled in image.objects)
     unused = [name for name in labels.class_names if not counts[name]]
     if unused:
-        labels.notes.append(f"Classes without an object, kept: {', '.join(unused)}.")
+        labels.notes.append(
+            f"Classes without an object (--drop leaves them out): {', '.join(unused)}."
+        )

@@ -112,7 +112,7 @@ def import_labels(request: Request) -> str:
     write_text(config_file, [config])
     head = [f"{title}: {_counts(labels)}", f"Images: {root}", _splits(plan, split)]
     written = f"Written to {request.output}: annotations, and config.yaml. {' '.join(reasons)}"
-    missed = [f"Left out: {line}." for line in problems.lines()]
+    missed = [f"Left out: {line}" for line in problems.lines()]
     command = f"fcos train --config-file {shlex.quote(os.path.join(request.output, 'config.yaml'))}"
     return "\n".join([*head, *labels.notes, *missed, written, f"Next: {command}"])
 
@@ -136,7 +136,7 @@ def _read(request: Request, problems: Problems) -> tuple[str, Folder, Labels]:
     _merge_equal_images(labels, problems)
     fit_to_images(labels, folder, problems)
     if not any(image.objects for image in labels.images):
-        told = "".join(f" {line}." for line in problems.lines()[:3])
+        told = "".join(f" Left out: {line}" for line in problems.lines()[:3])
         told += "" if folder.images else " No images are there: name their folder by --images."
         place = only or folder.root
         raise UserError(f"{FORMATS[kind].title} in {place}: no image with an object is left.{told}")
@@ -182,10 +182,11 @@ def _counts(labels: Labels) -> str:
     named = [f"{name} {counts[name]}" for name in labels.class_names[:12]]
     named += [f"{len(labels.class_names) - 12} more"] * (len(labels.class_names) > 12)
     empty = sum(not image.objects for image in labels.images)
+    classes = "class" if len(labels.class_names) == 1 else "classes"
     without = f" ({empty} without objects)" if empty else ""
     return (
         f"{len(labels.images)} images{without}, {counts.total()} objects, "
-        f"{len(labels.class_names)} classes ({', '.join(named)})."
+        f"{len(labels.class_names)} {classes} ({', '.join(named)})."
     )
 
 

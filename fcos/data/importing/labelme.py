@@ -78,6 +78,8 @@ def _object(shape: Any) -> LabelledObject:
     except (TypeError, ValueError):
         raise Unreadable("shapes whose points are no pairs of finite numbers") from None
     name = str(shape["label"])
+    if name == "__ignore__":  # what LabelMe's own examples call regions to pass over
+        raise Unreadable("shapes labelled __ignore__")
     if kind == "polygon":
         corners = polygon_of(corners)
         return LabelledObject(name, box_around([corners]), [corners])

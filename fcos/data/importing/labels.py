@@ -127,8 +127,8 @@ class Problems:
         """Return a line for each reason, the most frequent first."""
         lines = []
         for reason, count in sorted(self._counts.items(), key=lambda item: -item[1]):
-            more = ", ..." if count > NAMED else ""
-            lines.append(f"{count} {reason}: {', '.join(self._places[reason])}{more}")
+            places = ", ".join(self._places[reason])
+            lines.append(f"{reason} ({count}): {places}{', ...' if count > NAMED else '.'}")
         return lines
 
 

@@ -14,7 +14,7 @@ __all__ = ["Sizes", "image_size", "measure", "schedule"]
 
 # Pixels of the network input: a small object (the tenth percentile of the square root of the
 # area) should have the first, and gets at least the second.
-WANTED_OBJECT, LEAST_OBJECT = 40, 16
+WANTED_OBJECT, LEAST_OBJECT = 40, 12
 P3_STRIDE = 8
 
 
@@ -67,14 +67,14 @@ def image_size(sizes: Sizes, cap: int, is_enlarged: bool = False) -> tuple[dict[
 
     Args:
         sizes: of the training set.
-        cap: the shorter side, where small objects do not need more.
+        cap: of the shorter side; small objects may double it.
         is_enlarged: bring images to ``cap``, or to twice their size, whatever objects they have.
     """
     if is_enlarged:
         short = min(float(cap), 2 * sizes.short)
     else:
         short = min(sizes.short, cap, max(160, sizes.short * WANTED_OBJECT / sizes.small))
-        short = max(short, min(sizes.short, 1333, sizes.short * LEAST_OBJECT / sizes.small))
+        short = max(short, min(sizes.short, 2 * cap, sizes.short * LEAST_OBJECT / sizes.small))
     rounded = max(32, round(short / 16) * 16)
     longest = math.ceil(rounded * min(sizes.aspect, 3) / 16) * 16
     keys = {

@@ -199,9 +199,7 @@ def read_open_images(
         for labelled in image.objects:
             labelled.name = described.get(labelled.name, labelled.name)
     if not described:
-        notes.append(
-            "No class-descriptions CSV is there: classes have its own names (/m/01g317)."
-        )
+        notes.append("No class-descriptions CSV is there: classes have its own names (/m/01g317).")
     return Labels(images, notes=notes)
 
 

@@ -67,12 +67,12 @@ def read_yolo(folder: Folder, files: list[str], problems: Problems, options: Opt
     names = _class_names(folder, data)
     label_files = _LabelFiles(folder)
     images, without = [], 0
-    for split, path in _images(folder, data_files, data):
+    for split, path in _images(folder, data_files, data, problems):
         image = LabelledImage(path, folder.relative(path), split=split, is_relative=True)
         try:
             labels = label_files.of(path)
-        except Unreadable as problem:
-            problems.add(str(problem), image.where)
+        except Unreadable:
+            problems.add("images whose label file could be several of that name", image.where)
             continue
         without += not labels
         if labels:
@@ -107,13 +107,18 @@ def _class_names(folder: Folder, data: dict[str, Any]) -> list[str]:
     return []
 
 
-def _images(folder: Folder, data_files: list[str], data: dict[str, Any]) -> list[tuple[str, str]]:
+def _images(
+    folder: Folder, data_files: list[str], data: dict[str, Any], problems: Problems
+) -> list[tuple[str, str]]:
     """Return split and path of each image: of those that a data.yaml names, or of all."""
     found: dict[str, str] = {}
     for split in ("train", "val", "test"):
         entries = data.get(split) or ()
         for entry in [entries] if isinstance(entries, str) else entries:
             place = _place(str(entry), os.path.dirname(data_files[0]), str(data.get("path") or ""))
+            if not place:
+                where = f"{folder.relative(data_files[0])} ({split}: {entry})"
+                problems.add("folders that do not exist", where)
             for path in _images_in(place, folder) if place else ():
                 found.setdefault(path, split)
     if found:
@@ -124,17 +129,15 @@ def _images(folder: Folder, data_files: list[str], data: dict[str, Any]) -> list
 def _place(entry: str, folder: str, base: str) -> str:
     """Return where an entry of a data.yaml leads; "" if nowhere.
 
-    Files that are exported say "../train/images" for what lies beside them.
+    Exported files say "../train/images" for what lies beside them, and many have the whole path of
+    another machine: of its last parts, the longest that exists here is taken.
     """
-    inner = re.sub(r"^(\.\./)+", "", entry.replace("\\", "/"))
-    for path in (
-        os.path.join(folder, base, entry),
-        os.path.join(folder, entry),
-        os.path.join(folder, inner),
-        os.path.join(folder, base, inner),
-    ):
-        if os.path.exists(path):
-            return os.path.normpath(os.path.abspath(path))
+    parts = entry.replace("\\", "/").split("/")
+    tails = ["/".join(parts[start:]) for start in range(len(parts))]
+    for tail in filter(None, tails):
+        for path in (os.path.join(folder, base, tail), os.path.join(folder, tail)):
+            if os.path.exists(path):
+                return os.path.normpath(os.path.abspath(path))
     return ""
 
 
