@@ -8,6 +8,7 @@ import pytest
 from fcos_cli.__main__ import VERBS, main
 
 HELP = [["--help"], *([verb, "--help"] for verb in VERBS), ["checkpoint", "verify", "--help"]]
+HELP.append(["data", "import", "--help"])
 
 
 @pytest.mark.parametrize("words", HELP, ids=" ".join)
@@ -49,7 +50,14 @@ def test_eval_is_train_with_eval_only(capsys):
 
 
 @pytest.mark.parametrize(
-    "module", ["fcos.detect", "fcos.export", "fcos.checkpoint", "fcos.evaluation.compare"]
+    "module",
+    [
+        "fcos.detect",
+        "fcos.export",
+        "fcos.checkpoint",
+        "fcos.evaluation.compare",
+        "fcos.data.importing",
+    ],
 )
 def test_the_names_of_the_programs_go_on_working(module):
     done = subprocess.run(

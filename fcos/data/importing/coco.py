@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from fcos.data.importing.files import Folder, read_json
+from fcos.data.importing.files import Folder
 from fcos.data.importing.labels import (
     LabelledImage,
     LabelledObject,
@@ -17,6 +17,7 @@ from fcos.data.importing.labels import (
     box_of,
     polygon_of,
 )
+from fcos.data.importing.reading import read_json
 from fcos.data.importing.tables import split_in_name
 
 __all__ = ["read_coco"]

@@ -100,10 +100,10 @@ def find_published(name: str) -> Path:
     """
     root = Path(fcos.__file__).resolve().parents[1] / "configs" / "published"
     paths = {str(p.relative_to(root).with_suffix("")): p for p in sorted(root.rglob("*.yaml"))}
-    usable = [known for known, path in paths.items() if read_cfg(str(path)).MODEL.WEIGHTS]
     wanted = re.sub(r"^(configs/)?(published/)?|\.yaml$", "", name)
-    if wanted in usable:
+    if wanted in paths and _has_weights(paths[wanted]):
         return paths[wanted]
+    usable = [known for known, path in paths.items() if _has_weights(path)]
     if wanted in paths:
         raise UserError(
             f"--start-from {name}: its weights have no address. Those with one are "
@@ -116,6 +116,10 @@ def find_published(name: str) -> Path:
         if paths
         else f"--start-from {name}: {root} does not exist; configs come with the repository."
     )
+
+
+def _has_weights(config: Path) -> bool:
+    return bool(read_cfg(str(config)).MODEL.WEIGHTS)
 
 
 def licence_of(config: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fcos.data.importing.files import Folder, Node, read_xml, split_of
+from fcos.data.importing.files import Folder, split_of
 from fcos.data.importing.labels import (
     LabelledImage,
     LabelledObject,
@@ -17,6 +17,7 @@ from fcos.data.importing.labels import (
     ellipse_corners,
     polygon_of,
 )
+from fcos.data.importing.reading import Node, read_xml
 
 __all__ = ["read_cvat"]
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import codecs
-import json
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
-from xml.parsers import expat
 
 from fcos.data.importing.labels import Unreadable
 from fcos.utils.errors import UserError
 
-__all__ = ["IMAGE_ENDINGS", "Folder", "Node", "read_json", "read_lines", "read_xml", "split_of"]
+__all__ = ["IMAGE_ENDINGS", "Folder", "group_by", "nearest", "split_of", "stem_of"]
 
 IMAGE_ENDINGS = frozenset(
     ".jpg .jpeg .jpe .jfif .png .bmp .tif .tiff .webp .gif .ppm .pgm .pbm .jp2".split()
@@ -153,99 +150,3 @@ def nearest(paths: list[str], path: str) -> str:
     if len(best) > 1:
         raise Unreadable("labels whose image could be several files of that name")
     return best[0]
-
-
-def read_text(path: str) -> str:
-    """Return the contents of a text file: in UTF-8, UTF-16 with its mark, or Latin-1.
-
-    Raises:
-        Unreadable: it cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except OSError as error:
-        raise Unreadable(f"files that cannot be read ({error.strerror})") from None
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16", errors="replace")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
-
-
-def read_lines(path: str) -> list[str]:
-    """Return the lines of a text file, without their ends."""
-    return read_text(path).splitlines()
-
-
-def read_json(path: str) -> Any:
-    """Return the contents of a JSON file.
-
-    Raises:
-        Unreadable: it is none.
-    """
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise Unreadable(f"files that are not JSON ({error.msg})", error.lineno) from None
-    except RecursionError:
-        raise Unreadable("files of JSON in too many layers") from None
-
-
-class Node:
-    """An element of an XML file: its tag, attributes, text, elements and line."""
-
-    __slots__ = ("attributes", "children", "line", "tag", "text")
-
-    def __init__(self, tag: str, attributes: dict[str, str], line: int) -> None:
-        self.tag, self.attributes, self.line = tag, attributes, line
-        self.text = ""
-        self.children: list[Node] = []
-
-    def find(self, tag: str) -> Node | None:
-        """Return the first element with this tag directly inside."""
-        return next((child for child in self.children if child.tag == tag), None)
-
-    def value(self, tag: str) -> str:
-        """Return the text of that element, "" if it is missing or empty."""
-        child = self.find(tag)
-        return child.text.strip() if child else ""
-
-
-def read_xml(path: str) -> Node:
-    """Return the outermost element of an XML file.
-
-    Raises:
-        Unreadable: it is none, or it declares entities, with which a small file can fill memory.
-    """
-    root = Node("", {}, 0)
-    open_nodes = [root]
-    parser = expat.ParserCreate()
-    parser.buffer_text = True
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        node = Node(tag, attributes, parser.CurrentLineNumber)
-        open_nodes[-1].children.append(node)
-        open_nodes.append(node)
-
-    def end(tag: str) -> None:
-        open_nodes.pop()
-
-    def text(data: str) -> None:
-        open_nodes[-1].text += data
-
-    def entity(*_: Any) -> None:
-        raise Unreadable("XML files that declare entities", parser.CurrentLineNumber)
-
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.CharacterDataHandler, parser.EntityDeclHandler = text, entity
-    try:
-        with open(path, "rb") as file:
-            parser.ParseFile(file)
-    except OSError as error:
-        raise Unreadable(f"files that cannot be read ({error.strerror})") from None
-    except expat.ExpatError as error:
-        reason = expat.errors.messages[error.code]
-        raise Unreadable(f"files that are not XML ({reason})", error.lineno) from None
-    return root.children[0]

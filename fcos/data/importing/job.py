@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from detectron2.data import DatasetCatalog
 from fcos.data.importing.annotations import coco_pieces, common_folder, copy_images
@@ -86,35 +88,53 @@ def import_labels(request: Request) -> str:
     choose_classes(labels, request.drop, renames)
     split = split_images(labels, problems, request.val_fraction, request.seed)
     _check(labels, request.masks)
+    plan, reasons = _write(request, f"{title} of {folder.root}", labels, start_from)
+    counts = [f"{len(images)} {name}" for name, images in plan.images.items()]
+    return "\n".join(
+        [
+            f"{title}: {_counts(labels)}",
+            f"Images: {plan.paths['train'][1]}",
+            f"Split: {', '.join(counts)}; {split}.",
+            *labels.notes,
+            *(f"Left out: {line}" for line in problems.lines()),
+            f"Written to {request.output}: annotations, and config.yaml. {' '.join(reasons)}",
+            f"Next: fcos train --config-file {shlex.quote(config_file)}",
+        ]
+    )
+
+
+def _write(
+    request: Request, source: str, labels: Labels, start_from: Path | None
+) -> tuple[Plan, list[str]]:
+    """Write everything; returns what is to be trained, and what was chosen in the config."""
+    output = os.path.abspath(request.output)
+    check_writable(os.path.join(output, "annotations"))
     if request.copy_images:
-        copy_images(labels.images, os.path.join(os.path.abspath(request.output), "images"))
+        copy_images(labels.images, os.path.join(output, "images"))
     root = common_folder(labels.images)
+    images = {name: [i for i in labels.images if i.split == name] for name in SPLITS}
     plan = Plan(
-        name=_name_for(request.output),
-        paths={},
-        images={},
+        name=_name_for(output),
+        paths={
+            name: (os.path.join(output, "annotations", f"{name}.json"), root)
+            for name in SPLITS
+            if images[name]
+        },
+        images={name: images[name] for name in SPLITS if images[name]},
         class_names=labels.class_names,
         batch=request.batch,
         masks=request.masks,
         start_from=start_from,
     )
-    for name in SPLITS:
-        images = [image for image in labels.images if image.split == name]
-        if images:
-            path = os.path.join(os.path.dirname(config_file), "annotations", f"{name}.json")
-            plan.images[name] = images
-            plan.paths[name] = path, root
     config, reasons = config_text(plan)
-    check_writable(os.path.join(request.output, "annotations"))
-    for name, images in plan.images.items():
-        source = f"{title} of {folder.root}, {name}"
-        write_text(plan.paths[name][0], coco_pieces(images, labels.class_names, root, source))
-    write_text(config_file, [config])
-    head = [f"{title}: {_counts(labels)}", f"Images: {root}", _splits(plan, split)]
-    written = f"Written to {request.output}: annotations, and config.yaml. {' '.join(reasons)}"
-    missed = [f"Left out: {line}" for line in problems.lines()]
-    command = f"fcos train --config-file {shlex.quote(os.path.join(request.output, 'config.yaml'))}"
-    return "\n".join([*head, *labels.notes, *missed, written, f"Next: {command}"])
+    for name, (path, _) in plan.paths.items():
+        pieces = coco_pieces(images[name], labels.class_names, root, f"{source}, {name}")
+        write_text(path, pieces)
+    write_text(os.path.join(output, "config.yaml"), [config])
+    for name in set(SPLITS) - set(plan.paths):  # of an earlier import
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(os.path.join(output, "annotations", f"{name}.json"))
+    return plan, reasons
 
 
 def _read(request: Request, problems: Problems) -> tuple[str, Folder, Labels]:
@@ -188,8 +208,3 @@ def _counts(labels: Labels) -> str:
         f"{len(labels.images)} images{without}, {counts.total()} objects, "
         f"{len(labels.class_names)} {classes} ({', '.join(named)})."
     )
-
-
-def _splits(plan: Plan, how: str) -> str:
-    parts = [f"{len(images)} {name}" for name, images in plan.images.items()]
-    return f"Split: {', '.join(parts)}; {how}."

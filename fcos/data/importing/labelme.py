@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from fcos.data.importing.files import Folder, read_json
+from fcos.data.importing.files import Folder
 from fcos.data.importing.labels import (
     LabelledImage,
     LabelledObject,
@@ -17,6 +17,7 @@ from fcos.data.importing.labels import (
     ellipse_corners,
     polygon_of,
 )
+from fcos.data.importing.reading import read_json
 
 __all__ = ["read_labelme"]
 

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 
-from fcos.data.importing.files import Folder, read_lines, split_of, stem_of
+from fcos.data.importing.files import Folder, split_of, stem_of
 from fcos.data.importing.labels import (
     LabelledImage,
     LabelledObject,
@@ -17,6 +17,7 @@ from fcos.data.importing.labels import (
     Unreadable,
     box_of,
 )
+from fcos.data.importing.reading import read_lines
 
 __all__ = ["kind_of_table", "read_csv", "read_open_images", "split_in_name"]
 

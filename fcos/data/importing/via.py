@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from typing import Any
 
-from fcos.data.importing.files import Folder, read_json
+from fcos.data.importing.files import Folder
 from fcos.data.importing.labels import (
     LabelledImage,
     LabelledObject,
@@ -19,6 +19,7 @@ from fcos.data.importing.labels import (
     ellipse_corners,
     polygon_of,
 )
+from fcos.data.importing.reading import read_json
 from fcos.utils.errors import UserError
 
 __all__ = ["read_via"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from fcos.data.importing.files import Folder, Node, read_lines, read_xml, split_of, stem_of
+from fcos.data.importing.files import Folder, split_of, stem_of
 from fcos.data.importing.labels import (
     LabelledImage,
     LabelledObject,
@@ -14,6 +14,7 @@ from fcos.data.importing.labels import (
     Unreadable,
     box_of,
 )
+from fcos.data.importing.reading import Node, read_lines, read_xml
 
 __all__ = ["read_voc"]
 

@@ -13,8 +13,6 @@ from fcos.data.importing.files import (
     Folder,
     group_by,
     nearest,
-    read_lines,
-    read_text,
     stem_of,
 )
 from fcos.data.importing.labels import (
@@ -26,6 +24,7 @@ from fcos.data.importing.labels import (
     Unreadable,
     box_around,
 )
+from fcos.data.importing.reading import read_lines, read_text
 from fcos.utils.errors import UserError
 
 __all__ = ["is_yolo_row", "read_data_yaml", "read_yolo"]
