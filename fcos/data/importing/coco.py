@@ -128,8 +128,9 @@ def _read_file(folder: Folder, path: str, file: _File, problems: Problems) -> li
             problems.add(str(problem), where)
             continue
         image.split = split or folder.split_of(image.path)
-        width, height = record.get("width"), record.get("height")
-        if isinstance(width, (int, float)) and isinstance(height, (int, float)):
+        width: Any = record.get("width")
+        height: Any = record.get("height")
+        if all(isinstance(side, (int, float)) and 0 < side < 1e9 for side in (width, height)):
             image.width, image.height = int(width), int(height)
         images[identity] = image
     for annotation in file.lists["annotations"]:

@@ -92,14 +92,22 @@ def _object(shape: Node) -> LabelledObject:
 
 def _numbers(attributes: dict[str, str], *names: str) -> list[float]:
     try:
-        return [float(attributes[name]) for name in names]
+        numbers = [float(attributes[name]) for name in names]
     except (KeyError, ValueError):
-        raise Unreadable(f"shapes without the numbers {', '.join(names)}") from None
+        numbers = [math.nan]
+    if not math.isfinite(sum(numbers)):
+        raise Unreadable(f"shapes without the numbers {', '.join(names)}")
+    return numbers
+
+
+def _angle(attributes: dict[str, str]) -> float:
+    """Return by how much a shape is turned, in radians."""
+    return math.radians(*_numbers({"rotation": "0", **attributes}, "rotation"))
 
 
 def _box(name: str, attributes: dict[str, str]) -> LabelledObject:
     left, top, right, bottom = box_of(_numbers(attributes, "xtl", "ytl", "xbr", "ybr"))
-    angle = math.radians(float(attributes.get("rotation", 0)))
+    angle = _angle(attributes)
     if not angle:
         return LabelledObject(name, (left, top, right, bottom))
     cx, cy = (left + right) / 2, (top + bottom) / 2
@@ -117,7 +125,7 @@ def _polygon(name: str, attributes: dict[str, str]) -> LabelledObject:
 
 def _ellipse(name: str, attributes: dict[str, str]) -> LabelledObject:
     cx, cy, rx, ry = _numbers(attributes, "cx", "cy", "rx", "ry")
-    angle = math.radians(float(attributes.get("rotation", 0)))
+    angle = _angle(attributes)
     corners = ellipse_corners(cx, cy, rx, ry, angle)
     return LabelledObject(name, box_around([corners]), [corners])
 

@@ -67,13 +67,15 @@ class Folder:
         self._by_stem = group_by(self.images, stem_of)
 
     def _walk(self, folder: str) -> Iterable[str]:
+        seen = {os.path.realpath(folder)}  # links may lead in a circle
         for place, folders, names in os.walk(folder, followlinks=True):
-            folders[:] = sorted(
-                name
-                for name in folders
-                if not name.startswith((".", "__MACOSX"))
-                and os.path.join(place, name) != self._without
-            )
+            inside = {name: os.path.join(place, name) for name in sorted(folders)}
+            folders.clear()
+            for name, path in inside.items():
+                is_hidden = name.startswith((".", "__MACOSX")) or path == self._without
+                if not is_hidden and os.path.realpath(path) not in seen:
+                    seen.add(os.path.realpath(path))
+                    folders.append(name)
             # macOS leaves files "._name" beside those that it copies.
             yield from (os.path.join(place, n) for n in sorted(names) if not n.startswith("."))
 

@@ -16,7 +16,13 @@ from fcos.data.importing.annotations import coco_pieces, common_folder, copy_ima
 from fcos.data.importing.classes import choose_classes, parse_renames
 from fcos.data.importing.config_file import Plan, config_text, find_published
 from fcos.data.importing.files import Folder
-from fcos.data.importing.labels import LabelledImage, Labels, Options, Problems
+from fcos.data.importing.labels import (
+    LabelledImage,
+    Labels,
+    Options,
+    Problems,
+    Unreadable,
+)
 from fcos.data.importing.recognise import FORMATS, recognise
 from fcos.data.importing.sizes import fit_to_images
 from fcos.data.importing.split import split_images
@@ -85,9 +91,12 @@ def import_labels(request: Request) -> str:
     check_writable(request.output)
     problems = Problems()
     title, folder, labels = _read(request, problems)
-    choose_classes(labels, request.drop, renames)
-    split = split_images(labels, problems, request.val_fraction, request.seed)
-    _check(labels, request.masks)
+    try:
+        choose_classes(labels, request.drop, renames)
+        split = split_images(labels, problems, request.val_fraction, request.seed)
+        _check(labels, request.masks)
+    except UserError as error:  # what was left out may be why
+        raise UserError(f"{error}{_left_out(problems)}") from None
     plan, reasons = _write(request, f"{title} of {folder.root}", labels, start_from)
     counts = [f"{len(images)} {name}" for name, images in plan.images.items()]
     return "\n".join(
@@ -149,18 +158,25 @@ def _read(request: Request, problems: Problems) -> tuple[str, Folder, Labels]:
     if kind not in found:
         there = ", ".join(FORMATS[name].title for name in found)
         raise UserError(f"--format {kind}: {folder.root} has no such labels, but {there}.")
-    labels = FORMATS[kind].read(folder, found[kind], problems, request.options)
+    try:
+        labels = FORMATS[kind].read(folder, found[kind], problems, request.options)
+    except Unreadable as problem:  # in a file that is not one of labels
+        raise UserError(f"{FORMATS[kind].title} in {folder.root}: {problem}.") from None
     others = [f"{FORMATS[k].title} (--format {k})" for k in found if k != kind]
     if others and not request.format:
         labels.notes.insert(0, f"There are also labels as {', '.join(others)}: not read.")
     _merge_equal_images(labels, problems)
     fit_to_images(labels, folder, problems)
     if not any(image.objects for image in labels.images):
-        told = "".join(f" Left out: {line}" for line in problems.lines()[:3])
+        told = _left_out(problems)
         told += "" if folder.images else " No images are there: name their folder by --images."
         place = only or folder.root
         raise UserError(f"{FORMATS[kind].title} in {place}: no image with an object is left.{told}")
     return FORMATS[kind].title, folder, labels
+
+
+def _left_out(problems: Problems) -> str:
+    return "".join(f" Left out: {line}" for line in problems.lines()[:3])
 
 
 def _merge_equal_images(labels: Labels, problems: Problems) -> None:
@@ -199,7 +215,8 @@ def _name_for(output: str) -> str:
 
 def _counts(labels: Labels) -> str:
     counts = Counter(labelled.name for image in labels.images for labelled in image.objects)
-    named = [f"{name} {counts[name]}" for name in labels.class_names[:12]]
+    most = sorted(labels.class_names, key=lambda name: -counts[name])
+    named = [f"{name} {counts[name]}" for name in most[:12]]
     named += [f"{len(labels.class_names) - 12} more"] * (len(labels.class_names) > 12)
     empty = sum(not image.objects for image in labels.images)
     classes = "class" if len(labels.class_names) == 1 else "classes"

@@ -69,6 +69,8 @@ def _size_of(path: str) -> _Size | str:
             width, height = image.size
     except FileNotFoundError:
         return "images that do not exist"
+    except PIL.Image.DecompressionBombError:
+        return "images of more pixels than Pillow opens, some 179 million"
     except Exception:  # decoders raise a dozen kinds on damaged files
         return "files that are not images, or are broken"
     if orientation in _SIDEWAYS:

@@ -42,7 +42,10 @@ SIDES = ("x", "y", "w", "h")
 
 def kind_of_table(lines: list[str]) -> str:
     """Return "open_images", "csv", or "" for neither, of the first lines of a table."""
-    rows = [row for row in csv.reader(lines, delimiter=_delimiter(lines[:1])) if row]
+    try:
+        rows = [row for row in csv.reader(lines, delimiter=_delimiter(lines[:1])) if row]
+    except csv.Error:
+        rows = []
     if not rows:
         return ""
     header = {word.strip().lower() for word in rows[0]}
@@ -120,9 +123,12 @@ def _rows(path: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the line and the words of each row."""
     lines = read_lines(path)
     reader = csv.reader(lines, delimiter=_delimiter(lines[:1]))
-    for row in reader:
-        if any(map(str.strip, row)):
-            yield reader.line_num, [word.strip() for word in row]
+    try:
+        for row in reader:
+            if any(map(str.strip, row)):
+                yield reader.line_num, [word.strip() for word in row]
+    except csv.Error as error:
+        raise Unreadable(f"tables that cannot be read ({error})", reader.line_num) from None
 
 
 def _read(
@@ -148,7 +154,7 @@ def _read(
                 for side in ("width", "height")
             )
             image.objects.append(to_object(row, columns))
-        except ValueError:
+        except (OverflowError, ValueError):
             problems.add("rows without numbers", f"{images.where}:{line}")
         except Unreadable as problem:
             problems.add(str(problem), f"{images.where}:{line}")

@@ -76,14 +76,20 @@ def _records(content: Any) -> Iterator[dict[str, Any]]:
 
 
 def _regions(record: dict[str, Any]) -> list[dict[str, Any]]:
-    regions = record.get("regions") or []
-    regions = regions.values() if isinstance(regions, dict) else regions  # of version 1 or 2
+    regions = record.get("regions")
+    regions = list(regions.values()) if isinstance(regions, dict) else regions  # version 1 or 2
+    regions = regions if isinstance(regions, list) else []
     return [region for region in regions if isinstance(region, dict)]
+
+
+def _attributes(region: dict[str, Any]) -> dict[str, Any]:
+    attributes = region.get("region_attributes")
+    return attributes if isinstance(attributes, dict) else {}
 
 
 def _class_key(regions: list[dict[str, Any]], options: Options) -> str:
     """Return the attribute that is the class, "" where regions have none."""
-    keys = sorted({key for region in regions for key in region.get("region_attributes") or ()})
+    keys = sorted({key for region in regions for key in _attributes(region)})
     if options.via_class:
         if options.via_class in keys:
             return options.via_class
@@ -103,7 +109,7 @@ def _class_key(regions: list[dict[str, Any]], options: Options) -> str:
 
 
 def _object(region: dict[str, Any], key: str) -> LabelledObject:
-    name: Any = (region.get("region_attributes") or {}).get(key) if key else UNNAMED
+    name: Any = _attributes(region).get(key) if key else UNNAMED
     if isinstance(name, dict):  # of checkboxes: those that are ticked
         name = ",".join(option for option, is_ticked in name.items() if is_ticked)
     name = str(name or "").strip()

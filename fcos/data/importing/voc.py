@@ -95,7 +95,7 @@ def _size(root: Node) -> tuple[int, int]:
         return (
             (int(float(size.value("width"))), int(float(size.value("height")))) if size else (0, 0)
         )
-    except ValueError:
+    except (OverflowError, ValueError):
         return 0, 0
 
 

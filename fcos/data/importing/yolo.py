@@ -95,6 +95,8 @@ def read_yolo(folder: Folder, files: list[str], problems: Problems, options: Opt
 def _class_names(folder: Folder, data: dict[str, Any]) -> list[str]:
     names = data.get("names")
     if isinstance(names, dict):
+        if not all(str(key).isdigit() for key in names):
+            raise UserError("data.yaml: 'names' must have the numbers of the classes as keys.")
         names = [names[key] for key in sorted(names, key=int)]
     if isinstance(names, list):
         return list(map(str, names))
@@ -113,7 +115,7 @@ def _images(
     found: dict[str, str] = {}
     for split in ("train", "val", "test"):
         entries = data.get(split) or ()
-        for entry in [entries] if isinstance(entries, str) else entries:
+        for entry in entries if isinstance(entries, (list, tuple)) else [entries]:
             place = _place(str(entry), os.path.dirname(data_files[0]), str(data.get("path") or ""))
             if not place:
                 where = f"{folder.relative(data_files[0])} ({split}: {entry})"
@@ -212,10 +214,10 @@ def _object(words: list[str], names: list[str]) -> LabelledObject:
     is_polygon = len(numbers) >= 6 and len(numbers) % 2 == 0
     if len(numbers) not in (4, 5) and not is_polygon:  # the fifth is the score of a detection
         raise Unreadable("rows without 4 numbers, or 3 and more corners, after the class")
-    inside = all(-ROUNDING <= value <= 1 + ROUNDING for value in numbers)
-    if not inside:  # nor is NaN
+    is_inside = all(-ROUNDING <= value <= 1 + ROUNDING for value in numbers)
+    if not is_inside:  # nor is NaN
         raise Unreadable("rows with numbers outside 0 to 1, of which YOLO's are fractions")
-    if number != int(number) or number < 0 or (names and number >= len(names)):
+    if not (number >= 0 and number.is_integer() and (not names or number < len(names))):
         raise Unreadable(
             f"rows whose class number is none of 0 to {len(names) - 1 if names else ''}"
         )

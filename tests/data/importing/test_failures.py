@@ -88,7 +88,26 @@ def test_several_formats(refused, source, output):
 
 def test_one_image(refused, source):
     make_voc(source, 1)
-    assert refused().startswith("There is only one labelled image")
+    message = "There is only one labelled image: training and validation need one each."
+    assert refused() == message
+    write(source / "Annotations" / "bad.xml", "<annotation>")
+    found = "files that are not XML (no element found) (1): Annotations/bad.xml:1."
+    assert refused() == f"{message} Left out: {found}"
+
+
+def test_a_given_split_without_objects(refused, source):
+    make_voc(source / "train", 2)
+    make_image(source / "val" / "a.png")
+    write(source / "val" / "a.xml", "<annotation></annotation>")
+    assert refused() == (
+        "The val split has 1 images and no object: label more images, or change --val-fraction."
+    )
+
+
+def test_links_in_a_circle(source, output):
+    make_voc(source)
+    (source / "JPEGImages" / "again").symlink_to(source)
+    assert "4 images, 4 objects" in run(source, output)
 
 
 def test_several_data_yaml(refused, source):
@@ -246,6 +265,7 @@ def test_voc_that_is_not_sound(source, output, text, message):
         ("0 0.5 0.5 0.2", "rows without 4 numbers, or 3 and more corners, after the class"),
         ("0 50 20 20 40", "rows with numbers outside 0 to 1, of which YOLO's are fractions"),
         ("0 nan 0.5 0.1 0.1", "rows with numbers outside 0 to 1, of which YOLO's are fractions"),
+        ("nan 0.5 0.5 0.1 0.1", "rows whose class number is none of 0 to 1"),
         ("2 0.5 0.5 0.1 0.1", "rows whose class number is none of 0 to 1"),
         ("0.5 0.5 0.5 0.1 0.1", "rows whose class number is none of 0 to 1"),
     ],
