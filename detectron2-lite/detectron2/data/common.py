@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import logging
 import pickle
@@ -21,7 +20,6 @@ __all__ = [
     "DatasetFromList",
     "MapDataset",
     "ToIterableDataset",
-    "set_default_dataset_from_list_serialize_method",
 ]
 
 __getattr__ = missing_names(__name__)
@@ -122,22 +120,6 @@ class _PickledList:
         return pickle.loads(self._bytes[start : self._ends[index]].data)
 
 
-_default_serialize: Callable[[Sequence[Any]], Any] = _PickledList
-
-
-@contextlib.contextmanager
-def set_default_dataset_from_list_serialize_method(
-    new: Callable[[Sequence[Any]], Any],
-) -> Iterator[None]:
-    """Within this context ``DatasetFromList(..., serialize=True)`` stores lists by ``new``."""
-    global _default_serialize
-    before, _default_serialize = _default_serialize, new
-    try:
-        yield
-    finally:
-        _default_serialize = before
-
-
 class DatasetFromList(Dataset):
     """A list as a dataset."""
 
@@ -158,7 +140,7 @@ class DatasetFromList(Dataset):
         self._copy = copy
         self._serialize = serialize
         if serialize:
-            store = serialize if callable(serialize) else _default_serialize
+            store = serialize if callable(serialize) else _PickledList
             self._lst = store(lst)
         else:
             self._lst = lst

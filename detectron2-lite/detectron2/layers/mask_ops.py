@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from detectron2._missing import missing_names
-
-if TYPE_CHECKING:
-    from detectron2.structures import Boxes
 
 __all__ = ["paste_masks_in_image"]
 
@@ -23,9 +20,15 @@ GPU_MEM_LIMIT = 1024**3
 """Bytes that are taken at a time on a GPU, apart from the result."""
 
 
+class _HasTensor(Protocol):
+    """``Boxes``, which is above the layers: structures import layers, not the other way round."""
+
+    tensor: Tensor
+
+
 @torch.no_grad()
 def paste_masks_in_image(
-    masks: Tensor, boxes: Tensor | Boxes, image_shape: tuple[int, int], threshold: float = 0.5
+    masks: Tensor, boxes: Tensor | _HasTensor, image_shape: tuple[int, int], threshold: float = 0.5
 ) -> Tensor:
     """Stretch masks over their boxes, and say of each pixel of the image if it is inside.
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, device
 
 from detectron2._missing import missing_names
+from detectron2.layers.mask_ops import paste_masks_in_image
 from detectron2.layers.roi_align import ROIAlign
 from detectron2.structures.boxes import Boxes
 
@@ -401,7 +402,4 @@ class ROIMasks:
             height, width: of the image.
             threshold: what is at least this probable is inside.
         """
-        # Here, because the layers use these structures.
-        from detectron2.layers.mask_ops import paste_masks_in_image
-
         return BitMasks(paste_masks_in_image(self.tensor, boxes, (height, width), threshold))
