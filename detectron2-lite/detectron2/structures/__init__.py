@@ -1,4 +1,4 @@
-"""What is passed around: boxes, masks, instances, batches of images."""
+"""Data structures: boxes, masks, instances, batches of images."""
 
 from detectron2._missing import missing_names
 from detectron2.structures.boxes import (

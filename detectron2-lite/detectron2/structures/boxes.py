@@ -26,7 +26,7 @@ _RawBoxes = list[float] | tuple[float, ...] | Tensor | np.ndarray
 
 @unique
 class BoxMode(IntEnum):
-    """How the numbers of a box are meant. An ``IntEnum``, so that JSON can hold it."""
+    """What the numbers of a box mean. An ``IntEnum``, so that JSON can hold it."""
 
     XYXY_ABS = 0
     """Left, top, right, bottom, in pixels."""
@@ -116,7 +116,7 @@ class Boxes:
         self.tensor = tensor
 
     def clone(self) -> "Boxes":
-        """Boxes of the same numbers in memory of their own."""
+        """Return a copy."""
         return Boxes(self.tensor.clone())
 
     def to(self, device: device) -> "Boxes":
