@@ -42,8 +42,8 @@ def check_opts(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
         parser.error(f"--opts takes all that follows it: put {misplaced[0]} before it")
 
 
-def add_speed(parser: argparse.ArgumentParser) -> None:
-    """Add --optimize and --compile."""
+def add_speed(parser: argparse.ArgumentParser, note: str = "") -> None:
+    """Add --optimize and --compile; ``note`` ends the help of the former."""
     parser.add_argument(
         "--optimize",
         nargs="?",
@@ -51,7 +51,7 @@ def add_speed(parser: argparse.ArgumentParser) -> None:
         choices=PRECISIONS,
         metavar="PRECISION",
         help="run a faster copy of the model, in float32, bfloat16, float16 or (default: auto) "
-        "what the device is fast in",
+        f"what the device is fast in{note}",
     )
     parser.add_argument(
         "--compile",
