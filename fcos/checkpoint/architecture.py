@@ -10,7 +10,7 @@ import fcos
 from fcos.checkpoint.importers import HEAD, Weights
 from fcos.config import get_cfg
 
-__all__ = ["describe", "fitting_configs", "settings_of"]
+__all__ = ["describe", "fitting_configs", "architecture_of"]
 
 _BOTTOM_UP = "backbone.bottom_up."
 _STAGES = ("res2", "res3", "res4", "res5")
@@ -24,7 +24,7 @@ _DEPTHS: dict[tuple[tuple[int, ...], bool], int] = {
 }
 
 
-def settings_of(weights: Weights) -> dict[str, Any]:
+def architecture_of(weights: Weights) -> dict[str, Any]:
     """Config keys whose value the parameters tell, and that value.
 
     Args:
@@ -78,7 +78,7 @@ def fitting_configs(family: str, settings: dict[str, Any]) -> list[str]:
 
     Args:
         family: name of the family.
-        settings: see :func:`settings_of`.
+        settings: see :func:`architecture_of`.
 
     Returns:
         Their paths, from the folder of the repository.

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from fcos.checkpoint.architecture import describe, fitting_configs, settings_of
+from fcos.checkpoint.architecture import describe, fitting_configs, architecture_of
 from fcos.checkpoint.importers import (
     FAMILIES,
     Family,
@@ -43,7 +43,7 @@ def inspect(path: str) -> str:
     family = _family_of(weights, path)
     imported = family.to_ours(weights)
     check_backbone(imported.weights, family, path)
-    settings = settings_of(imported.weights)
+    settings = architecture_of(imported.weights)
     lines = [
         f"family        {family.name}",
         f"architecture  {describe(settings)}",

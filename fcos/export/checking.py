@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fcos.export.graph import RawGraph
-from fcos.export.torch_files import Run
+from fcos.export.torch_files import Runnable
 
 __all__ = ["Differences", "check", "differences", "two_batches"]
 
@@ -66,7 +66,7 @@ class Differences:
 
 
 @torch.no_grad()
-def check(run: Run, model: Any, graph: Any, batches: Sequence[Sequence[Tensor]]) -> Differences:
+def check(run: Runnable, model: Any, graph: Any, batches: Sequence[Sequence[Tensor]]) -> Differences:
     """Run a file and the detector on the same images.
 
     Args:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fcos.export import dense
-from fcos.export.torch_files import Run, program, quiet
+from fcos.export.torch_files import Runnable, program, quiet
 from fcos.utils.errors import UserError
 
 __all__ = ["OPSET", "load_onnx", "require_onnx", "suppress_by_onnx", "write_onnx"]
@@ -130,7 +130,7 @@ def write_onnx(
     return model.SerializeToString()
 
 
-def load_onnx(content: bytes) -> Run:
+def load_onnx(content: bytes) -> Runnable:
     """What :func:`write_onnx` wrote, ready to be called on the CPU with tensors."""
     import onnxruntime
 

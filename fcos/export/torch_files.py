@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 #: images and perhaps sizes -> the outputs, in the order of their names
-Run = Callable[..., list[Tensor]]
+Runnable = Callable[..., list[Tensor]]
 
 _METADATA = "metadata.json"
 
@@ -51,7 +51,7 @@ def write_torchscript(graph: nn.Module, inputs: tuple[Tensor, ...], metadata: di
     return file.getvalue()
 
 
-def load_torchscript(content: bytes, device: torch.device | str = "cpu") -> Run:
+def load_torchscript(content: bytes, device: torch.device | str = "cpu") -> Runnable:
     """What :func:`write_torchscript` wrote, ready to be called."""
     script = torch.jit.load(io.BytesIO(content), map_location=device)
     return _without_gradients(script)
@@ -70,7 +70,7 @@ def write_program(graph: nn.Module, inputs: tuple[Tensor, ...], metadata: dict) 
     return file.getvalue()
 
 
-def load_program(content: bytes) -> Run:
+def load_program(content: bytes) -> Runnable:
     """What :func:`write_program` wrote, ready to be called."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -111,7 +111,7 @@ def program(
     return exported
 
 
-def _without_gradients(call: Callable[..., Any]) -> Run:
+def _without_gradients(call: Callable[..., Any]) -> Runnable:
     def run(*inputs: Tensor) -> list[Tensor]:
         with torch.no_grad():
             return list(call(*inputs))

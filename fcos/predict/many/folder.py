@@ -16,11 +16,11 @@ import numpy as np
 
 from fcos.checkpoint.reading import local_file
 from fcos.config import CfgNode
-from fcos.predict.many.shards import Records
+from fcos.predict.many.shards import FinishedImages
 from fcos.utils.errors import UserError
 from fcos.utils.files import check_writable, write_whole
 
-__all__ = ["DETECTIONS", "IMAGES", "LEFT_OUT", "RunFolder", "settings_of"]
+__all__ = ["DETECTIONS", "IMAGES", "LEFT_OUT", "DetectionFolder", "run_settings"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _NAMED = 3  # changed settings that a message names
 _WAIT_S = 10  # for the processes of a run that was just killed
 
 
-def settings_of(cfg: CfgNode, **more: Any) -> Settings:
+def run_settings(cfg: CfgNode, **more: Any) -> Settings:
     """All that the results depend on, so that two runs can be told apart.
 
     Args:
@@ -69,7 +69,7 @@ def _fingerprint(weights: str) -> str:
     return digest.hexdigest()
 
 
-class RunFolder:
+class DetectionFolder:
     """The output folder of a run.
 
     ``shards/run.json`` has the settings, ``shards/images.jsonl`` the paths of all images in the
@@ -82,7 +82,7 @@ class RunFolder:
         self._shards = os.path.join(folder, "shards")
         self._lock: int | None = None
 
-    def __enter__(self) -> RunFolder:
+    def __enter__(self) -> DetectionFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -125,7 +125,7 @@ class RunFolder:
         """Go on with the run that the folder has, or make a new one.
 
         Args:
-            settings: as :func:`settings_of` returns them.
+            settings: as :func:`run_settings` returns them.
             list_images: gives the paths of the images.
             fresh: throw away an earlier run.
 
@@ -223,7 +223,7 @@ class RunFolder:
         return [self._shard(f"part-{start:05}-{rank:05}.jsonl") for rank in range(processes)]
 
     def write_results(
-        self, records: Records, paths: Sequence[str], categories: Sequence[dict[str, Any]]
+        self, records: FinishedImages, paths: Sequence[str], categories: Sequence[dict[str, Any]]
     ) -> None:
         """Write the files that users read, each whole or not at all.
 

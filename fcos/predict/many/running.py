@@ -21,8 +21,8 @@ from fcos.predict.demo import setup_cfg
 from fcos.predict.inputs import find_images, read_list
 from fcos.predict.many.ahead import read_ahead
 from fcos.predict.many.batches import Batches, make_batches, padded_shape
-from fcos.predict.many.folder import DETECTIONS, LEFT_OUT, RunFolder, settings_of
-from fcos.predict.many.shards import Records, ShardWriter
+from fcos.predict.many.folder import DETECTIONS, LEFT_OUT, DetectionFolder, run_settings
+from fcos.predict.many.shards import FinishedImages, ShardWriter
 from fcos.predict.many.work import Detector, Progress, claims, meeting_host, read_sizes
 from fcos.predict.predictor import Predictor
 from fcos.utils.agree import in_all, on_main
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 def _process(args: argparse.Namespace) -> Ending:
     """What each process does."""
     try:
-        with RunFolder(args.output) as folder:
+        with DetectionFolder(args.output) as folder:
             return Ending(_detect_all(args, folder))
     except UserError as error:
         if args.debug:
@@ -79,7 +79,7 @@ def _process(args: argparse.Namespace) -> Ending:
         return Ending(128 + signal.SIGINT, "Stopped. The same command goes on from here.")
 
 
-def _detect_all(args: argparse.Namespace, folder: RunFolder) -> int:
+def _detect_all(args: argparse.Namespace, folder: DetectionFolder) -> int:
     setup_logger(name="fcos", distributed_rank=comm.get_rank())
     cfg = setup_cfg(args)
     on_main(folder.lock)
@@ -93,7 +93,7 @@ def _detect_all(args: argparse.Namespace, folder: RunFolder) -> int:
     sizes = _sizes(folder, paths, threads)
     divisor = max(1, predictor.model.backbone.size_divisibility)
     batches = make_batches(sizes, padded_shape(cfg, divisor), args.batch_size)
-    records = Records(len(paths))  # the main process alone fills it
+    records = FinishedImages(len(paths))  # the main process alone fills it
     is_finished, shards = on_main(lambda: _look_back(folder, records, args.retry))
     if not is_finished.all():
         detector = Detector(
@@ -125,10 +125,10 @@ def _categories(cfg: CfgNode, predictor: Predictor) -> list[dict[str, Any]]:
 
 
 def _begin(
-    args: argparse.Namespace, cfg: CfgNode, folder: RunFolder, categories: list[dict[str, Any]]
+    args: argparse.Namespace, cfg: CfgNode, folder: DetectionFolder, categories: list[dict[str, Any]]
 ) -> str:
     """Find the run to go on with, or make one; returns its token."""
-    settings = settings_of(
+    settings = run_settings(
         cfg,
         images=args.list or args.input,
         recursive=args.recursive,
@@ -145,7 +145,7 @@ def _begin(
     return folder.begin(settings, list_images, args.fresh)
 
 
-def _sizes(folder: RunFolder, paths: Sequence[str], threads: int) -> np.ndarray:
+def _sizes(folder: DetectionFolder, paths: Sequence[str], threads: int) -> np.ndarray:
     """The sizes of all images, from the disk or from an earlier start."""
     if on_main(folder.has_sizes):
         return folder.sizes()
@@ -160,7 +160,7 @@ def _sizes(folder: RunFolder, paths: Sequence[str], threads: int) -> np.ndarray:
     return sizes
 
 
-def _look_back(folder: RunFolder, records: Records, retry: bool) -> tuple[np.ndarray, list[str]]:
+def _look_back(folder: DetectionFolder, records: FinishedImages, retry: bool) -> tuple[np.ndarray, list[str]]:
     """Which images are finished, (N,) bool, and names of files for the lines of the others."""
     for shard in folder.shards():
         records.add(shard)
@@ -179,8 +179,8 @@ def _claimed(
 
 
 def _finish(
-    folder: RunFolder,
-    records: Records,
+    folder: DetectionFolder,
+    records: FinishedImages,
     new_shards: Sequence[str],
     paths: Sequence[str],
     categories: list[dict[str, Any]],

@@ -11,13 +11,13 @@ import numpy as np
 
 from fcos.utils.errors import UserError
 
-__all__ = ["Records", "ShardWriter", "problem_record", "result_record"]
+__all__ = ["FinishedImages", "ShardWriter", "problem_line", "result_line"]
 
 _BEFORE_RESULTS = b'"results": ['
 _OPEN_FILES = 200  # at a time; a process may open about a thousand
 
 
-def result_record(image: int, size: tuple[int, int], results: list[dict[str, Any]]) -> bytes:
+def result_line(image: int, size: tuple[int, int], results: list[dict[str, Any]]) -> bytes:
     """The line of an image that was detected in.
 
     Args:
@@ -30,7 +30,7 @@ def result_record(image: int, size: tuple[int, int], results: list[dict[str, Any
     return json.dumps({**head, "results": results}).encode() + b"\n"
 
 
-def problem_record(image: int, problem: str) -> bytes:
+def problem_line(image: int, problem: str) -> bytes:
     """The line of an image that is left out; ``problem`` is a sentence."""
     return json.dumps({"image": image, "problem": problem}).encode() + b"\n"
 
@@ -73,7 +73,7 @@ class ShardWriter:
         )
 
 
-class Records:
+class FinishedImages:
     """Where the line of each image lies. Lines stay on the disk; memory holds 26 bytes an image.
 
     A line that is not whole, as a killed process leaves it, counts for nothing. Of several lines

@@ -18,7 +18,7 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from fcos.predict.many.ahead import Image
 from fcos.predict.many.batches import upright_size
-from fcos.predict.many.shards import problem_record, result_record
+from fcos.predict.many.shards import problem_line, result_line
 from fcos.predict.predictor import Predictor
 from fcos.predict.results import coco_results
 from fcos.utils.errors import UserError
@@ -180,7 +180,7 @@ class Detector:
         Returns:
             From the images' numbers to their lines.
         """
-        lines = {i: problem_record(i, pixels) for i, _, pixels in batch if isinstance(pixels, str)}
+        lines = {i: problem_line(i, pixels) for i, _, pixels in batch if isinstance(pixels, str)}
         images = [(i, path, pixels) for i, path, pixels in batch if not isinstance(pixels, str)]
         try:
             found = self._detect([pixels for _, _, pixels in images])
@@ -192,11 +192,11 @@ class Detector:
             height, width = pixels.shape[:2]
             if instances is None:
                 problem = f"Image {path}, of {width}x{height}, does not fit into the GPU's memory."
-                lines[i] = problem_record(i, problem)
+                lines[i] = problem_line(i, problem)
                 continue
             instances = instances[instances.scores >= self._threshold]
             results = coco_results(instances, i, path, self._category_ids)
-            lines[i] = result_record(i, (height, width), results)
+            lines[i] = result_line(i, (height, width), results)
         return lines
 
     def _detect(self, images: list[np.ndarray]) -> list[Instances | None]:
