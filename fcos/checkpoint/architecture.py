@@ -10,7 +10,7 @@ import fcos
 from fcos.checkpoint.importers import HEAD, Weights
 from fcos.config import get_cfg
 
-__all__ = ["describe", "fitting_configs", "architecture_of"]
+__all__ = ["architecture_of", "describe", "fitting_configs"]
 
 _BOTTOM_UP = "backbone.bottom_up."
 _STAGES = ("res2", "res3", "res4", "res5")

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from fcos.checkpoint.architecture import describe, fitting_configs, architecture_of
+from fcos.checkpoint.architecture import architecture_of, describe, fitting_configs
 from fcos.checkpoint.importers import (
     FAMILIES,
     Family,

@@ -66,7 +66,9 @@ class Differences:
 
 
 @torch.no_grad()
-def check(run: Runnable, model: Any, graph: Any, batches: Sequence[Sequence[Tensor]]) -> Differences:
+def check(
+    run: Runnable, model: Any, graph: Any, batches: Sequence[Sequence[Tensor]]
+) -> Differences:
     """Run a file and the detector on the same images.
 
     Args:

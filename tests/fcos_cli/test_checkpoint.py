@@ -9,7 +9,7 @@ from torchvision.models.detection import fcos_resnet50_fpn
 
 from detectron2.modeling import build_model
 from fcos.checkpoint import AdetCheckpointer, read_checkpoint
-from fcos.checkpoint.architecture import fitting_configs, architecture_of
+from fcos.checkpoint.architecture import architecture_of, fitting_configs
 from fcos.checkpoint.importers import FAMILIES, HEAD, recognise
 from fcos.checkpoint.writing import write_weights
 from fcos.config import get_cfg

@@ -1,8 +1,12 @@
 """Whether a command goes on with the run that is there, and what users find in the end."""
 
+import errno
 import json
 import logging
 import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -116,6 +120,45 @@ def test_two_runs_at_once(folder, tmp_path, monkeypatch):
         second.lock()
 
 
+HOLDER = """
+import subprocess, sys, time
+from fcos.predict.many.folder import DetectionFolder
+folder = DetectionFolder(sys.argv[1])
+folder.lock()
+child = subprocess.Popen(["sleep", "60"])
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path, monkeypatch):
+    """Even while a process that it started goes on."""
+    monkeypatch.setattr(folder_module, "_WAIT_S", 0)
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        child = int(holder.stdout.readline())
+        try:
+            with DetectionFolder(str(tmp_path / "out")) as folder:
+                with pytest.raises(UserError, match=r"Another run is writing to .*out: wait"):
+                    folder.lock()
+                holder.kill()
+                holder.wait()
+                folder.lock()
+        finally:
+            holder.kill()
+            os.kill(child, signal.SIGKILL)
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with DetectionFolder(str(tmp_path / "out")) as folder:
+        folder.lock()
+    assert "out cannot be locked: No locks available. Start one run." in caplog.text
+
+
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "plain").touch()
     with pytest.raises(UserError, match="Nothing can be written to .*plain"):
@@ -155,9 +198,9 @@ def box(image):
 def write_results(folder, *lines):
     begin(folder)
     add_shards(folder, lines)
-    records = FinishedImages(len(PATHS))
-    records.add(folder.shards()[-1])
-    folder.write_results(records, PATHS, [{"id": 2, "name": "cat"}])
+    finished = FinishedImages(len(PATHS))
+    finished.add(folder.shards()[-1])
+    folder.write_results(finished, PATHS, [{"id": 2, "name": "cat"}])
 
 
 def test_results_are_a_data_set_of_pycocotools(folder):

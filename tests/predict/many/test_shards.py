@@ -20,57 +20,55 @@ def write(path, *lines):
     return str(path)
 
 
-def records_of(number, *paths):
-    records = FinishedImages(number)
+def finished_of(number, *paths):
+    finished = FinishedImages(number)
     for path in paths:
-        records.add(path)
-    return records
+        finished.add(path)
+    return finished
 
 
 def test_results_come_in_the_order_of_the_images(tmp_path):
     odd = {**BOX, "file_name": 'a ] "results": [ b'}
     first = write(tmp_path / "a", result_line(3, (5, 6), [odd]), problem_line(0, "No image."))
-    second = write(
-        tmp_path / "b", result_line(2, (7, 8), []), result_line(1, (9, 9), [BOX, BOX])
-    )
-    records = records_of(5, first, second)
-    assert records.is_done.tolist() == [False, True, True, True, False]
-    assert records.is_left_out.tolist() == [True, False, False, False, False]
-    assert records.sizes.tolist() == [[0, 0], [9, 9], [7, 8], [5, 6], [0, 0]]
-    assert [json.loads(b"[" + text + b"]") for text in records.results()] == [[BOX, BOX], [odd]]
-    assert list(records.problems()) == [(0, "No image.")]
-    records.close()
+    second = write(tmp_path / "b", result_line(2, (7, 8), []), result_line(1, (9, 9), [BOX, BOX]))
+    finished = finished_of(5, first, second)
+    assert finished.is_done.tolist() == [False, True, True, True, False]
+    assert finished.is_left_out.tolist() == [True, False, False, False, False]
+    assert finished.sizes.tolist() == [[0, 0], [9, 9], [7, 8], [5, 6], [0, 0]]
+    assert [json.loads(b"[" + text + b"]") for text in finished.results()] == [[BOX, BOX], [odd]]
+    assert list(finished.problems()) == [(0, "No image.")]
+    finished.close()
 
 
 @pytest.mark.parametrize("kept", [1, 20, -20, -1])
 def test_a_torn_line_counts_for_nothing(tmp_path, kept):
     whole = result_line(0, (5, 6), [])
     path = write(tmp_path / "a", whole, result_line(1, (5, 6), [BOX])[:kept])
-    assert records_of(2, path).is_done.tolist() == [True, False]
+    assert finished_of(2, path).is_done.tolist() == [True, False]
 
 
 @pytest.mark.parametrize("line", [b"\0" * 40 + b"\n", b"[]\n", b'{"image": 7}\n', b"\xff\n"])
 def test_damaged_lines_count_for_nothing(tmp_path, line):
     path = write(tmp_path / "a", line, result_line(1, (5, 6), []))
-    assert records_of(2, path).is_done.tolist() == [False, True]
+    assert finished_of(2, path).is_done.tolist() == [False, True]
 
 
 def test_the_last_line_counts(tmp_path):
     tried = write(tmp_path / "a", problem_line(0, "No image."))
     again = write(tmp_path / "b", result_line(0, (5, 6), [BOX]))
-    records = records_of(1, tried, again)
-    assert records.is_done.all() and not records.is_left_out.any()
-    assert json.loads(next(records.results())) == BOX
+    finished = finished_of(1, tried, again)
+    assert finished.is_done.all() and not finished.is_left_out.any()
+    assert json.loads(next(finished.results())) == BOX
 
 
 def test_few_files_are_open_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "_OPEN_FILES", 2)
     paths = [write(tmp_path / str(i), result_line(i, (5, 6), [BOX])) for i in range(5)]
-    records = records_of(5, *paths)
+    finished = finished_of(5, *paths)
     before = len(os.listdir("/proc/self/fd"))
-    assert sum(1 for _ in records.results()) == 5
+    assert sum(1 for _ in finished.results()) == 5
     assert len(os.listdir("/proc/self/fd")) <= before + 2
-    records.close()
+    finished.close()
 
 
 def test_a_shard_is_never_written_over(tmp_path):
@@ -78,7 +76,7 @@ def test_a_shard_is_never_written_over(tmp_path):
     with pytest.raises(UserError, match="a cannot be written: File exists"):
         ShardWriter(path)
     with pytest.raises(UserError, match="gone cannot be read: No such file"):
-        records_of(1, str(tmp_path / "gone"))
+        finished_of(1, str(tmp_path / "gone"))
 
 
 def test_a_full_disk(tmp_path, monkeypatch):
@@ -96,4 +94,4 @@ def test_a_full_disk(tmp_path, monkeypatch):
         writer.write([result_line(0, (5, 6), [BOX])])
     monkeypatch.undo()
     assert (tmp_path / "a").stat().st_size == 12
-    assert not records_of(1, str(tmp_path / "a")).is_done.any()
+    assert not finished_of(1, str(tmp_path / "a")).is_done.any()
