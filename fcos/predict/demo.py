@@ -79,13 +79,15 @@ def run_demo(
     """
     setup_logger(name="fcos")
     cfg = prepare_cfg(cfg, threshold)
+    records: Iterable[Record]
+    total: int | None
     sink: Sink | None = None
     with contextlib.ExitStack() as stack:
         if video is None:
-            records = _records_of(inputs, dataset, num_images)
-            total = len(records)
+            images = _records_of(inputs, dataset, num_images)
+            records, total = images, len(images)
             if output is not None:
-                sink = ImageFiles(output, [record["file_name"] for record in records])
+                sink = ImageFiles(output, [record["file_name"] for record in images])
         else:
             frames = stack.enter_context(contextlib.closing(Video(video)))
             records, total = _records_of_frames(frames), frames.num_frames
