@@ -5,8 +5,8 @@ import torch
 from fcos.checkpoint.importers.family import HEAD, Family, Weights
 from fcos.checkpoint.importers.rules import Rule, resnet
 
-# Its frozen batch normalisation divides by the root of the variance alone; the framework's adds
-# this to the variance first. With the difference in the variance, both compute the same.
+# Its frozen batch normalisation divides by the root of the variance; the framework's adds this to
+# the variance first. Subtracted from the variance, it makes both compute the same.
 _EPSILON = 1e-5
 
 
