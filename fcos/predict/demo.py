@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import logging
 import sys
@@ -99,47 +100,38 @@ def run_demo(
             stack.callback(sink.close)
         results = None if results_file is None else ResultsFile(results_file)
         predictor = Predictor(cfg, optimize, compile)
-        demo = Demo(cfg, predictor, dataset, threshold, sink, results)
+        num_classes, known = cfg.MODEL.FCOS.NUM_CLASSES, DatasetClasses()
+        # Reading a data set takes time: do it only if the names or the ids are needed.
+        if dataset or results or len(predictor.class_names or ()) != num_classes:
+            known = dataset_classes(dataset) if dataset else configured_classes(cfg)
+        names = choose_names(num_classes, predictor.class_names, known.names)
+        ids = choose_category_ids(names, known) if results else ()
+        detector = Detector(predictor, threshold, ids)
+        demo = Demo(detector, names, known.names, cfg.MODEL.MASK_ON, sink, results)
         if results is not None:
             stack.callback(results.close)
         demo.run(records, total)
 
 
+@dataclasses.dataclass(frozen=True)
 class Demo:
-    """Detects in batches of images, draws the detections and collects them."""
+    """Detects in batches of images, draws the detections and collects them.
 
-    def __init__(
-        self,
-        cfg: CfgNode,
-        predictor: Predictor,
-        dataset: str | None,
-        threshold: float,
-        sink: Sink | None,
-        results: ResultsFile | None,
-    ) -> None:
-        """Choose the names of the classes.
+    Attributes:
+        detector: of the detections that are drawn and written.
+        names: of the classes of the model.
+        truth_names: of the classes of the data set.
+        with_masks: draw the masks of the ground truth.
+        sink: takes the pictures; ``None`` draws none.
+        results: takes the detections; ``None`` keeps none.
+    """
 
-        Args:
-            cfg: as :func:`fcos.predict.detector.prepare_cfg` returns it.
-            predictor: of ``cfg``.
-            dataset: the data set that the images come from, if any.
-            threshold: score in [0, 1] that a detection must have at least.
-            sink: takes the pictures; ``None`` draws none.
-            results: takes the detections; ``None`` keeps none.
-        """
-        self._sink = sink
-        self._results = results
-        self._batch_size = predictor.batch_size
-        self._with_masks = cfg.MODEL.MASK_ON
-        num_classes = cfg.MODEL.FCOS.NUM_CLASSES
-        in_checkpoint = predictor.class_names or []
-        known = DatasetClasses()
-        if dataset or results or len(in_checkpoint) != num_classes:
-            known = dataset_classes(dataset) if dataset else configured_classes(cfg)
-        self._names = choose_names(num_classes, in_checkpoint, known.names)
-        self._truth_names = known.names
-        category_ids = choose_category_ids(self._names, known) if results else ()
-        self._detector = Detector(predictor, threshold, category_ids)
+    detector: Detector
+    names: Sequence[str]
+    truth_names: Sequence[str]
+    with_masks: bool
+    sink: Sink | None
+    results: ResultsFile | None
 
     def run(self, records: Iterable[Record], total: int | None) -> None:
         """Detect in all images, or until the user leaves the window.
@@ -153,10 +145,10 @@ class Demo:
         """
         left_out: list[str] = []
         with tqdm(total=total, disable=total == 1, unit="image") as progress:
-            for batch in _batches(records, self._batch_size):
+            for batch in _batches(records, self.detector.predictor.batch_size):
                 start = time.perf_counter()
                 images = self._read(batch, left_out, go_on=total != 1)
-                found = self._detector([image for _, image in images])
+                found = self.detector([image for _, image in images])
                 for (record, image), instances in zip(images, found, strict=True):
                     if total == 1:
                         seconds = time.perf_counter() - start
@@ -191,18 +183,18 @@ class Demo:
     def _hand_on(self, record: Record, image: np.ndarray, instances: Instances) -> bool:
         """Collect and draw the detections of an image; False: the user wants no more."""
         name = record["file_name"]
-        if self._results is not None:
-            self._results.add(self._detector.results(instances, record["image_id"], name))
-        return self._sink is None or self._sink.show(self._draw(image, instances, record), name)
+        if self.results is not None:
+            self.results.add(self.detector.results(instances, record["image_id"], name))
+        return self.sink is None or self.sink.show(self._draw(image, instances, record), name)
 
     def _draw(self, image: np.ndarray, instances: Instances, record: Record) -> np.ndarray:
-        picture = draw_instances(image, instances, self._names)
+        picture = draw_instances(image, instances, self.names)
         if "annotations" not in record:
             return picture
         height, width = image.shape[:2]
-        truth = ground_truth_instances(record["annotations"], height, width, self._with_masks)
+        truth = ground_truth_instances(record["annotations"], height, width, self.with_masks)
         return side_by_side(
-            draw_instances(image, truth, self._truth_names), picture, "ground truth", "detections"
+            draw_instances(image, truth, self.truth_names), picture, "ground truth", "detections"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,27 +38,24 @@ def prepare_cfg(cfg: CfgNode, threshold: float) -> CfgNode:
     return cfg
 
 
+@dataclasses.dataclass(frozen=True)
 class Detector:
-    """A predictor whose detections have a score of at least a threshold."""
+    """A predictor with a threshold of the score, and the ids to write for its classes.
 
-    def __init__(
-        self, predictor: Predictor, threshold: float, category_ids: Sequence[int] = ()
-    ) -> None:
-        """Keep what the detections depend on.
+    Attributes:
+        predictor: of a config of :func:`prepare_cfg`.
+        threshold: score in [0, 1] that a detection must have at least.
+        category_ids: of class 0, 1, ...; only :meth:`results` needs them.
+    """
 
-        Args:
-            predictor: of a config of :func:`prepare_cfg`.
-            threshold: score in [0, 1] that a detection must have at least.
-            category_ids: the id to write for class 0, 1, ...; only :meth:`results` needs them.
-        """
-        self._predictor = predictor
-        self._threshold = threshold
-        self._category_ids = category_ids
+    predictor: Predictor
+    threshold: float
+    category_ids: Sequence[int] = ()
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Instances]:
         """Detect in images at once; see :meth:`fcos.predict.Predictor.detect_batch`."""
-        found = self._predictor.detect_batch(images)
-        return [instances[instances.scores >= self._threshold] for instances in found]
+        found = self.predictor.detect_batch(images)
+        return [instances[instances.scores >= self.threshold] for instances in found]
 
     def results(
         self, instances: Instances, image_id: int | str, file_name: str
@@ -78,6 +76,6 @@ class Detector:
 
         results = instances_to_coco_json(instances, image_id)
         for result in results:
-            result["category_id"] = self._category_ids[result["category_id"]]
+            result["category_id"] = self.category_ids[result["category_id"]]
             result["file_name"] = file_name
         return results

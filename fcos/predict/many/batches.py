@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -52,31 +53,30 @@ def padded_shape(cfg: CfgNode, divisor: int) -> Callable[[int, int], tuple[int, 
     return shape
 
 
+@dataclasses.dataclass(frozen=True)
 class Batches:
-    """Image numbers in batches; a sequence of arrays."""
+    """Image numbers in batches; a sequence of arrays.
 
-    def __init__(self, order: np.ndarray, starts: np.ndarray) -> None:
-        """Take the order of the images and where it is cut.
+    Attributes:
+        order: (N,) int, the images, batch after batch.
+        starts: (B,) int, where in ``order`` each batch begins; increasing, the first is 0.
+    """
 
-        Args:
-            order: (N,) int, the images, batch after batch.
-            starts: (B,) int, where in ``order`` each batch begins; increasing, the first is 0.
-        """
-        self._order = order
-        self._starts = starts
+    order: np.ndarray
+    starts: np.ndarray
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self.starts)
 
     def __getitem__(self, number: int) -> np.ndarray:
-        ends = self._starts[number + 1 : number + 2]
-        return self._order[self._starts[number] : ends[0] if len(ends) else None]
+        ends = self.starts[number + 1 : number + 2]
+        return self.order[self.starts[number] : ends[0] if len(ends) else None]
 
     def unfinished(self, is_finished: np.ndarray) -> np.ndarray:
         """Return the batches with an unfinished image; ``is_finished``: (N,) bool."""
-        if not len(self._order):
+        if not len(self.order):
             return np.zeros(0, np.int64)
-        is_whole = np.logical_and.reduceat(is_finished[self._order], self._starts)
+        is_whole = np.logical_and.reduceat(is_finished[self.order], self.starts)
         return np.flatnonzero(~is_whole)
 
 
