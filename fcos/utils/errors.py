@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-__all__ = ["UserError", "config_errors"]
+__all__ = ["UserError", "config_errors", "one_line"]
 
 
 class UserError(ValueError):
@@ -19,6 +19,12 @@ class UserError(ValueError):
     """
 
     in_all_processes = False
+
+
+def one_line(error: BaseException, most: int = 200) -> str:
+    """Return the text of an error on one line, cut after ``most`` characters, or its type."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= most else text[:most] + "..."
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 from fcos.modeling.backbone.fpn import add_fpn
-from fcos.utils.errors import UserError
+from fcos.utils.errors import UserError, one_line
 
 __all__ = ["TimmBackbone", "build_fcos_timm_fpn_backbone", "starts_from_timm"]
 
@@ -207,7 +207,7 @@ class _Draft:
             return timm.create_model(self.name, pretrained=True, **options)
         except Exception as error:  # of the network, the disk or the file: many libraries' errors
             raise UserError(
-                f"timm's weights of {self.name} could not be loaded ({_one_line(error)}); they "
+                f"timm's weights of {self.name} could not be loaded ({one_line(error)}); they "
                 "need a network or an earlier download, or give MODEL.WEIGHTS a file instead."
             ) from error
 
@@ -257,7 +257,7 @@ class _Draft:
             except Exception as error:  # whatever the model trips over
                 raise UserError(
                     f"timm's {self.name} does not take an image of {_TRIAL_SIZE[0]}x"
-                    f"{_TRIAL_SIZE[1]} ({_one_line(error)}), and a detector's images come in all "
+                    f"{_TRIAL_SIZE[1]} ({one_line(error)}), and a detector's images come in all "
                     "multiples of 32; choose another model."
                 ) from error
 
@@ -286,7 +286,7 @@ class _Draft:
                     continue  # it has no such option
                 raise UserError(
                     f"timm's {self.name} cannot be a backbone, because it does not give the "
-                    f"features of its stages ({_one_line(error)}); choose another model."
+                    f"features of its stages ({one_line(error)}); choose another model."
                 ) from error
             self._options = options
             return model
@@ -361,7 +361,3 @@ def _warn_of_other_pixels(cfg, bottom_up: TimmBackbone) -> None:
             f"{mean}, MODEL.PIXEL_STD {std}, but the config says {cfg.INPUT.FORMAT}, "
             f"{list(given[0])}, {list(given[1])}."
         )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
