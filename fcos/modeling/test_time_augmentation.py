@@ -25,6 +25,8 @@ from detectron2.data.transforms import (
 from detectron2.modeling import detector_postprocess
 from detectron2.structures import Boxes, Instances
 from fcos.layers import class_aware_nms
+from fcos.modeling.fcos import DetectionRules
+from fcos.modeling.fcos.fcos import detection_rules
 from fcos.utils.errors import UserError
 
 __all__ = ["OneStageDetectorWithTTA", "check_augmentation"]
@@ -55,9 +57,7 @@ class OneStageDetectorWithTTA(nn.Module):
             is enlarged then.
         max_size: the longer side of a view has at most this length; the shorter one gets less then.
         flip: add the mirrored view of each size.
-        nms_thresh: IoU above which a lower-scored box of the same class is dropped.
-        max_detections: detections per image, at most.
-        inclusive_pixels: see :func:`fcos.layers.class_aware_nms`.
+        rules: those of the detector; what they say on NMS holds for the boxes of all views too.
 
     Raises:
         UserError: no sizes, or one below 1.
@@ -73,9 +73,7 @@ class OneStageDetectorWithTTA(nn.Module):
         min_sizes: Sequence[int],
         max_size: int,
         flip: bool,
-        nms_thresh: float,
-        max_detections: int,
-        inclusive_pixels: bool = False,
+        rules: DetectionRules,
         mask_on: bool = False,
     ) -> None:
         super().__init__()
@@ -84,9 +82,7 @@ class OneStageDetectorWithTTA(nn.Module):
         self.min_sizes = tuple(min_sizes)
         self.max_size = max_size
         self.flip = flip
-        self.nms_thresh = nms_thresh
-        self.max_detections = max_detections
-        self.inclusive_pixels = inclusive_pixels
+        self.rules = rules
         self.mask_on = mask_on
         self.training = model.training
 
@@ -98,9 +94,7 @@ class OneStageDetectorWithTTA(nn.Module):
             "min_sizes": cfg.TEST.AUG.MIN_SIZES,
             "max_size": cfg.TEST.AUG.MAX_SIZE,
             "flip": cfg.TEST.AUG.FLIP,
-            "nms_thresh": cfg.MODEL.FCOS.NMS_THRESH_TEST,
-            "max_detections": cfg.MODEL.FCOS.NMS_POST_TOPK,
-            "inclusive_pixels": cfg.MODEL.FCOS.INCLUSIVE_PIXELS,
+            "rules": detection_rules(cfg)[0],
             # A detector without regions ignores the key, with and without augmentation.
             "mask_on": cfg.MODEL.MASK_ON and hasattr(_unwrapped(model), "roi_heads"),
         }
@@ -133,7 +127,12 @@ class OneStageDetectorWithTTA(nn.Module):
             found = [part for views in self._views(image) for part in self._detect_views(views)]
         boxes, scores, classes = (torch.cat(column) for column in zip(*found, strict=True))
         keep = class_aware_nms(
-            boxes, scores, classes, self.nms_thresh, self.max_detections, self.inclusive_pixels
+            boxes,
+            scores,
+            classes,
+            self.rules.nms_threshold,
+            self.rules.post_nms_topk,
+            self.rules.inclusive_pixels,
         )
         merged = Instances(
             (height, width),

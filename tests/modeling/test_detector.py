@@ -9,7 +9,7 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, ImageList, Instances
 from fcos.config import get_cfg
-from fcos.modeling.fcos import FCOS, FCOSHead, FCOSLosses, FCOSTargets
+from fcos.modeling.fcos import FCOS, DetectionRules, FCOSHead, FCOSLosses, FCOSTargets
 from tests.helpers import GOLDEN, tiny_cfg
 
 IMAGE_SIZES = [(64, 96), (60, 50)]
@@ -154,7 +154,7 @@ def test_normalised_targets_train_and_detect_in_pixels():
         in_features=["p3", "p4", "p5", "p6", "p7"],
         strides=strides,
         normalize_reg_targets=True,
-        inference={"nms_thresh": 0.99},
+        rules=DetectionRules(nms_threshold=0.99),
     )
     features = {f"p{i + 3}": torch.zeros(1, 1, 256 // s, 256 // s) for i, s in enumerate(strides)}
     images = ImageList(torch.zeros(1, 3, 256, 256), [(256, 256)])

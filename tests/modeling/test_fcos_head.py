@@ -68,7 +68,7 @@ def test_normalised_targets_use_relu():
 
 @pytest.mark.parametrize("on_reg", [False, True])
 def test_the_branch_of_centerness(on_reg):
-    head = small_head(ctr_on_reg=on_reg)
+    head = small_head(centerness_on_reg=on_reg)
     _, _, before = head(features())
     with torch.no_grad():
         for layer in (head.bbox_tower if on_reg else head.cls_tower).parameters():

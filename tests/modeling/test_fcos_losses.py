@@ -237,7 +237,7 @@ def test_loss_errors():
     message = "MODEL.FCOS.LOSS_NORMALIZER: expected one of .*'fg', 'moving_fg', 'all'.*, got 'bg'"
     with pytest.raises(ValueError, match=message):
         FCOSLosses(normalizer="bg")
-    with pytest.raises(ValueError, match=r"ctr_logits: expected \(1, 2\), got \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"centerness_logits: expected \(1, 2\), got \(1, 3\)"):
         FCOSLosses()(
             torch.zeros(1, 2, 1),
             torch.zeros(1, 2, 4),

@@ -1,5 +1,6 @@
 """Every switch of MODEL.FCOS with every other that it meets, and the sets of levels."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -66,7 +67,7 @@ def step_of_the_head(quality="ctr", **options):
     images = ImageList(torch.zeros(2, 3, 64, 64), [(64, 64)] * 2)
     _, losses = fcos.train()(images, features, [truth(), truth()])
     check_step(fcos, losses, quality)
-    fcos.inference["score_thresh"] = 0.0
+    fcos.rules = dataclasses.replace(fcos.rules, score_threshold=0.0)
     results, _ = fcos.eval()(images, features)
     for result in results:
         assert 0 < len(result) <= 100

@@ -42,7 +42,7 @@ class FCOSHead(nn.Module):
 
     Two towers of 3x3 convolutions run on a feature map. Class logits come from the first, the
     distances l, t, r, b from the second, and centerness from the first (the paper's baseline) or,
-    with ``ctr_on_reg``, from the second.
+    with ``centerness_on_reg``, from the second.
 
     Args:
         in_channels: channels of every feature map.
@@ -56,7 +56,7 @@ class FCOSHead(nn.Module):
         use_deformable: the last convolution of each tower is deformable.
         deform_modulated: it is so in the way of v2 (arXiv:1811.11168), else of v1.
         use_scale: each level has its own learnable factor on the distances.
-        ctr_on_reg: predict centerness from the box tower.
+        centerness_on_reg: predict centerness from the box tower.
         normalize_reg_targets: distances are in strides and at least 0 by relu, instead of in
             pixels and positive by exp.
         prior_prob: the score of every class everywhere before training, in (0, 1).
@@ -80,7 +80,7 @@ class FCOSHead(nn.Module):
         use_deformable: bool = False,
         deform_modulated: bool = True,
         use_scale: bool = True,
-        ctr_on_reg: bool = False,
+        centerness_on_reg: bool = False,
         normalize_reg_targets: bool = False,
         prior_prob: float = 0.01,
     ) -> None:
@@ -104,7 +104,7 @@ class FCOSHead(nn.Module):
         self.use_deformable = use_deformable
         self.deform_modulated = deform_modulated
         self.use_scale = use_scale
-        self.ctr_on_reg = ctr_on_reg
+        self.centerness_on_reg = centerness_on_reg
         self.normalize_reg_targets = normalize_reg_targets
         self.prior_prob = prior_prob
         self._init_layers()
@@ -128,7 +128,7 @@ class FCOSHead(nn.Module):
             "use_deformable": cfg.MODEL.FCOS.USE_DEFORMABLE,
             "deform_modulated": cfg.MODEL.FCOS.DEFORM_MODULATED,
             "use_scale": cfg.MODEL.FCOS.USE_SCALE,
-            "ctr_on_reg": cfg.MODEL.FCOS.CTR_ON_REG,
+            "centerness_on_reg": cfg.MODEL.FCOS.CTR_ON_REG,
             "normalize_reg_targets": cfg.MODEL.FCOS.NORMALIZE_REG_TARGETS,
             "prior_prob": cfg.MODEL.FCOS.PRIOR_PROB,
         }
@@ -200,7 +200,9 @@ class FCOSHead(nn.Module):
             bbox_feature = self.bbox_tower(feature, level)
             cls_scores.append(self.cls_logits(cls_feature))
             bbox_preds.append(self._distances(self.bbox_pred(bbox_feature), scale))
-            centernesses.append(self.ctrness(bbox_feature if self.ctr_on_reg else cls_feature))
+            centernesses.append(
+                self.ctrness(bbox_feature if self.centerness_on_reg else cls_feature)
+            )
         return cls_scores, bbox_preds, centernesses
 
     def _distances(self, raw: Tensor, scale: nn.Module) -> Tensor:

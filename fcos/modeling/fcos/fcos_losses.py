@@ -106,8 +106,9 @@ class FCOSLosses(nn.Module):
         focal_alpha: see :func:`fcos.layers.focal_loss_sum`.
         focal_gamma: see :func:`fcos.layers.focal_loss_sum`.
         loc_loss_type: "iou", "linear_iou" or "giou".
-        box_quality: what the third branch learns: "ctrness", the centerness of its location, or
-            "iou", the IoU of the box that its location predicts.
+        box_quality: what the centerness branch learns, called quality where it may be either:
+            "ctrness", the centerness of its location, or "iou", the IoU of the box that its
+            location predicts (AdelaiDet).
         normalizer: see :class:`LossNormalizer`.
 
     Raises:
@@ -143,7 +144,7 @@ class FCOSLosses(nn.Module):
         self,
         cls_logits: Tensor,
         ltrb: Tensor,
-        ctr_logits: Tensor,
+        centerness_logits: Tensor,
         labels: Tensor,
         ltrb_targets: Tensor,
     ) -> dict[str, Tensor]:
@@ -159,7 +160,7 @@ class FCOSLosses(nn.Module):
         Args:
             cls_logits: (N, L, C) float, before the sigmoid.
             ltrb: (N, L, 4) float, predicted distances, at least 0.
-            ctr_logits: (N, L) float, of centerness (or of the IoU), before the sigmoid.
+            centerness_logits: (N, L) float, of the quality, before the sigmoid.
             labels: (N, L) int64 in [0, C]; C is background.
             ltrb_targets: (N, L, 4) float, in the unit of ``ltrb``.
 
@@ -171,9 +172,10 @@ class FCOSLosses(nn.Module):
         Raises:
             ValueError: the shapes do not fit together.
         """
-        if ctr_logits.shape != labels.shape:
+        if centerness_logits.shape != labels.shape:
             raise ValueError(
-                f"ctr_logits: expected {tuple(labels.shape)}, got {tuple(ctr_logits.shape)}"
+                f"centerness_logits: expected {tuple(labels.shape)}, "
+                f"got {tuple(centerness_logits.shape)}"
             )
         is_positive = labels < cls_logits.shape[-1]
         weight = is_positive.to(torch.float32)
@@ -191,7 +193,7 @@ class FCOSLosses(nn.Module):
 
         cls_sum = focal_loss_sum(cls_logits, labels, self.focal_alpha, self.focal_gamma)
         quality_sum = F.binary_cross_entropy_with_logits(
-            ctr_logits.float(), quality, weight, reduction="sum"
+            centerness_logits.float(), quality, weight, reduction="sum"
         )
         is_iou = self.box_quality == "iou"
         loc_divisor = num_positive if is_iou else loc_weight_sum.clamp(min=1e-6)
