@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from fcos.config import CfgNode
+from fcos.config.checks import check_acceleration
 from fcos.modeling.fcos import FCOSHead
 from fcos.utils.errors import UserError
 
@@ -24,11 +25,7 @@ def accelerate(model: nn.Module, cfg: CfgNode) -> None:
     Raises:
         UserError: both at once.
     """
-    if cfg.MODEL.ACTIVATION_CHECKPOINTING and cfg.MODEL.COMPILE:
-        raise UserError(
-            "MODEL.COMPILE and MODEL.ACTIVATION_CHECKPOINTING are both True, but compiled code "
-            "chooses itself what it computes again; set one of them to False."
-        )
+    check_acceleration(cfg)
     if cfg.MODEL.ACTIVATION_CHECKPOINTING:
         checkpoint_activations(model)
     if cfg.MODEL.COMPILE:

@@ -7,7 +7,6 @@ testing.
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,14 +23,12 @@ from detectron2.data.transforms import (
 )
 from detectron2.modeling import detector_postprocess
 from detectron2.structures import Boxes, Instances
+from fcos.config.checks import check_augmentation
 from fcos.layers import class_aware_nms
 from fcos.modeling.fcos import DetectionRules
 from fcos.modeling.fcos.fcos import detection_rules
-from fcos.utils.errors import UserError
 
-__all__ = ["OneStageDetectorWithTTA", "check_augmentation"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["OneStageDetectorWithTTA"]
 
 # An image of the batch in one size, as it is and perhaps mirrored: what is done to its pixels,
 # and the result.
@@ -58,9 +55,6 @@ class OneStageDetectorWithTTA(nn.Module):
         max_size: the longer side of a view has at most this length; the shorter one gets less then.
         flip: add the mirrored view of each size.
         rules: those of the detector; what they say on NMS holds for the boxes of all views too.
-
-    Raises:
-        UserError: no sizes, or one below 1.
     """
 
     model: Any
@@ -77,7 +71,6 @@ class OneStageDetectorWithTTA(nn.Module):
         mask_on: bool = False,
     ) -> None:
         super().__init__()
-        _check_sizes(min_sizes, max_size)
         self.model = _unwrapped(model)
         self.min_sizes = tuple(min_sizes)
         self.max_size = max_size
@@ -193,30 +186,6 @@ class OneStageDetectorWithTTA(nn.Module):
             output.pred_masks.flip(-1) if _is_mirrored(transform) else output.pred_masks
             for (transform, _), output in zip(views, outputs, strict=True)
         ]
-
-
-def check_augmentation(cfg) -> None:
-    """Check ``TEST.AUG``; says when mirrored views are asked of a model that never saw any.
-
-    Raises:
-        UserError: no sizes, or one below 1.
-    """
-    _check_sizes(cfg.TEST.AUG.MIN_SIZES, cfg.TEST.AUG.MAX_SIZE)
-    if cfg.TEST.AUG.FLIP and cfg.INPUT.RANDOM_FLIP != "horizontal":
-        logger.warning(
-            f"TEST.AUG.FLIP is True, but INPUT.RANDOM_FLIP is {cfg.INPUT.RANDOM_FLIP}: the model "
-            "does not learn mirrored images, so set TEST.AUG.FLIP False."
-        )
-
-
-def _check_sizes(min_sizes: Sequence[int], max_size: int) -> None:
-    if not min_sizes or not all(isinstance(size, int) and size >= 1 for size in min_sizes):
-        raise UserError(
-            "TEST.AUG.MIN_SIZES: expected lengths of the shorter side in whole pixels, at least "
-            f"one and each at least 1, got {tuple(min_sizes)}"
-        )
-    if max_size < 1:
-        raise UserError(f"TEST.AUG.MAX_SIZE: expected at least 1 pixel, got {max_size}")
 
 
 def _unwrapped(model: Any) -> Any:

@@ -406,7 +406,7 @@ def overlap(a, b):
         ({"MIN_SIZES": ()}, r"TEST.AUG.MIN_SIZES: .* at least one and each at least 1, got \(\)"),
         ({"MIN_SIZES": (400, 0)}, r"TEST.AUG.MIN_SIZES: .*, got \(400, 0\)"),
         ({"MIN_SIZES": (400.5,)}, r"in whole pixels, at least one .*, got \(400.5,\)"),
-        ({"MAX_SIZE": 0}, "TEST.AUG.MAX_SIZE: expected at least 1 pixel, got 0"),
+        ({"MAX_SIZE": 0}, "TEST.AUG.MAX_SIZE is 0: set it to 1 pixel or more"),
     ],
 )
 def test_sizes_that_make_no_view(detector, options, message):

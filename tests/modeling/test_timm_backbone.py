@@ -323,7 +323,7 @@ def test_weights_that_do_not_exist():
         ("MODEL.FPN.IN_FEATURES", "[]", "MODEL.FPN.IN_FEATURES is empty: name the features"),
         ("MODEL.FPN.IN_FEATURES", "['p3']", "'p3' is not a feature; res3 is the one of stride"),
         ("MODEL.BACKBONE.FREEZE_AT", "1", "FREEZE_AT 1 freezes need stride 2; choose another"),
-        ("MODEL.FCOS.TOP_LEVELS", "3", "TOP_LEVELS: expected 0, 1 or 2, got 3"),
+        ("MODEL.FCOS.TOP_LEVELS", "3", "TOP_LEVELS is 3: set it to one of 0, 1, 2"),
     ],
 )
 def test_settings_that_do_not_fit(key, value, message):

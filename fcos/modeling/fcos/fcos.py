@@ -12,6 +12,7 @@ from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import PROPOSAL_GENERATOR_REGISTRY
 from detectron2.structures import Boxes, ImageList, Instances
+from fcos.config.checks import check_fcos
 from fcos.modeling.fcos.fcos_head import FCOSHead
 from fcos.modeling.fcos.fcos_inference import DetectionRules, Detections, detect_batch
 from fcos.modeling.fcos.fcos_losses import FCOSLosses
@@ -64,11 +65,10 @@ class FCOS(nn.Module):
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
+        check_fcos(cfg)
         node = cfg.MODEL.FCOS
         rules, rules_in_training = detection_rules(cfg)
         shapes = _shapes_of(input_shape, node.IN_FEATURES, node.FPN_STRIDES)
-        _check_numbers(node)
-        _check_architecture(cfg.MODEL.META_ARCHITECTURE)
         return {
             "head": head_as_configured(cfg, FCOSHead(cfg, shapes)),
             "targets": FCOSTargets(
@@ -330,31 +330,3 @@ def _shapes_of(
             f"got {list(strides)}"
         )
     return shapes
-
-
-def _check_architecture(name: str) -> None:
-    if name == "ProposalNetwork":  # it would scale the detections to the output, not the proposals
-        raise ValueError(
-            "MODEL.META_ARCHITECTURE: FCOS gives detections, not proposals alone, so it is no "
-            "ProposalNetwork; expected 'OneStageDetector', or 'GeneralizedRCNN' for ROI heads"
-        )
-
-
-def _check_numbers(node) -> None:
-    for key in ("SCORE_THRESH_TEST", "NMS_THRESH_TEST", "SCORE_THRESH_TRAIN", "NMS_THRESH_TRAIN"):
-        if not 0 <= node[key] < 1:
-            raise ValueError(f"MODEL.FCOS.{key}: expected within [0, 1), got {node[key]}")
-    for key in ("NMS_PRE_TOPK", "NMS_POST_TOPK", "NMS_PRE_TOPK_TRAIN", "NMS_POST_TOPK_TRAIN"):
-        if node[key] < 1:
-            raise ValueError(f"MODEL.FCOS.{key}: expected at least 1, got {node[key]}")
-    if node.CENTER_SAMPLE and not node.POS_RADIUS > 0:
-        raise ValueError(
-            "MODEL.FCOS.POS_RADIUS: expected more than 0 strides with CENTER_SAMPLE, got "
-            f"{node.POS_RADIUS}; to make all of a box positive, set CENTER_SAMPLE to False"
-        )
-    number = len(node.SIZES_OF_INTEREST)
-    if number not in (0, len(node.IN_FEATURES) - 1):
-        raise ValueError(
-            "MODEL.FCOS.SIZES_OF_INTEREST: expected one limit fewer than there are IN_FEATURES "
-            f"({len(node.IN_FEATURES)}), or none to derive them from FPN_STRIDES, got {number}"
-        )

@@ -44,7 +44,7 @@ def location_grids(
         ValueError: ``location`` is unknown, or a stride is below 1, or there is none.
     """
     if location not in LOCATIONS:
-        raise ValueError(f"MODEL.FCOS.LOCATION: expected one of {LOCATIONS}, got {location!r}")
+        raise ValueError(f"location: expected one of {LOCATIONS}, got {location!r}")
     if min(strides, default=0) < 1:
         raise ValueError(f"strides: expected one or more of at least 1, got {list(strides)}")
     if location == "middle":
@@ -121,7 +121,7 @@ def assign_boxes(
 
     Args:
         boxes: (G, 4) float, x1, y1, x2, y2 in pixels of the network input, of all images. A box
-            without width or height is never assigned.
+            without width or height, or with a coordinate that is not finite, is never assigned.
         image_index: (G,) int64 in [0, N), the image that each box lies in.
         num_images: N.
         levels: the pyramid, finest level first.
@@ -139,6 +139,8 @@ def assign_boxes(
             "boxes and image_index: expected (G, 4) and (G,), "
             f"got {tuple(boxes.shape)} and {tuple(image_index.shape)}"
         )
+    # A box of no size matches nothing. Infinity or NaN, made an index below, could be any.
+    boxes = torch.where(boxes.isfinite().all(dim=1, keepdim=True), boxes, 0.0)
     num_boxes = len(boxes)
     num_locations = sum(rows * columns for (rows, columns), *_ in levels)
     one_more = 1.0 if inclusive_pixels else 0.0
@@ -221,7 +223,6 @@ def _window(
     length = level.max_distance if center_radius is None else 2 * center_radius * level.stride
     count = cells if math.isinf(length) else min(cells, math.floor(length / step) + 3)
     first = ((low - offset) / step).floor() - 1
-    # A box that is not a number matches nothing below; as an integer it would be any.
-    first = first.nan_to_num(0.0).clamp(min=0, max=cells - count).to(torch.int64)
+    first = first.clamp(min=0, max=cells - count).to(torch.int64)
     index = first[:, None] + torch.arange(count, device=low.device)
     return index, index.to(low.dtype) * step + offset

@@ -88,13 +88,13 @@ class FCOSHead(nn.Module):
         for name, number in (
             ("in_channels", in_channels),
             ("num_levels", num_levels),
-            ("MODEL.FCOS.NUM_CLASSES", num_classes),
+            ("num_classes", num_classes),
         ):
             if number < 1:
                 raise ValueError(f"{name}: expected at least 1, got {number}")
         _check_towers(in_channels, num_shared_convs, num_convs, norm, use_deformable)
         if not 0 < prior_prob < 1:
-            raise ValueError(f"MODEL.FCOS.PRIOR_PROB: expected within (0, 1), got {prior_prob}")
+            raise ValueError(f"prior_prob: expected within (0, 1), got {prior_prob}")
         self.in_channels = in_channels
         self.num_levels = num_levels
         self.num_classes = num_classes
@@ -228,16 +228,13 @@ def _check_towers(
     channels: int, num_shared_convs: int, num_convs: int, norm: str, use_deformable: bool
 ) -> None:
     if norm not in NORMS:
-        raise ValueError(f"MODEL.FCOS.NORM: expected one of {NORMS}, got {norm!r}")
+        raise ValueError(f"norm: expected one of {NORMS}, got {norm!r}")
     if norm == "GN" and channels % 32:
         raise ValueError(
             f"MODEL.FCOS.NORM: GN has 32 groups, which do not divide {channels} channels"
         )
-    for key, number in (("NUM_SHARED_CONVS", num_shared_convs), ("NUM_STACKED_CONVS", num_convs)):
+    for name, number in (("num_shared_convs", num_shared_convs), ("num_convs", num_convs)):
         if number < 0:
-            raise ValueError(f"MODEL.FCOS.{key}: expected at least 0, got {number}")
+            raise ValueError(f"{name}: expected at least 0, got {number}")
     if use_deformable and num_convs == 0:
-        raise ValueError(
-            "MODEL.FCOS.USE_DEFORMABLE: it is the last convolution of each tower that becomes "
-            "deformable, but NUM_STACKED_CONVS is 0; set that to at least 1"
-        )
+        raise ValueError("use_deformable: needs a convolution in each tower, but num_convs is 0")

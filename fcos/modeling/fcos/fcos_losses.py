@@ -65,9 +65,7 @@ class LossNormalizer(nn.Module):
     def __init__(self, kind: str = "fg") -> None:
         super().__init__()
         if kind not in LOSS_NORMALIZERS:
-            raise ValueError(
-                f"MODEL.FCOS.LOSS_NORMALIZER: expected one of {LOSS_NORMALIZERS}, got {kind!r}"
-            )
+            raise ValueError(f"kind: expected one of {LOSS_NORMALIZERS}, got {kind!r}")
         self.kind = kind
         if kind == "moving_fg":
             # In the state dict, so that a resumed training goes on with it.
@@ -127,13 +125,11 @@ class FCOSLosses(nn.Module):
     ) -> None:
         super().__init__()
         if box_quality not in BOX_QUALITIES:
-            raise ValueError(
-                f"MODEL.FCOS.BOX_QUALITY: expected one of {BOX_QUALITIES}, got {box_quality!r}"
-            )
+            raise ValueError(f"box_quality: expected one of {BOX_QUALITIES}, got {box_quality!r}")
         if not 0 <= focal_alpha <= 1:
-            raise ValueError(f"MODEL.FCOS.LOSS_ALPHA: expected within [0, 1], got {focal_alpha}")
+            raise ValueError(f"focal_alpha: expected within [0, 1], got {focal_alpha}")
         if not 0 <= focal_gamma < math.inf:
-            raise ValueError(f"MODEL.FCOS.LOSS_GAMMA: expected at least 0, got {focal_gamma}")
+            raise ValueError(f"focal_gamma: expected at least 0, got {focal_gamma}")
         self.focal_alpha = focal_alpha
         self.focal_gamma = focal_gamma
         self.iou_loss = IOULoss(loc_loss_type)

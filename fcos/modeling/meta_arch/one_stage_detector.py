@@ -17,8 +17,8 @@ from detectron2.modeling import (
     detector_postprocess,
 )
 from detectron2.structures import Boxes, ImageList, Instances
+from fcos.config.checks import check_boxes_only
 from fcos.utils.device import upload
-from fcos.utils.errors import UserError
 
 
 @META_ARCH_REGISTRY.register()
@@ -62,12 +62,7 @@ class OneStageDetector(nn.Module):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        if cfg.MODEL.MASK_ON:
-            raise UserError(
-                "MODEL.MASK_ON is True, but OneStageDetector has boxes only: set "
-                "MODEL.META_ARCHITECTURE GeneralizedRCNN and MODEL.ROI_HEADS.NAME "
-                "FCOSMaskROIHeads, as configs/Mask_R_50_FPN_1x.yaml does, or MODEL.MASK_ON False."
-            )
+        check_boxes_only(cfg)
         backbone = build_backbone(cfg)
         generator = build_proposal_generator(cfg, backbone.output_shape())
         return {
@@ -75,7 +70,7 @@ class OneStageDetector(nn.Module):
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "backbone": backbone,
             "proposal_generator": generator,
-            "keep_empty": _keeps_empty(cfg.MODEL.FCOS.DROP_EMPTY),
+            "keep_empty": cfg.MODEL.FCOS.DROP_EMPTY == "never",
             "num_classes": cfg.MODEL.FCOS.NUM_CLASSES,
         }
 
@@ -175,15 +170,6 @@ def _on_device(instances: Instances, device: torch.device) -> Instances:
         else:
             fields[name] = value.to(device) if hasattr(value, "to") else value
     return Instances(instances.image_size, **fields)
-
-
-def _keeps_empty(drop_empty: str) -> bool:
-    if drop_empty not in ("before", "after", "never"):
-        raise ValueError(
-            "MODEL.FCOS.DROP_EMPTY: expected one of 'before', 'after' and 'never' (NMS), got "
-            f"{drop_empty!r}"
-        )
-    return drop_empty == "never"
 
 
 def _to_output_size(result: Instances, dataset_dict: dict[str, Any], keep_empty: bool) -> Instances:

@@ -20,6 +20,7 @@ from detectron2.modeling import ROI_HEADS_REGISTRY, ROIHeads, build_mask_head
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from detectron2.utils.events import get_event_storage, has_event_storage
+from fcos.config.checks import check_mask_heads
 from fcos.layers import at_least_float32
 from fcos.modeling.fcos.fcos_losses import mean_over_processes
 from fcos.modeling.memory_format import head_as_configured
@@ -59,27 +60,16 @@ class FCOSMaskROIHeads(ROIHeads):
         self.mask_head = mask_head
         self.mask_on = mask_head is not None
         self.regions_per_image = int(self.batch_size_per_image * self.positive_fraction)
-        if self.regions_per_image < 1:
-            raise UserError(
-                "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE times MODEL.ROI_HEADS.POSITIVE_FRACTION is "
-                f"{self.batch_size_per_image * self.positive_fraction:g}, the most regions of an "
-                "image that masks are learnt from: make it at least 1."
-            )
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
+        check_mask_heads(cfg)
         made = super().from_config(cfg)
-        _check_classes(cfg)
         if not cfg.MODEL.MASK_ON:
             return made
         names, node = cfg.MODEL.ROI_HEADS.IN_FEATURES, cfg.MODEL.ROI_MASK_HEAD
         shapes = _shapes_of(input_shape, names)
         side = node.POOLER_RESOLUTION
-        if side < 1:
-            raise UserError(
-                f"MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION is {side}, the side of the grid that a "
-                "region is cut out as: set it to 1 or more; Mask R-CNN has 14."
-            )
         pooler = ROIPooler(
             output_size=side,
             scales=[1 / shape.stride for shape in shapes],
@@ -245,16 +235,6 @@ def _without_proposal_fields(proposal: Instances) -> Instances:
     for name in ("proposal_boxes", "objectness_logits"):
         fields.pop(name, None)
     return Instances(proposal.image_size, **fields)
-
-
-def _check_classes(cfg) -> None:
-    of_boxes, of_masks = cfg.MODEL.FCOS.NUM_CLASSES, cfg.MODEL.ROI_HEADS.NUM_CLASSES
-    if of_boxes != of_masks:
-        raise UserError(
-            f"MODEL.ROI_HEADS.NUM_CLASSES is {of_masks}, but MODEL.FCOS.NUM_CLASSES is {of_boxes}: "
-            "masks are of the classes that FCOS detects; set both to the number of classes of the "
-            "data set."
-        )
 
 
 def _shapes_of(input_shape: dict[str, ShapeSpec], names: Sequence[str]) -> list[ShapeSpec]:
