@@ -14,7 +14,7 @@ import torch
 
 from detectron2.utils.file_io import PathManager
 from fcos.checkpoint.writing import safetensors_torch
-from fcos.utils.errors import UserError
+from fcos.utils.errors import UserError, one_line
 
 __all__ = ["local_file", "read_checkpoint", "read_file", "without_prefix"]
 
@@ -58,7 +58,7 @@ def local_file(path: str) -> str:
     try:
         local = PathManager.get_local_path(path)
     except (OSError, RuntimeError, KeyError) as error:
-        raise UserError(f"The weights file {path} cannot be fetched: {_one_line(error)}") from None
+        raise UserError(f"The weights file {path} cannot be fetched: {one_line(error)}") from None
     if os.path.isfile(local):
         return local
     where = os.path.abspath(local)
@@ -95,7 +95,7 @@ def read_file(path: str, mmap: bool = False) -> dict[str, Any]:
     except UserError:
         raise
     except Exception as error:  # damaged files raise nearly every type that there is
-        raise UserError(_damaged(path, _one_line(error))) from None
+        raise UserError(_damaged(path, one_line(error))) from None
     return _as_checkpoint(content, path)
 
 
@@ -251,8 +251,3 @@ def _nearby(folder: str, most: int = 5) -> str:
         return ""
     more = ", ..." if len(found) > most else ""
     return f"; the folder {folder} has {', '.join(found[:most])}{more}"
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:200] + "..."

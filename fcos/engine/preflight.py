@@ -1,4 +1,6 @@
-"""What is looked at before the first iteration, so that a mistake costs seconds and not hours."""
+"""What is checked before the first iteration, so that a mistake costs seconds and not hours.
+
+The checks of values are in :mod:`fcos.config.checks`; what asks the machine is here."""
 
 from __future__ import annotations
 
@@ -80,7 +82,7 @@ def check_evaluation(cfg: CfgNode, resume: bool) -> None:
 
 
 def _check_start(cfg: CfgNode) -> None:
-    """The weights that the training starts from, unless it starts from random ones."""
+    """Check the weights that the training starts from; warn where it starts from random ones."""
     if cfg.MODEL.WEIGHTS:
         read_checkpoint(cfg.MODEL.WEIGHTS)
     elif not starts_from_timm(cfg):
@@ -88,7 +90,7 @@ def _check_start(cfg: CfgNode) -> None:
 
 
 def _warn_of_fixed_parts(cfg: CfgNode) -> None:
-    """A backbone of random weights should have no part that is not trained."""
+    """Warn of a backbone of random weights that has a part that is not trained."""
     if cfg.MODEL.BACKBONE.FREEZE_AT > 0:
         logger.warning(
             f"MODEL.WEIGHTS is empty, but MODEL.BACKBONE.FREEZE_AT is "

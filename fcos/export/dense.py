@@ -2,7 +2,7 @@
 
 What :func:`fcos.modeling.fcos.fcos_inference.detect_batch` picks by lists whose length depends on
 the image, a graph that other programs run picks by "the k best": candidates are K per image,
-whatever the image shows, and those that are none have a score of -1.
+whatever the image shows, and places without a candidate have a score of -1.
 
 Letters: N images, L locations over all levels (finest level first), C classes, K candidates of an
 image (as many for each), M detections of all images together.
@@ -20,7 +20,7 @@ from torchvision.ops import nms
 
 from fcos.modeling.fcos.fcos_inference import DetectionRules, decode_boxes
 
-#: the score of a candidate that is none; every real one is at least 0
+#: score of a place without a candidate; every real one is at least 0
 NONE = -1.0
 
 #: boxes (N, K, 4), scores (N, K), classes (N, K), number of classes, threshold, most per image ->
@@ -55,7 +55,7 @@ class Candidates(NamedTuple):
 def best_of_level(
     cls_logits: Tensor, centerness_logits: Tensor, rules: DetectionRules
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The pairs of location and class of one level that may become a detection.
+    """Choose the pairs of location and class of one level that may become a detection.
 
     Pairs pass and are ranked as in :func:`fcos.modeling.fcos.fcos_inference.rank_candidates`.
 
@@ -83,7 +83,7 @@ def best_of_level(
 
 
 def candidates(levels: Levels, sizes: Tensor, rules: DetectionRules) -> Candidates:
-    """What enters non-maximum suppression.
+    """Choose what enters non-maximum suppression.
 
     Args:
         levels: the outputs of the head.
@@ -111,7 +111,7 @@ def candidates(levels: Levels, sizes: Tensor, rules: DetectionRules) -> Candidat
 def best_apart(
     found: Candidates, suppress: Suppress, num_classes: int, rules: DetectionRules
 ) -> Candidates:
-    """Non-maximum suppression by class, and of what it leaves the best.
+    """Suppress boxes by class, and keep the best of what is left.
 
     Args:
         found: the candidates.
@@ -136,13 +136,13 @@ def best_apart(
 
 
 def clip(boxes: Tensor, sizes: Tensor) -> Tensor:
-    """Boxes (N, K, 4), cut off at 0 and at the height and width in ``sizes`` (N, 2)."""
+    """Clip boxes (N, K, 4) at 0 and at the height and width in ``sizes`` (N, 2)."""
     limits = sizes.flip(1).repeat(1, 2)[:, None].to(boxes.dtype)
     return boxes.clamp(min=0).minimum(limits)
 
 
 def has_area(boxes: Tensor) -> Tensor:
-    """Of boxes (..., 4), those that have width and height: (...) bool."""
+    """Say which of boxes (..., 4) have width and height: (...) bool."""
     return (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
 
 

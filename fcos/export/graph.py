@@ -25,7 +25,7 @@ __all__ = ["DetectionGraph", "RawGraph", "build_graph"]
 
 
 class HeadOutputs(nn.Module):
-    """From pixels to what the head of FCOS says, level by level; the part that all graphs share.
+    """From pixels to the outputs of the head, level by level; the part that all graphs share.
 
     Args:
         model: a detector of this package, in evaluation mode.
@@ -48,7 +48,7 @@ class HeadOutputs(nn.Module):
         self.register_buffer("pixel_std", model.pixel_std.clone(), persistent=False)
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[dict[str, Tensor], dense.Levels]:
-        """Features and head outputs of a batch.
+        """Compute the features and head outputs of a batch.
 
         Args:
             images: (N, 3, H, W), pixels in 0..255.
@@ -71,7 +71,7 @@ class HeadOutputs(nn.Module):
         )
 
     def _normalised(self, images: Tensor, sizes: Tensor) -> Tensor:
-        """Normalised pixels; padding, of the caller and for the strides, is 0 after that."""
+        """Normalise and pad; padding, of the caller and for the strides, is 0 after that."""
         pixels = (images.float() - self.pixel_mean) / self.pixel_std
         rows, columns = _count(images[0, 0, :, 0]), _count(images[0, 0, 0])
         is_inside = (rows < sizes[:, :1])[:, :, None] & (columns < sizes[:, 1:])[:, None]
@@ -106,7 +106,7 @@ class DetectionGraph(nn.Module):
         self.output_names = (*names, "masks") if has_masks else names
 
     def forward(self, images: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, ...]:
-        """The detections of a batch, those of each image together and highest score first.
+        """Detect in a batch; detections of an image come together, highest score first.
 
         Args:
             images: (N, 3, H, W) uint8 or float, pixels in 0..255, channels in the order of
@@ -152,7 +152,7 @@ class RawGraph(nn.Module):
         self.outputs = HeadOutputs(model)
 
     def forward(self, images: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, ...]:
-        """What the head says at every location.
+        """Compute the outputs of the head at every location.
 
         Args:
             images: as of :class:`DetectionGraph`.
@@ -183,7 +183,7 @@ class RawGraph(nn.Module):
 def build_graph(
     model: Any, raw: bool = False, suppress: dense.Suppress = dense.suppress
 ) -> DetectionGraph | RawGraph:
-    """The graph of a detector.
+    """Make the graph of a detector.
 
     Args:
         model: as ``build_model`` returns it, in evaluation mode.

@@ -15,7 +15,7 @@ from torchvision.ops import roi_align
 def level_of_box(
     boxes: Tensor, first: int, last: int, canonical_size: float, canonical_level: int
 ) -> Tensor:
-    """The level of the pyramid that the features of a box come from.
+    """Choose the level of the pyramid that the features of a box come from.
 
     Source: arXiv:1612.03144, Eq. (1).
 
@@ -54,7 +54,7 @@ class MasksOfBoxes(nn.Module):
     def forward(
         self, features: dict[str, Tensor], boxes: Tensor, classes: Tensor, image_index: Tensor
     ) -> Tensor:
-        """Masks of detections.
+        """Predict the masks of detections.
 
         Args:
             features: name -> (N, channels, rows, columns).

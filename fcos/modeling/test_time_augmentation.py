@@ -94,7 +94,7 @@ class OneStageDetectorWithTTA(nn.Module):
 
     @torch.no_grad()
     def forward(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
-        """Detections of each image.
+        """Detect the objects of each image.
 
         Args:
             batched_inputs: per image a dict with ``image``, (C, H, W) in 0..255, best as it is on
@@ -111,10 +111,10 @@ class OneStageDetectorWithTTA(nn.Module):
         """
         if self.training:
             raise ValueError("test-time augmentation is not for training: call eval() before")
-        return [{"instances": self._detect(entry)} for entry in batched_inputs]
+        return [{"instances": self._detect(record)} for record in batched_inputs]
 
-    def _detect(self, entry: dict[str, Any]) -> Instances:
-        image = entry["image"]
+    def _detect(self, record: dict[str, Any]) -> Instances:
+        image = record["image"]
         height, width = image.shape[-2:]
         with _without_masks(self.model) if self.mask_on else contextlib.nullcontext():
             found = [part for views in self._views(image) for part in self._detect_views(views)]
@@ -136,10 +136,12 @@ class OneStageDetectorWithTTA(nn.Module):
         if self.mask_on:
             masks = [m for views in self._views(image) for m in self._masks_of(views, merged)]
             merged.pred_masks = torch.stack(masks).mean(0)
-        return detector_postprocess(merged, entry.get("height", height), entry.get("width", width))
+        return detector_postprocess(
+            merged, record.get("height", height), record.get("width", width)
+        )
 
     def _views(self, image: Tensor) -> Iterator[Views]:
-        """The views of one image, those of one size together."""
+        """Yield the views of one image, those of one size together."""
         pixels = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
         height, width = pixels.shape[:2]
         # max_size can make several sizes one.
@@ -159,7 +161,7 @@ class OneStageDetectorWithTTA(nn.Module):
             ]
 
     def _detect_views(self, views: Views) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Boxes (in pixels of the image), scores and classes of each view.
+        """Detect boxes (in pixels of the image), scores and classes in each view.
 
         One size at a time needs little memory, and no view is padded to the size of another.
         """
@@ -171,7 +173,7 @@ class OneStageDetectorWithTTA(nn.Module):
         return found
 
     def _masks_of(self, views: Views, merged: Instances) -> list[Tensor]:
-        """Per view (K, 1, M, M), the masks of the merged boxes in [0, 1], none of them mirrored."""
+        """Predict masks of the merged boxes: per view (K, 1, M, M) in [0, 1], none mirrored."""
         given = [
             Instances(
                 tuple(image.shape[1:]),
@@ -195,7 +197,7 @@ def _unwrapped(model: Any) -> Any:
 
 @contextlib.contextmanager
 def _without_masks(model: Any) -> Iterator[None]:
-    """Spares the masks of boxes that are yet to be merged, where the regions have a switch."""
+    """Predict no masks of boxes that are yet to be merged, where the regions have a switch."""
     before = getattr(model.roi_heads, "mask_on", None)
     if before is None:
         yield
@@ -222,6 +224,6 @@ def _to_tensor(pixels: np.ndarray) -> Tensor:
 
 
 def _moved(boxes: Tensor, transform: Any) -> Tensor:
-    """Boxes (K, 4) after a transform, computed in double precision."""
+    """Transform boxes (K, 4), in double precision."""
     moved = transform.apply_box(boxes.double().cpu().numpy())
     return torch.as_tensor(moved).to(boxes.device, torch.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-__all__ = ["UserError", "config_errors"]
+__all__ = ["UserError", "config_errors", "one_line"]
 
 
 class UserError(ValueError):
@@ -23,7 +23,7 @@ class UserError(ValueError):
 
 @contextlib.contextmanager
 def config_errors() -> Iterator[None]:
-    """Around what is built from a config: a value that is refused there becomes a sentence.
+    """Turn errors in building from a config into a sentence for the user.
 
     Each part of a detector or a training checks its own values, here and in detectron2, and says
     so in errors of many kinds. For the user, all of them mean that the config has to change.
@@ -43,3 +43,9 @@ def config_errors() -> Iterator[None]:
         shared = UserError(f"This config cannot be used: {text}")
         shared.in_all_processes = True
         raise shared from error
+
+
+def one_line(error: BaseException) -> str:
+    """Shorten an error's message to one line of about 200 characters; without one, its type."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:200] + "..."

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fcos.utils.errors import UserError, config_errors
+from fcos.utils.errors import UserError, config_errors, one_line
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,15 @@ def test_what_is_said_already_and_what_is_a_bug_stay_as_they_are():
         with pytest.raises(type(error)) as caught, config_errors():
             raise error
         assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (ValueError("two\n  lines"), "two lines"),
+        (KeyError(), "KeyError"),
+        (OSError("a" * 201), "a" * 200 + "..."),
+    ],
+)
+def test_an_error_in_one_line(error, line):
+    assert one_line(error) == line

@@ -45,7 +45,7 @@ class DeformableBottleneck(CNNBlockBase):
 
 
 def build_resnet(cfg, input_shape: ShapeSpec) -> ResNet:
-    """detectron2's ResNet, with deformable stages as ``MODEL.RESNETS`` says.
+    """Build detectron2's ResNet, with deformable stages as ``MODEL.RESNETS`` says.
 
     Args:
         cfg: a config with the keys of detectron2.

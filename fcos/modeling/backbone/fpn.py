@@ -39,7 +39,7 @@ class LastLevelP6(nn.Module):
 
 @BACKBONE_REGISTRY.register()
 def build_fcos_resnet_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
-    """A ResNet with FPN and, on top, as many levels as ``MODEL.FCOS.TOP_LEVELS`` says.
+    """Build a ResNet with FPN and as many levels on top as ``MODEL.FCOS.TOP_LEVELS`` says.
 
     Stages with deformable convolution (``MODEL.RESNETS.DEFORM_ON_PER_STAGE``) need no compiled
     code.
@@ -58,7 +58,7 @@ def build_fcos_resnet_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
 
 
 def add_fpn(cfg, bottom_up: Backbone) -> FPN:
-    """FPN with P6 and P7, as ``MODEL.FPN`` and ``MODEL.FCOS`` say, on top of a backbone.
+    """Put an FPN with P6 and P7, as ``MODEL.FPN`` and ``MODEL.FCOS`` say, on a backbone.
 
     Args:
         cfg: a config with the keys of detectron2 and FCOS.
@@ -109,7 +109,7 @@ def _build_top_block(
 
 
 def _check_top_levels(model, bottom_up: list[str]) -> None:
-    """Refuse levels on top that cannot be, or that would be computed for nothing."""
+    """Refuse levels on top that cannot be computed, or that nothing would use."""
     options, finer = model.FCOS, model.FPN.IN_FEATURES
     number, source = options.TOP_LEVELS, options.TOP_IN_FEATURE
     by_fpn = source == "p5"
@@ -122,7 +122,7 @@ def _check_top_levels(model, bottom_up: list[str]) -> None:
     made = ("p6", "p7")[:number]
     unused = [name for name in made if name not in options.IN_FEATURES]
     given = [name.replace("res", "p") for name in finer]
-    # A feature that the backbone has not is the head's to refuse, as it knows any backbone.
+    # FCOS itself refuses a feature that the backbone lacks, whatever the backbone is.
     if unused and set(options.IN_FEATURES) <= {*given, *made}:
         raise ValueError(
             f"MODEL.FCOS.TOP_LEVELS: {number} makes {', '.join(made)}, but "

@@ -100,7 +100,7 @@ class FCOS(nn.Module):
         features: dict[str, Tensor],
         gt_instances: Sequence[Instances] | None = None,
     ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """Losses in training, detections otherwise; with ``feeds_roi_heads`` detections in both.
+        """Compute losses in training, and detections otherwise or for ROI heads.
 
         For ROI heads, boxes are clipped to the image and those without an area left out. In
         training they get ``proposal_boxes`` and ``objectness_logits`` (the logit of the score) and
@@ -147,7 +147,7 @@ class FCOS(nn.Module):
         feature_sizes: Sequence[tuple[int, int]],
         image_sizes: Sequence[tuple[int, int]],
     ) -> list[Instances]:
-        """Detections of a batch.
+        """Detect the objects of a batch.
 
         Args:
             cls_logits: (N, L, C) float, before the sigmoid.
@@ -158,8 +158,8 @@ class FCOS(nn.Module):
 
         Returns:
             Per image, ``pred_boxes`` (pixels of the network input, not clipped), ``scores``,
-            ``pred_classes`` and ``locations`` (M, 2), highest score first; what differs for ROI
-            heads is told at :meth:`forward`.
+            ``pred_classes`` and ``locations`` (M, 2), highest score first. For ROI heads see
+            :meth:`forward`.
 
         Raises:
             UserError: outside of training, the outputs are beyond the range of float16.
@@ -181,7 +181,7 @@ class FCOS(nn.Module):
         locations_per_level: Sequence[int],
         image_size: tuple[int, int],
     ) -> Instances:
-        """Detections of one image, from its (L, ...) outputs with distances in pixels."""
+        """Detect in one image, as :meth:`predict_proposals`, from (L, ...) outputs in pixels."""
         outputs = points, cls_logits[None], ltrb_px[None], centerness_logits[None]
         return self._detect(*outputs, locations_per_level, [image_size])[0]
 
@@ -206,7 +206,7 @@ class FCOS(nn.Module):
             image_sizes,
             self.rules_in_training if self.training else self.rules,
         )
-        # Asked now, when the GPU has been waited for anyway.
+        # Read only now: detection has waited for the GPU anyway.
         if is_finite is not None and not is_finite:
             raise UserError(
                 "The detector's outputs for these images are not finite in float16, which ends at "
@@ -228,7 +228,7 @@ class FCOS(nn.Module):
         return _for_roi_heads(result, self.training) if self.feeds_roi_heads else result
 
     def _stride_of_location(self, feature_sizes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
-        """(L, 1): the stride, in pixels, of the level that each location belongs to."""
+        """Return (L, 1): the stride, in pixels, of the level that each location belongs to."""
         return torch.cat(
             [
                 like.new_full((rows * columns, 1), stride)
@@ -238,16 +238,16 @@ class FCOS(nn.Module):
 
 
 def _flatten(levels: Sequence[Tensor]) -> Tensor:
-    """Per level (N, X, H, W) to (N, L, X): levels in order, each row by row."""
+    """Join levels of (N, X, H, W) as (N, L, X): in order, each row by row."""
     return torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)
 
 
 def _is_finite_float16(
     cls_logits: Tensor, ltrb: Tensor, centerness_logits: Tensor
 ) -> Tensor | None:
-    """() bool, whether a detector in float16 has stayed within its range; None for other types.
+    """Say whether outputs in float16 are within its range, () bool; None for other types.
 
-    What has not would be no detection, without a word.
+    Overflow would silently give no detections.
     """
     if cls_logits.dtype != torch.float16:
         return None
@@ -256,14 +256,14 @@ def _is_finite_float16(
 
 
 def _for_roi_heads(result: Instances, is_training: bool) -> Instances:
-    """Detections with the fields that detectron2's ROI heads read."""
+    """Give detections the fields that detectron2's ROI heads read."""
     # Imported here, because torchvision takes as long to import as torch.
     from torchvision.ops import clip_boxes_to_image
 
-    # Features of a region that is clipped only afterwards would be those of another region. Not by
-    # Boxes.clip, which asserts that boxes are finite: a loss that is not has a better message.
+    # Clipped now, so that a region's features are those of its box. Not by Boxes.clip, which
+    # asserts that boxes are finite: the check of the loss has a better message.
     result.pred_boxes = Boxes(clip_boxes_to_image(result.pred_boxes.tensor, result.image_size))
-    # Each field that is chosen from by a mask waits for the GPU to count; by indices, none does.
+    # Indexing by a mask would wait for the GPU once for each field; by indices it does not.
     result = result[result.pred_boxes.nonempty().nonzero()[:, 0]]
     as_proposals = {
         "proposal_boxes": result.pred_boxes.clone(),
@@ -275,7 +275,7 @@ def _for_roi_heads(result: Instances, is_training: bool) -> Instances:
 
 
 def detection_rules(cfg) -> tuple[DetectionRules, DetectionRules]:
-    """The rules of detection that a config asks for.
+    """Read the rules of detection from a config.
 
     Args:
         cfg: a config with the keys of FCOS.
@@ -309,7 +309,7 @@ def detection_rules(cfg) -> tuple[DetectionRules, DetectionRules]:
 def _shapes_of(
     input_shape: dict[str, ShapeSpec], names: Sequence[str], strides: Sequence[int]
 ) -> list[ShapeSpec]:
-    """The shapes of the features that FCOS runs on, checked against the config."""
+    """Choose the features that FCOS runs on; check their shapes against the config."""
     missing = [name for name in names if name not in input_shape]
     if missing or not names:
         raise ValueError(

@@ -54,7 +54,7 @@ class FCOSHead(nn.Module):
             groups; "BN" or "SyncBN", batch normalisation with statistics and factors for each
             level, of one process or of all.
         use_deformable: the last convolution of each tower is deformable.
-        deform_modulated: it is so in the way of v2 (arXiv:1811.11168), else of v1.
+        deform_modulated: as in v2 (arXiv:1811.11168), else as in v1.
         use_scale: each level has its own learnable factor on the distances.
         centerness_on_reg: predict centerness from the box tower.
         normalize_reg_targets: distances are in strides and at least 0 by relu, instead of in
@@ -173,7 +173,7 @@ class FCOSHead(nn.Module):
     def forward(
         self, features: Sequence[Tensor]
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Raw outputs of every level.
+        """Compute the raw outputs of every level.
 
         Args:
             features: per level (N, in_channels, Hi, Wi) float, finest level first.
@@ -214,7 +214,7 @@ class FCOSHead(nn.Module):
 
 
 def _check_groups(features: Sequence[Tensor]) -> None:
-    """torch refuses to normalise a single value, by an error that names neither key nor reason."""
+    """Refuse groups of a single value; torch's own error names neither key nor reason."""
     if any(feature.numel() == 32 for feature in features):
         raise UserError(
             "MODEL.FCOS.NORM: GN has 32 groups, each of a single channel with "

@@ -66,7 +66,7 @@ class Detections(NamedTuple):
 
 
 def decode_boxes(points: Tensor, ltrb_px: Tensor) -> Tensor:
-    """Boxes from locations and distances; undoes Eq. (1) of arXiv:1904.01355.
+    """Turn locations and distances into boxes; undoes Eq. (1) of arXiv:1904.01355.
 
     Args:
         points: (..., 2) float, x and y in pixels.
@@ -92,7 +92,7 @@ def rank_candidates(
     locations_per_level: Sequence[int],
     rules: DetectionRules,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The pairs of location and class that may become a detection.
+    """Choose the pairs of location and class that may become a detection.
 
     Source: arXiv:1904.01355, Sec. 3.3. Those that pass ``score_threshold`` are ranked, and of each
     level the best ``pre_nms_topk`` stay. Several images are ranked at once as one with more levels.
@@ -141,7 +141,7 @@ def detect_batch(
     image_sizes: Sequence[tuple[int, int]],
     rules: DetectionRules,
 ) -> list[Detections]:
-    """The detections of each image of a batch.
+    """Detect the objects of each image of a batch.
 
     Args:
         points: (L, 2) float, locations in pixels of the network input.
@@ -197,7 +197,7 @@ def _per_image(found: Detections, image: Tensor, number: int) -> list[Detections
 def _least_logits(
     best: Tensor, centerness: Tensor, locations_per_level: Sequence[int], rules: DetectionRules
 ) -> Tensor:
-    """(L,): lower bound on the logits that can survive ranking.
+    """Bound from below the logits that can survive ranking, (L,).
 
     Comparing logits spares a sigmoid over all L * C of them (80 classes, 22,000 locations). Take
     the class of the ``best`` logit of each location, where it passes for sure. If ``pre_nms_topk``
@@ -226,7 +226,7 @@ def _least_logits(
 
 
 def _rank_in_level(location: Tensor, locations_per_level: Sequence[int]) -> Tensor:
-    """(K,): how many of its own level came before each of ``location`` (K,)."""
+    """Count how many of its own level come before each of ``location`` (K,): (K,)."""
     ends = torch.tensor(locations_per_level, device=location.device).cumsum(0)
     level = torch.bucketize(location, ends, right=True)
     order = level.argsort(stable=True)

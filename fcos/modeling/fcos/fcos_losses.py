@@ -72,7 +72,7 @@ class LossNormalizer(nn.Module):
             self.register_buffer("moving_num_fg", torch.tensor(100.0))
 
     def forward(self, num_positive: Tensor, num_locations: Tensor) -> Tensor:
-        """The divisor of this step.
+        """Choose the divisor of this step.
 
         Args:
             num_positive: scalar above 0, the mean over all processes.
@@ -144,7 +144,7 @@ class FCOSLosses(nn.Module):
         labels: Tensor,
         ltrb_targets: Tensor,
     ) -> dict[str, Tensor]:
-        """The losses of a batch.
+        """Compute the losses of a batch.
 
         The class loss is divided as :class:`LossNormalizer` says. With centerness as the quality,
         the box loss of a location is weighted by its centerness target and divided by the sum of

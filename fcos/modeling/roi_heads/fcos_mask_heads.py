@@ -87,7 +87,7 @@ class FCOSMaskROIHeads(ROIHeads):
         proposals: list[Instances],
         targets: list[Instances] | None = None,
     ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """Losses in training, detections with masks otherwise.
+        """Compute losses in training, detections with masks otherwise.
 
         Args:
             images: not used.
@@ -115,7 +115,7 @@ class FCOSMaskROIHeads(ROIHeads):
     def forward_with_given_boxes(
         self, features: dict[str, Tensor], instances: list[Instances]
     ) -> list[Instances]:
-        """Masks for boxes that are known already.
+        """Predict masks for boxes that are known already.
 
         Args:
             features: as in :meth:`forward`.
@@ -134,7 +134,7 @@ class FCOSMaskROIHeads(ROIHeads):
     def label_and_sample_proposals(
         self, proposals: list[Instances], targets: list[Instances]
     ) -> list[Instances]:
-        """The regions that the mask head is trained on.
+        """Choose the regions that the mask head is trained on.
 
         The base class draws them by chance. These are chosen without: where an image has more than
         ``regions_per_image``, they are taken at equal distances from the list of objects, then
@@ -176,7 +176,7 @@ class FCOSMaskROIHeads(ROIHeads):
     def _mask_losses(
         self, features: dict[str, Tensor], regions: list[Instances]
     ) -> dict[str, Tensor]:
-        """The losses of the mask head, as means over the regions of all processes together.
+        """Compute the mask losses as means over the regions of all processes together.
 
         The head averages over the regions of its own process. Averaging these averages, as
         DistributedDataParallel does, would give a region among few more weight than one among
@@ -201,7 +201,7 @@ class FCOSMaskROIHeads(ROIHeads):
 
 
 def evenly_spread(number: int, most: int, device: torch.device | None = None) -> Tensor:
-    """Places in a list of ``number`` things: of each if there are ``most`` or fewer.
+    """Choose places in a list of ``number`` things: all if there are ``most`` or fewer.
 
     Args:
         number: length of the list, at least 0.
@@ -216,7 +216,7 @@ def evenly_spread(number: int, most: int, device: torch.device | None = None) ->
 
 
 def share_of_regions(number: Tensor) -> Tensor:
-    """By what a mean over this process's regions is multiplied, for gradients to be averaged.
+    """Weight this process's mean over its regions, so that averaged gradients are right.
 
     Args:
         number: scalar, float, the regions of this process. Every process makes this call in every
@@ -230,7 +230,7 @@ def share_of_regions(number: Tensor) -> Tensor:
 
 
 def _without_proposal_fields(proposal: Instances) -> Instances:
-    """What stays in the result: the rest would not be brought to the size of the output."""
+    """Leave out the fields that would not be brought to the size of the output."""
     fields = dict(proposal.get_fields())
     for name in ("proposal_boxes", "objectness_logits"):
         fields.pop(name, None)
@@ -238,7 +238,7 @@ def _without_proposal_fields(proposal: Instances) -> Instances:
 
 
 def _shapes_of(input_shape: dict[str, ShapeSpec], names: Sequence[str]) -> list[ShapeSpec]:
-    """The shapes of the features that regions are cut from, checked against the backbone."""
+    """Choose the features that regions are cut from; check them against the backbone."""
     missing = [name for name in names if name not in input_shape]
     if missing or not names:
         raise UserError(
