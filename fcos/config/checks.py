@@ -1,7 +1,7 @@
-"""The checks of a config that need nothing but the config.
+"""The checks of a config that need nothing but the config; each raises a ``UserError``.
 
-Whatever reads a group of keys calls the check of that group, so a mistake is refused with the same
-sentence in a program and in a notebook; :mod:`fcos.engine.preflight` calls them all before the
+Code that reads a group of keys calls the check of that group, so a mistake gets the same sentence
+in a program and in a notebook; :mod:`fcos.engine.preflight` calls those of a training before the
 first iteration. Constructors check their arguments too, for callers without a config, and name
 the argument instead of the key. What has to ask the machine or the data is not here.
 """
@@ -16,25 +16,6 @@ from typing import Any
 
 from fcos.config.config import CfgNode
 from fcos.utils.errors import UserError
-
-__all__ = [
-    "check_acceleration",
-    "check_augmentation",
-    "check_batch",
-    "check_boxes_only",
-    "check_crop",
-    "check_deformable_stages",
-    "check_evaluation_keys",
-    "check_expected_results",
-    "check_fcos",
-    "check_fpn",
-    "check_images_per_batch",
-    "check_loader",
-    "check_mask_heads",
-    "check_pixels",
-    "check_reference",
-    "check_training_keys",
-]
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +58,7 @@ _CROP_SIZES = {
 
 
 def check_pixels(cfg: CfgNode) -> None:
-    """Refuse pixels that are no colours.
-
-    Raises:
-        UserError: INPUT.FORMAT is neither BGR nor RGB, or MODEL.PIXEL_MEAN or PIXEL_STD is not one
-            finite number for each colour, or a number of PIXEL_STD is not above 0.
-    """
+    """Refuse another INPUT.FORMAT than BGR or RGB, and means and deviations that do not fit it."""
     if cfg.INPUT.FORMAT not in ("BGR", "RGB"):
         raise UserError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT}, but only BGR and RGB are known.")
     for key, values in (("PIXEL_MEAN", cfg.MODEL.PIXEL_MEAN), ("PIXEL_STD", cfg.MODEL.PIXEL_STD)):
@@ -99,11 +75,7 @@ def check_pixels(cfg: CfgNode) -> None:
 
 
 def check_crop(cfg: CfgNode) -> None:
-    """Refuse a crop that cannot be cut out.
-
-    Raises:
-        UserError: INPUT.CROP is enabled, and its type or size is invalid.
-    """
+    """Refuse an enabled INPUT.CROP whose type or size is invalid."""
     node = cfg.INPUT.CROP
     if not node.ENABLED:
         return
@@ -127,11 +99,7 @@ def _fits(kind: str, first: float, second: float) -> bool:
 
 
 def check_fcos(cfg: CfgNode) -> None:
-    """Refuse values of MODEL.FCOS that no detector can have.
-
-    Raises:
-        UserError: a value is not one of those known, or out of its range, or contradicts another.
-    """
+    """Refuse values of MODEL.FCOS that are unknown, out of range, or contradict each other."""
     node = cfg.MODEL.FCOS
     if cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
         # It would scale the detections to the size of the output, but not the proposals.
@@ -177,11 +145,7 @@ def _check_assignment(node: CfgNode) -> None:
 
 
 def check_fpn(cfg: CfgNode) -> None:
-    """Refuse values of MODEL.FPN and of the levels on top of it that no backbone can have.
-
-    Raises:
-        UserError: TOP_LEVELS, TOP_IN_FEATURE or OUT_CHANNELS is not one of those possible.
-    """
+    """Refuse values of MODEL.FPN and of the levels on top of it that no backbone can have."""
     node, channels = cfg.MODEL.FCOS, cfg.MODEL.FPN.OUT_CHANNELS
     _require_one_of((0, 1, 2), "MODEL.FCOS.TOP_LEVELS", node.TOP_LEVELS)
     _require_one_of(("p5", "res5"), "MODEL.FCOS.TOP_IN_FEATURE", node.TOP_IN_FEATURE)
@@ -189,12 +153,7 @@ def check_fpn(cfg: CfgNode) -> None:
 
 
 def check_deformable_stages(cfg: CfgNode) -> None:
-    """Refuse deformable stages that a ResNet cannot have.
-
-    Raises:
-        UserError: DEFORM_ON_PER_STAGE has not four values, or asks for a ResNet without 3x3
-            bottlenecks.
-    """
+    """Refuse deformable stages that a ResNet cannot have."""
     node = cfg.MODEL.RESNETS
     stages = list(node.DEFORM_ON_PER_STAGE)
     expected = "one value for each of res2, res3, res4, res5"
@@ -207,11 +166,7 @@ def check_deformable_stages(cfg: CfgNode) -> None:
 
 
 def check_boxes_only(cfg: CfgNode) -> None:
-    """Refuse masks where the detector has boxes only.
-
-    Raises:
-        UserError: MODEL.MASK_ON.
-    """
+    """Refuse MODEL.MASK_ON where the detector has boxes only."""
     if cfg.MODEL.MASK_ON:
         raise UserError(
             "MODEL.MASK_ON is True, but OneStageDetector has boxes only: set "
@@ -221,12 +176,7 @@ def check_boxes_only(cfg: CfgNode) -> None:
 
 
 def check_mask_heads(cfg: CfgNode) -> None:
-    """Refuse values of MODEL.ROI_HEADS and MODEL.ROI_MASK_HEAD that masks of FCOS cannot have.
-
-    Raises:
-        UserError: the classes are not those of FCOS, no region would be trained on, or a region
-            would have no cell.
-    """
+    """Refuse values of MODEL.ROI_HEADS and MODEL.ROI_MASK_HEAD that masks of FCOS cannot have."""
     regions, heads = cfg.MODEL.ROI_MASK_HEAD, cfg.MODEL.ROI_HEADS
     of_boxes, of_masks = cfg.MODEL.FCOS.NUM_CLASSES, heads.NUM_CLASSES
     if of_boxes != of_masks:
@@ -258,9 +208,6 @@ def check_training_keys(cfg: CfgNode, processes: int) -> None:
     Args:
         cfg: after ``REFERENCE_WORLD_SIZE`` was applied.
         processes: number of processes that share a batch.
-
-    Raises:
-        UserError: a value is out of its range, or contradicts another.
     """
     check_batch(cfg.SOLVER.IMS_PER_BATCH, processes)
     check_pixels(cfg)
@@ -274,11 +221,7 @@ def check_training_keys(cfg: CfgNode, processes: int) -> None:
 
 
 def check_acceleration(cfg: CfgNode) -> None:
-    """Refuse two ways to save memory at once.
-
-    Raises:
-        UserError: MODEL.COMPILE and MODEL.ACTIVATION_CHECKPOINTING are both True.
-    """
+    """Refuse MODEL.COMPILE together with MODEL.ACTIVATION_CHECKPOINTING."""
     if cfg.MODEL.ACTIVATION_CHECKPOINTING and cfg.MODEL.COMPILE:
         raise UserError(
             "MODEL.COMPILE and MODEL.ACTIVATION_CHECKPOINTING are both True, but compiled code "
@@ -287,11 +230,7 @@ def check_acceleration(cfg: CfgNode) -> None:
 
 
 def check_reference(cfg: CfgNode) -> None:
-    """Refuse a batch that the processes of ``REFERENCE_WORLD_SIZE`` could not have shared.
-
-    Raises:
-        UserError: SOLVER.IMS_PER_BATCH is no multiple of SOLVER.REFERENCE_WORLD_SIZE.
-    """
+    """Refuse a batch that the processes of SOLVER.REFERENCE_WORLD_SIZE could not have shared."""
     batch, reference = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.REFERENCE_WORLD_SIZE
     if reference and batch % reference:
         raise UserError(
@@ -307,9 +246,6 @@ def check_batch(images: int, processes: int) -> None:
     Args:
         images: the value of SOLVER.IMS_PER_BATCH.
         processes: number of processes that share a batch.
-
-    Raises:
-        UserError: ``images`` is no multiple of ``processes``.
     """
     if images < 1 or images % processes:
         raise UserError(
@@ -319,12 +255,7 @@ def check_batch(images: int, processes: int) -> None:
 
 
 def check_loader(cfg: CfgNode) -> None:
-    """Refuse values by which no training image is loaded.
-
-    Raises:
-        UserError: DATASETS.TRAIN is empty, DATALOADER.SAMPLER_TRAIN is unknown, or
-            DATALOADER.NUM_WORKERS is negative.
-    """
+    """Refuse an empty DATASETS.TRAIN and values of DATALOADER that cannot load it."""
     if not cfg.DATASETS.TRAIN:
         raise UserError("DATASETS.TRAIN is empty: there is nothing to train on.")
     node = cfg.DATALOADER
@@ -358,11 +289,7 @@ def _check_cpu(cfg: CfgNode) -> None:
 
 
 def check_evaluation_keys(cfg: CfgNode) -> None:
-    """Refuse values that would make an evaluation fail.
-
-    Raises:
-        UserError: there is no data set, or a value is out of its range, or contradicts another.
-    """
+    """Refuse values that would make an evaluation fail."""
     if not cfg.DATASETS.TEST:
         raise UserError("DATASETS.TEST is empty: there is nothing to evaluate on.")
     check_pixels(cfg)
@@ -377,21 +304,13 @@ def _check_results(cfg: CfgNode) -> None:
 
 
 def check_images_per_batch(cfg: CfgNode) -> None:
-    """Refuse batches without an image.
-
-    Raises:
-        UserError: TEST.IMS_PER_BATCH is below 1.
-    """
+    """Refuse batches without an image."""
     number = cfg.TEST.IMS_PER_BATCH
     _require(number >= 1, "TEST.IMS_PER_BATCH", number, "1 or more")
 
 
 def check_augmentation(cfg: CfgNode) -> None:
-    """Check TEST.AUG; warn of mirrored views for a model that never learns from any.
-
-    Raises:
-        UserError: no sizes, or one below 1.
-    """
+    """Refuse TEST.AUG without views; warn of mirrored ones for a model that never learns any."""
     node = cfg.TEST.AUG
     sizes, most = node.MIN_SIZES, node.MAX_SIZE
     if not sizes or not all(isinstance(size, int) and size >= 1 for size in sizes):
@@ -408,12 +327,7 @@ def check_augmentation(cfg: CfgNode) -> None:
 
 
 def check_expected_results(cfg: CfgNode) -> None:
-    """Refuse expectations that could not be compared with the results, which come last.
-
-    Raises:
-        UserError: TEST.EXPECTED_RESULTS is no list of [task, metric, number, tolerance], has a task
-            that the evaluation does not give, or is for other than one data set.
-    """
+    """Refuse TEST.EXPECTED_RESULTS that could not be compared with the results, which come last."""
     rows = cfg.TEST.EXPECTED_RESULTS
     if rows and len(cfg.DATASETS.TEST) != 1:
         raise UserError(

@@ -1,6 +1,7 @@
 """What is checked before the first iteration, so that a mistake costs seconds and not hours.
 
-The checks of values are in :mod:`fcos.config.checks`; what asks the machine is here."""
+The checks of values are in :mod:`fcos.config.checks`; what asks the machine is here.
+"""
 
 from __future__ import annotations
 

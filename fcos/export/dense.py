@@ -74,7 +74,7 @@ def best_of_level(
     compared = product if rules.threshold_with_centerness else probability
     passes = compared > rules.score_threshold
     key = torch.where(passes, probability if rules.rank_by_class else product, NONE).flatten(1)
-    # A level of a small image may have fewer pairs than K: there are always K more that are none.
+    # A level of a small image may have fewer pairs than K, so K places without a candidate follow.
     best, place = F.pad(key, (0, topk), value=NONE).topk(topk, dim=1)
     place = torch.where(best >= 0, place, 0)
     product = torch.where(best >= 0, product.flatten(1).gather(1, place), NONE)

@@ -53,7 +53,7 @@ def optimize_for_inference(model: M, precision: str = "auto", compile: bool = Fa
         beyond its range.
 
     Raises:
-        UserError: ``precision`` is none of these, or the device does not compute in it, or a
+        UserError: ``precision`` is not one of these, or the device does not compute in it, or a
             weight is beyond its range, or the model has no FCOS.
     """
     generator = getattr(model, "proposal_generator", None)

@@ -65,10 +65,10 @@ class FCOS(nn.Module):
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
-        check_fcos(cfg)
         node = cfg.MODEL.FCOS
-        rules, rules_in_training = detection_rules(cfg)
         shapes = _shapes_of(input_shape, node.IN_FEATURES, node.FPN_STRIDES)
+        check_fcos(cfg)
+        rules, rules_in_training = detection_rules(cfg)
         return {
             "head": head_as_configured(cfg, FCOSHead(cfg, shapes)),
             "targets": FCOSTargets(

@@ -41,7 +41,7 @@ def location_grids(
         One grid per level.
 
     Raises:
-        ValueError: ``location`` is unknown, or a stride is below 1, or there is none.
+        ValueError: ``location`` is unknown, or a stride is below 1, or there are no strides.
     """
     if location not in LOCATIONS:
         raise ValueError(f"location: expected one of {LOCATIONS}, got {location!r}")
