@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from fcos.data.images import read_bgr
 from fcos.export import dense, onnx_file, torch_files
 from fcos.export.checking import Differences, check, two_batches
 from fcos.export.graph import build_graph
+from fcos.modeling.fcos import DetectionRules
 from fcos.predict import Predictor, choose_names, configured_classes, resized
 from fcos.utils.errors import UserError
 from fcos.utils.files import check_writable, keep_inputs, write_whole
@@ -28,6 +30,13 @@ INPUT_TYPES = {"uint8": torch.uint8, "float32": torch.float32}
 
 # Not square, and no multiple of a stride, so that no size is mistaken for another one.
 _EXAMPLE = (2, 3, 130, 200)
+
+# In a file, these rules keep the names that programs know them by.
+_NAMES_IN_FILES = {
+    "score_threshold": "score_thresh",
+    "nms_threshold": "nms_thresh",
+    "threshold_with_centerness": "thresh_with_ctr",
+}
 
 
 class Exported(NamedTuple):
@@ -157,7 +166,7 @@ def _metadata(cfg: CfgNode, predictor: Predictor, raw: bool, input_type: str) ->
     num_classes, names = generator.fcos_head.num_classes, predictor.class_names
     if len(names or ()) != num_classes:
         names = list(configured_classes(cfg).names)
-    rules = generator.inference
+    rules = generator.rules
     return {
         "class_names": json.dumps(choose_names(num_classes, predictor.class_names, names)),
         "input_format": cfg.INPUT.FORMAT,
@@ -165,9 +174,14 @@ def _metadata(cfg: CfgNode, predictor: Predictor, raw: bool, input_type: str) ->
         "min_size": str(cfg.INPUT.MIN_SIZE_TEST),
         "max_size": str(cfg.INPUT.MAX_SIZE_TEST),
         "output": "raw" if raw else "detections",
-        "score_threshold": str(rules["score_thresh"]),
-        "nms_threshold": str(rules["nms_thresh"]),
-        "max_detections": str(rules["post_nms_topk"]),
-        "detection_rules": json.dumps(rules),
+        "score_threshold": str(rules.score_threshold),
+        "nms_threshold": str(rules.nms_threshold),
+        "max_detections": str(rules.post_nms_topk),
+        "detection_rules": json.dumps(_named_as_in_files(rules)),
         "strides": json.dumps(list(generator.strides)),
     }
+
+
+def _named_as_in_files(rules: DetectionRules) -> dict[str, Any]:
+    values = dataclasses.asdict(rules).items()
+    return {_NAMES_IN_FILES.get(name, name): value for name, value in values}

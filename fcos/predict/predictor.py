@@ -16,8 +16,7 @@ from detectron2.data.transforms import ResizeShortestEdge, ResizeTransform
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from fcos.checkpoint import AdetCheckpointer
-from fcos.config.checks import check_pixels
-from fcos.data import images_per_batch
+from fcos.config.checks import check_images_per_batch, check_pixels
 from fcos.modeling import OneStageDetectorWithTTA
 from fcos.modeling.optimize import optimize_for_inference
 from fcos.utils.device import check_device
@@ -52,6 +51,7 @@ class Predictor:
                 model, or the device is missing or does not support the precision.
         """
         check_pixels(cfg)
+        check_images_per_batch(cfg)
         self._is_rgb = cfg.INPUT.FORMAT == "RGB"
         is_augmented = cfg.TEST.AUG.ENABLED
         # The views are made from the original image: 0 means no resizing.
@@ -72,7 +72,7 @@ class Predictor:
         checkpointer.coverage.require_all("Detection")
         if optimize is not None:
             self.model = optimize_for_inference(self.model, optimize, compile)
-        self.batch_size = images_per_batch(cfg)
+        self.batch_size = cfg.TEST.IMS_PER_BATCH
         self._detector = OneStageDetectorWithTTA(cfg, self.model) if is_augmented else self.model
         self.class_names: list[str] | None = extra.get("class_names")
 

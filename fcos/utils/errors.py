@@ -29,7 +29,7 @@ def one_line(error: BaseException, most: int = 200) -> str:
 
 @contextlib.contextmanager
 def config_errors() -> Iterator[None]:
-    """Around what is built from a config: a value that is refused there becomes a sentence.
+    """Turn errors in building from a config into a sentence for the user.
 
     Each part of a detector or a training checks its own values, here and in detectron2, and says
     so in errors of many kinds. For the user, all of them mean that the config has to change.

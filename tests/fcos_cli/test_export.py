@@ -1,5 +1,6 @@
 """python -m fcos.export, and the example that runs its file."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -161,7 +162,7 @@ def test_a_file_that_differs_is_not_written(folder, capsys, monkeypatch):
 
     def build_another(model, *args):
         graph = build(model, *args)
-        graph._iou_thresh = 0.05
+        graph._rules = dataclasses.replace(graph._rules, nms_threshold=0.05)
         return graph
 
     monkeypatch.setattr(fcos.export.exporting, "build_graph", build_another)

@@ -17,7 +17,7 @@ from fcos.checkpoint import AdetCheckpointer
 from fcos.config import get_cfg
 from fcos.data import register_custom_datasets
 from fcos.engine import Trainer
-from fcos.engine.preflight import check_batch, check_training
+from fcos.engine.preflight import check_training
 from fcos.modeling import OneStageDetector
 from fcos.modeling.optimize import optimize_for_inference
 from fcos.utils.errors import UserError
@@ -210,13 +210,6 @@ def test_a_compiler_is_looked_for_before_the_training(said, monkeypatch):
 
     monkeypatch.setattr("fcos.engine.preflight.check_compiler", refuse)
     assert said("MODEL.COMPILE", "True") == "no compiler on cpu"
-
-
-def test_a_batch_that_cannot_be_shared(project):
-    cfg = get_cfg()
-    cfg.merge_from_file("tiny.yaml")
-    with pytest.raises(UserError, match="IMS_PER_BATCH is 4, which 3 processes cannot share equa"):
-        check_batch(cfg, processes=3)
 
 
 @pytest.mark.parametrize(
