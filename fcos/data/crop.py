@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import numpy as np
 
 from detectron2.config import CfgNode
 from fcos.utils.errors import UserError
+from fcos.utils.values import is_number
 
 __all__ = ["Crop", "crop_of"]
 
@@ -31,7 +31,7 @@ class Crop:
     size: tuple[Any, Any]
 
     def longest(self, height: int, width: int) -> list[tuple[int, int]]:
-        """Rows and columns of the lowest and widest, and of the highest and narrowest crop.
+        """Return rows and columns of the lowest and widest, and of the highest and narrowest crop.
 
         Args:
             height, width: of the image, in pixels.
@@ -53,10 +53,10 @@ class Crop:
 
 
 def crop_of(cfg: CfgNode) -> Crop | None:
-    """INPUT.CROP, or None where it is not enabled.
+    """Return INPUT.CROP, or None where it is not enabled.
 
     Raises:
-        UserError: its type or its size is none.
+        UserError: its type or its size is invalid.
     """
     node = cfg.INPUT.CROP
     if not node.ENABLED:
@@ -66,16 +66,12 @@ def crop_of(cfg: CfgNode) -> Crop | None:
             f"INPUT.CROP.TYPE is {node.TYPE!r}: expected one of {', '.join(_EXPECTED)}."
         )
     size = tuple(node.SIZE)
-    if len(size) != 2 or not all(map(_is_number, size)) or not _fits(node.TYPE, *size):
+    if len(size) != 2 or not all(map(is_number, size)) or not _fits(node.TYPE, *size):
         raise UserError(
             f"INPUT.CROP.SIZE is {list(size)}: INPUT.CROP.TYPE {node.TYPE} needs "
             f"{_EXPECTED[node.TYPE]}."
         )
     return Crop(node.TYPE, (size[0], size[1]))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _fits(kind: str, first: float, second: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from typing import Any
@@ -13,7 +14,7 @@ __all__ = ["is_id", "read_json"]
 
 
 def read_json(path: str, if_broken: str = "") -> Any:
-    """The contents of a JSON file.
+    """Return the contents of a JSON file.
 
     Args:
         path: of the file.
@@ -26,11 +27,11 @@ def read_json(path: str, if_broken: str = "") -> Any:
     try:
         with PathManager.open(path, "rb") as file:
             start = file.read(4)
-        if not start:
-            raise UserError(f"{path} is empty{advice}.")
-        _check_encoding(path, start)
-        with PathManager.open(path, "r", encoding="utf-8") as file:
-            return json.load(file)
+            if not start:
+                raise UserError(f"{path} is empty{advice}.")
+            _check_encoding(path, start)
+            file.seek(0)
+            return json.load(io.TextIOWrapper(file, encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
@@ -40,7 +41,7 @@ def read_json(path: str, if_broken: str = "") -> Any:
 
 
 def _check_encoding(path: str, start: bytes) -> None:
-    """Of the first bytes. pycocotools, which loads annotations, reads UTF-8 alone, and no mark."""
+    """Check the first bytes: other programs for COCO's format read UTF-8 without a mark only."""
     encoding = json.detect_encoding(start)
     if encoding == "utf-8-sig":
         raise UserError(
@@ -52,6 +53,6 @@ def _check_encoding(path: str, start: bytes) -> None:
 
 
 def is_id(value: Any) -> bool:
-    """Whether a value from a JSON file can identify something: a finite number or a text."""
+    """Return whether a value from a JSON file can identify something: a finite number or a text."""
     # By its very type, which from JSON is none derived from it, and a bool is an int otherwise.
     return type(value) in (int, str) or (isinstance(value, float) and math.isfinite(value))
