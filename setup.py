@@ -13,6 +13,7 @@ setup(
     packages=find_packages(include=["fcos", "fcos.*", "fcos_cli"]),
     # detectron2 is not listed: no package index has it (README.md says how to get it).
     install_requires=[
+        "filelock>=3.29.7,<5",
         "fvcore>=0.1.5",
         "hotcoco>=1.0.1,<2",
         "numpy",

@@ -1,4 +1,4 @@
-"""Tell what a weights file is, bring it into another layout, and check what it detects.
+"""Tell what a weights file is, convert it to another layout, and check what it detects.
 
 python -m fcos.checkpoint inspect FILE
 python -m fcos.checkpoint convert IN OUT --to torchvision
@@ -21,7 +21,7 @@ FAMILIES = ("adelaidet", "original", "torchvision", "mmdetection", "detectron2")
 
 
 def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argparse.Namespace:
-    """The command and its arguments."""
+    """Parse the command line; a mistake ends the program with exit code 2."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="command", required=True)
@@ -35,7 +35,7 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
     command.add_argument("file", help="weights, file or address")
     command.add_argument("--config-file", required=True, metavar="FILE", help="YAML of the model")
     command.add_argument("--out", required=True, metavar="NPZ", help="file to write")
-    command.add_argument("--image", metavar="FILE", help="picture (default: a built-in one)")
+    command.add_argument("--image", metavar="FILE", help="image (default: a built-in one)")
     command.add_argument("--source", metavar="TEXT", help="what computes it (default: versions)")
     _add_running(command)
     command = commands.add_parser("verify", help="compare with what was recorded")
@@ -55,7 +55,7 @@ def _add_running(command: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
-    """Run a command; returns the exit code."""
+    """Run a command; return the exit code."""
     args = parse_args(argv, prog)
 
     def load() -> Callable[[], int]:

@@ -22,6 +22,7 @@ from fcos.evaluation.figures import class_figures, curves, differences, figures
 from fcos.evaluation.pictures import Detection, Drawer
 from fcos.evaluation.runs import Run, RunFolder, read_run
 from fcos.evaluation.truth import Truth, check_ids
+from fcos.utils.nested import flat
 
 __all__ = [
     "Comparison",
@@ -174,7 +175,7 @@ def max_dets_of(config: dict[str, Any]) -> int:
     Returns:
         COCO's 100, or more where MODEL.FCOS.NMS_POST_TOPK is more.
     """
-    most = _flat(config).get("MODEL.FCOS.NMS_POST_TOPK", 100)
+    most = flat(config).get("MODEL.FCOS.NMS_POST_TOPK", 100)
     return max(100, most) if isinstance(most, int) else 100
 
 
@@ -190,9 +191,9 @@ def different_settings(configs: Sequence[dict[str, Any]]) -> dict[str, list[str]
     """
     if not all(configs):
         return {}
-    flat = [_flat(config) for config in configs]
-    keys = sorted(set().union(*flat) - {"OUTPUT_DIR"})
-    values = {key: [_shown(f[key]) if key in f else _MISSING for f in flat] for key in keys}
+    settings = [flat(config) for config in configs]
+    keys = sorted(set().union(*settings) - {"OUTPUT_DIR"})
+    values = {key: [_shown(f[key]) if key in f else _MISSING for f in settings] for key in keys}
     return {key: texts for key, texts in values.items() if len(set(texts)) > 1}
 
 
@@ -268,16 +269,6 @@ def _note_on_masks(runs: Sequence[Run], truth: Truth) -> str:
     else:
         rest = f"masks are compared for {listed(having)} only"
     return f"{listed(lacking)} {verb} no masks: {rest}."
-
-
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _shown(value: object) -> str:
