@@ -26,8 +26,8 @@ PAGES = [
 ]
 SCRIPTS = {"train_net.py": fcos_cli.train, "demo.py": fcos_cli.demo}
 SHELL = {"cd", "export", "source", "."}  # nothing of ours to check
-# What docs/CUSTOM_DATA.md tells to write, and what stands in for it here.
-TO_WRITE = {"configs/cells.yaml": "configs/bccd.yaml"}
+# What the pages tell to write, or have written, and what stands in for it here.
+TO_WRITE = dict.fromkeys(["configs/cells.yaml", "my_data/config.yaml"], "configs/bccd.yaml")
 FOLDERS = "benchmarks configs detectron2-lite docs examples fcos fcos_cli tests".split()
 
 # ---------------------------------------------------------------- what stands on a page
@@ -188,6 +188,7 @@ def all_options():
     shown = io.StringIO()
     helps = [(importlib.import_module(f"fcos_cli.{name}"), []) for name, _, _ in VERBS.values()]
     helps += [(fcos_cli.checkpoint, [word]) for word in ("inspect", "convert", "record", "verify")]
+    helps += [(importlib.import_module("fcos_cli.data"), ["import"])]
     helps += [(program_behind("benchmarks"), []), (program_behind("fcos.data.digits"), [])]
     for program, words in helps:
         with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
@@ -219,7 +220,7 @@ def test_there_are_commands_to_check():
     readme = list(commands_of((ROOT / "README.md").read_text()))
     assert len(readme) >= 15
     typed = {words[1] for words in readme if words[0] == "fcos"} - {"train", "eval", "demo"}
-    assert typed == {"detect", "export", "compare", "checkpoint"}
+    assert typed == {"data", "detect", "export", "compare", "checkpoint"}
     (script,) = [
         words
         for words in commands_of((ROOT / "docs" / "DETECTION.md").read_text())
