@@ -97,18 +97,14 @@ def _split_of(path: str) -> str:
 
 def _dummies(files: list[_File]) -> list[str]:
     """Return the name of a class of id 0 and supercategory "none" that no annotation has."""
-    found: dict[str, bool] = {}
-    for file in files:
-        for category in file.lists["categories"]:
-            is_dummy = category.get("id") == 0 and category.get("supercategory") == "none"
-            if is_dummy and len(file.names) > 1:
-                name = str(category.get("name"))
-                found[name] = found.get(name, True) and "0" not in file.used
-    dummies = [name for name, is_unused in found.items() if is_unused]
-    for file in files:
-        used_names = {file.names[number] for number in file.used if number in file.names}
-        dummies = [name for name in dummies if name not in used_names]
-    return dummies
+    dummies = {
+        str(category.get("name"))
+        for file in files
+        for category in file.lists["categories"]
+        if category.get("id") == 0 and category.get("supercategory") == "none"
+    }
+    used = {file.names.get(number) for file in files for number in file.used}
+    return sorted(dummies - used)
 
 
 def _read_file(folder: Folder, path: str, file: _File, problems: Problems) -> list[LabelledImage]:

@@ -136,7 +136,6 @@ def _listed_splits(folder: Folder) -> dict[str, str]:
     splits: dict[str, str] = {}
     for name, path in lists.items():
         for line in read_lines(path):
-            words = line.split()
-            if words and words[-1] != "-1":  # of a list for one class: not in it
-                splits[words[0].lower()] = split_of([name])
+            if line.strip():
+                splits[line.split()[0].lower()] = split_of([name])
     return splits

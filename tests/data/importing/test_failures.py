@@ -106,7 +106,7 @@ def test_a_given_split_without_objects(refused, source):
 
 def test_links_in_a_circle(source, output):
     make_voc(source)
-    (source / "JPEGImages" / "again").symlink_to(source)
+    (source / "JPEGImages" / "again").symlink_to(source / "JPEGImages")
     assert "4 images, 4 objects" in run(source, output)
 
 

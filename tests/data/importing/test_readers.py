@@ -140,17 +140,18 @@ def test_yolo_polygons_and_an_image_without_objects(source, output):
 
 
 @pytest.mark.parametrize(
-    "entry", ["../train/images", "C:\\Users\\me\\set\\train\\images", "/gone/set/train/images"]
+    "entry", ["../first/images", "C:\\Users\\me\\set\\first\\images", "/gone/set/first/images"]
 )
 def test_yolo_paths_of_another_machine(source, output, entry):
-    for split in ("train", "valid"):
+    for split in ("first", "second", "third"):
         make_image(source / split / "images" / f"{split}.png")
         write(source / split / "labels" / f"{split}.txt", ROW)
-    val = entry.replace("train", "valid")
+    val = entry.replace("first", "second")
     write(source / "data.yaml", f"train: '{entry}'\nval: '{val}'\nnames: {{0: cat, 1: dog}}\n")
-    run(source, output)
+    said = run(source, output)
     found = contents(output, "train", "val")
-    assert [i["file_name"] for i in found["train"]["images"]] == ["train/images/train.png"]
+    assert [i["file_name"] for i in found["train"]["images"]] == ["first/images/first.png"]
+    assert "image was not found (1): third/labels/third.txt." in said
 
 
 def test_yolo_lists_of_images_and_keypoints(source, output):
