@@ -21,7 +21,7 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.logger import create_small_table
 from fcos.data.register import read_coco_json
-from fcos.evaluation.cocoeval import Detections, Evaluated, GroundTruth
+from fcos.evaluation.cocoeval import DetectionColumns, Evaluated, GroundTruth
 from fcos.evaluation.figures import (
     class_figures,
     distinct_names,
@@ -256,7 +256,7 @@ class FastCOCOEvaluator(DatasetEvaluator):
         lists = (json.dumps(found.results(i, category_ids))[1:-1] for i, found in images.items())
         write_text(file, _joined(filter(None, lists)))
 
-    def _columns(self, images: Mapping[Any, ImageDetections]) -> Detections:
+    def _columns(self, images: Mapping[Any, ImageDetections]) -> DetectionColumns:
         found = list(images.values())
         places = np.array([self._truth.image_at[image_id] for image_id in images])
         to_place = {
@@ -264,7 +264,7 @@ class FastCOCOEvaluator(DatasetEvaluator):
         }
         classes = np.concatenate([image.classes for image in found]).tolist()
         has_masks = any(image.masks is not None for image in found)
-        return Detections(
+        return DetectionColumns(
             images=np.repeat(places, [len(image.scores) for image in found]),
             classes=np.array([to_place[class_] for class_ in classes], dtype=np.int64),
             boxes=np.concatenate([image.boxes for image in found]),
@@ -272,7 +272,7 @@ class FastCOCOEvaluator(DatasetEvaluator):
             masks=[mask for image in found for mask in image.run_lengths()] if has_masks else None,
         )
 
-    def _evaluate(self, task: str, found: Detections) -> dict[str, float]:
+    def _evaluate(self, task: str, found: DetectionColumns) -> dict[str, float]:
         if not len(found.scores):
             logger.warning("The model found nothing in any image.")
             return dict.fromkeys(_RETURNED, math.nan)

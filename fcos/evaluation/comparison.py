@@ -9,14 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fcos.evaluation.choice import (
-    Choice,
-    Counts,
-    best_score,
-    choose_images,
-    count_images,
-    wrong_detections,
-)
+from fcos.evaluation.choice import Choice, Counts, best_score, choose_images, count_images
 from fcos.evaluation.cocoeval import Evaluated
 from fcos.evaluation.figures import class_figures, curves, differences, figures
 from fcos.evaluation.pictures import Detection, Drawer
@@ -71,13 +64,13 @@ class RunScore:
         run: the detections.
         score: the threshold.
         counts: what that finds, gets wrong and misses on every image.
-        wrong: places in the run's results of detections without an object.
+        is_wrong: of each of the run's results, matched to no object.
     """
 
     run: Run
     score: float
     counts: dict[Any, Counts]
-    wrong: set[int]
+    is_wrong: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,8 +228,7 @@ def _evaluate_boxes(
     task.add(run.label, truth.evaluate(run.results, "bbox", max_dets))
     matches = truth.matches(run.results, max_dets)
     score = best_score(matches) if score is None else score
-    counts = count_images(matches, truth.coco.imgs, score)
-    return RunScore(run, score, counts, wrong_detections(matches))
+    return RunScore(run, score, count_images(matches, score), matches.is_wrong)
 
 
 def _draw(
@@ -246,9 +238,9 @@ def _draw(
     kept: list[dict[Any, list[Detection]]] = []
     for scored in runs:
         kept.append({image_id: [] for image_id in shown})
-        for index, result in enumerate(scored.run.results):
+        for result, is_wrong in zip(scored.run.results, scored.is_wrong.tolist(), strict=True):
             if result["image_id"] in shown and result["score"] >= scored.score:
-                kept[-1][result["image_id"]].append((result, index in scored.wrong))
+                kept[-1][result["image_id"]].append((result, is_wrong))
     drawer = Drawer(truth, with_masks)
     return [drawer.draw(c.image_id, [of_run[c.image_id] for of_run in kept]) for c in choices]
 

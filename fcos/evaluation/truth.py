@@ -74,8 +74,8 @@ class Truth:
         """
         return self._objects.evaluate(self._objects.columns(results), task, max_dets)
 
-    def matches(self, results: Sequence[dict[str, Any]], max_dets: int) -> list[Matches]:
-        """Which detections are right; arguments as for :meth:`evaluate`."""
+    def matches(self, results: Sequence[dict[str, Any]], max_dets: int) -> Matches:
+        """Match detections to objects at box IoU 0.50; arguments as for :meth:`evaluate`."""
         return self._objects.matches(self._objects.columns(results), max_dets)
 
 
