@@ -35,7 +35,7 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
     command.add_argument("file", help="weights, file or address")
     command.add_argument("--config-file", required=True, metavar="FILE", help="YAML of the model")
     command.add_argument("--out", required=True, metavar="NPZ", help="file to write")
-    command.add_argument("--image", metavar="FILE", help="picture (default: a built-in one)")
+    command.add_argument("--image", metavar="FILE", help="image (default: a built-in one)")
     command.add_argument("--source", metavar="TEXT", help="what computes it (default: versions)")
     _add_running(command)
     command = commands.add_parser("verify", help="compare with what was recorded")
@@ -68,9 +68,18 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
 
         from fcos.evaluation import record, verify
 
+        running = {
+            "config_file": args.config_file,
+            "device": args.device,
+            "options": args.opts,
+        }
         if args.command == "record":
-            return lambda: _say(record(args))
-        return lambda: _say(*verify(args))
+            return lambda: _say(
+                record(
+                    args.file, out=args.out, image_file=args.image, source=args.source, **running
+                )
+            )
+        return lambda: _say(*verify(args.file, args.against, **running))
 
     return run_program(load)
 
