@@ -22,7 +22,7 @@ __all__ = [
     "Task",
     "compare",
     "different_settings",
-    "listed",
+    "in_words",
     "max_dets_of",
     "to_json",
 ]
@@ -216,8 +216,8 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def listed(names: Sequence[str]) -> str:
-    """``"A"``, ``"A and B"``, ``"A, B and C"``."""
+def in_words(names: Sequence[str]) -> str:
+    """Join names: ``"A"``, ``"A and B"``, ``"A, B and C"``."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
@@ -258,8 +258,8 @@ def _note_on_masks(runs: Sequence[Run], truth: Truth) -> str:
     if len(having) == 1:
         rest = f"the mask figures of {having[0]} are shown, but compared with nothing"
     else:
-        rest = f"masks are compared for {listed(having)} only"
-    return f"{listed(lacking)} {verb} no masks: {rest}."
+        rest = f"masks are compared for {in_words(having)} only"
+    return f"{in_words(lacking)} {verb} no masks: {rest}."
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
