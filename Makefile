@@ -1,11 +1,11 @@
-# make demo        a small dataset, a trained detector, its AP and its pictures
-# make demo-mask   the same with a mask for every detection
+# make demo        a small data set, a trained detector, its AP and pictures of its detections
+# make demo-mask   the same with masks
 # make test        every test
-# make bench       what is fast, beside torchvision and pycocotools
+# make bench       speed, beside torchvision's FCOS, detectron2's and pycocotools
 # make lint        formatter, linter, spelling, types
 #
-# Each makes the environment in .venv first, if there is none. To use one of your own, for instance
-# with detectron2 itself, install fcos there (pip install -e '.[demo,dev,export,timm]') and name its Python:
+# Each first makes the environment .venv if there is none. To use your own environment, for instance one
+# with detectron2 itself, install fcos in it (pip install -e '.[demo,dev,export,timm]') and name its Python:
 #
 #   make test PYTHON=python
 

@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -89,9 +90,11 @@ def compare(first: str, second: str) -> None:
         )
 
 
-def main() -> None:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.same_losses",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, dest="command")
     one = commands.add_parser("record")
@@ -103,7 +106,11 @@ def main() -> None:
     one.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE ...; last")
     two = commands.add_parser("compare")
     two.add_argument("files", nargs=2)
-    args = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    args = parse_args()
     if args.command == "compare":
         compare(*args.files)
     else:

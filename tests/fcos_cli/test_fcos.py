@@ -33,9 +33,9 @@ def test_no_verb_shows_the_verbs(capsys):
 
 
 def test_an_unknown_verb_names_the_nearest(capsys):
-    assert main(["trian", "--resume"]) == 2
+    assert main(["traim", "--resume"]) == 2
     assert capsys.readouterr().err == (
-        "Error: fcos has no verb 'trian'. Did you mean 'train'? See fcos --help.\n"
+        "Error: fcos has no verb 'traim'. Did you mean 'train'? See fcos --help.\n"
     )
 
 
