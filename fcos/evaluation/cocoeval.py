@@ -72,15 +72,13 @@ class Evaluated:
 
     Attributes:
         precision: (10 IoU thresholds, 101 recalls, K, 4 ranges of areas, 3 limits of detections)
-            in [0, 1]; -1 where there are no objects. The ranges are all, small, medium, large; the
-            last limit is the highest.
+            in [0, 1]; -1 where there are no objects. The thresholds are 0.50, 0.55, ..., 0.95; the
+            ranges all, small, medium, large; the last limit is the highest.
         recall: the same without the second axis.
-        thresholds: (10,) IoU 0.50, 0.55, ..., 0.95.
     """
 
     precision: np.ndarray
     recall: np.ndarray
-    thresholds: np.ndarray
 
 
 class GroundTruth:
@@ -167,8 +165,7 @@ class GroundTruth:
             coco_eval = self._prepared(found, task, max_dets)
             coco_eval.evaluate()
             coco_eval.accumulate()
-        accumulated, thresholds = coco_eval.eval, np.asarray(coco_eval.params.iouThrs)
-        return Evaluated(accumulated["precision"], accumulated["recall"], thresholds)
+        return Evaluated(coco_eval.eval["precision"], coco_eval.eval["recall"])
 
     def matches(self, found: DetectionColumns, max_dets: int) -> Matches:
         """Match detections to objects of their class at box IoU 0.50, the highest score first.

@@ -1,4 +1,4 @@
-"""Everything that a comparison states, as data: what the page shows and the JSON holds."""
+"""Compare runs: all that the page shows and the JSON file holds, as data."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Task:
     curves: list[dict[str, np.ndarray]] = dataclasses.field(default_factory=list)
 
     def add(self, label: str, evaluated: Evaluated) -> None:
-        """Take the figures of a run."""
+        """Add the figures of a run."""
         self.labels.append(label)
         self.overall.append(figures(evaluated))
         self.classes.append(class_figures(evaluated))
@@ -105,7 +105,7 @@ class Comparison:
 
     @property
     def better(self) -> tuple[list[int], int]:
-        """On how many images each run alone has the highest F1, and on how many none has."""
+        """Count the images on which each run alone has the highest F1, and those where none has."""
         wins, ties = [0] * len(self.runs), 0
         for image_id in self.truth.coco.imgs:
             f1 = [scored.counts[image_id].f1 for scored in self.runs]
@@ -124,15 +124,15 @@ def compare(
     num_images: int = 12,
     score: float | None = None,
 ) -> Comparison:
-    """Evaluate the results in some folders and draw the images on which they differ.
+    """Evaluate the results in folders and draw the images on which they differ.
 
     Args:
         folders: from :func:`fcos.evaluation.runs.open_folders`; the first is the baseline.
         truth: the data set.
         dataset: its name, if it has one by which a folder may hold results.
         num_images: images to draw at most.
-        score: count and draw detections with at least this score; None: with at least the score
-            that gives each run its best F1 over the data set.
+        score: count and draw detections with at least this score; None for the score that gives
+            each run its best F1 over the data set.
 
     Raises:
         UserError: results cannot be used, or an image cannot be drawn.
@@ -140,7 +140,7 @@ def compare(
     runs = [read_run(folder, dataset) for folder in folders]
     for run in runs:
         check_ids(run, truth)
-    # A detector that makes 100 has the same figures under a higher limit, so one limit fits all.
+    # A higher limit than a detector's own changes none of its figures.
     max_dets = max(max_dets_of(folder.config) for folder in folders)
     boxes, masks = Task("box"), Task("mask")
     scored = [_evaluate_boxes(truth, run, max_dets, score, boxes) for run in runs]
@@ -162,7 +162,7 @@ def compare(
 
 
 def max_dets_of(config: dict[str, Any]) -> int:
-    """The limit under which the evaluator of a run with this config counted detections.
+    """Find the limit of detections that the evaluator of a run with this config used.
 
     Returns:
         COCO's 100, or more where MODEL.FCOS.NMS_POST_TOPK is more.
@@ -172,7 +172,7 @@ def max_dets_of(config: dict[str, Any]) -> int:
 
 
 def different_settings(configs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """The keys whose values differ between configs; none where a config is not known.
+    """Find the keys whose values differ between configs; none where a config is not known.
 
     Args:
         configs: contents of each ``config.yaml``.
@@ -190,7 +190,7 @@ def different_settings(configs: Sequence[dict[str, Any]]) -> dict[str, list[str]
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """All numbers of a comparison; None stands for what cannot be measured."""
+    """Collect all numbers of a comparison; None stands for what cannot be measured."""
     truth, (wins, ties) = comparison.truth, comparison.better
     return {
         "data_set": {
