@@ -15,6 +15,7 @@ from fcos.evaluation.figures import class_figures, curves, differences, figures
 from fcos.evaluation.pictures import Detection, Drawer
 from fcos.evaluation.runs import Run, RunFolder, read_run
 from fcos.evaluation.truth import Truth, check_ids
+from fcos.utils.nested import flat
 
 __all__ = [
     "Comparison",
@@ -167,7 +168,7 @@ def max_dets_of(config: dict[str, Any]) -> int:
     Returns:
         COCO's 100, or more where MODEL.FCOS.NMS_POST_TOPK is more.
     """
-    most = _flat(config).get("MODEL.FCOS.NMS_POST_TOPK", 100)
+    most = flat(config).get("MODEL.FCOS.NMS_POST_TOPK", 100)
     return max(100, most) if isinstance(most, int) else 100
 
 
@@ -183,9 +184,9 @@ def different_settings(configs: Sequence[dict[str, Any]]) -> dict[str, list[str]
     """
     if not all(configs):
         return {}
-    flat = [_flat(config) for config in configs]
-    keys = sorted(set().union(*flat) - {"OUTPUT_DIR"})
-    values = {key: [_shown(f[key]) if key in f else _MISSING for f in flat] for key in keys}
+    found = [flat(config) for config in configs]
+    keys = sorted(set().union(*found) - {"OUTPUT_DIR"})
+    values = {key: [_shown(f[key]) if key in f else _MISSING for f in found] for key in keys}
     return {key: texts for key, texts in values.items() if len(set(texts)) > 1}
 
 
@@ -260,16 +261,6 @@ def _note_on_masks(runs: Sequence[Run], truth: Truth) -> str:
     else:
         rest = f"masks are compared for {in_words(having)} only"
     return f"{in_words(lacking)} {verb} no masks: {rest}."
-
-
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _shown(value: object) -> str:
