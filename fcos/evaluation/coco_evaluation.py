@@ -239,7 +239,7 @@ class FastCOCOEvaluator(DatasetEvaluator):
         return {task: self._evaluate(task, columns) for task in self._tasks}
 
     def _category_ids(self) -> dict[int, int]:
-        """Of each class; without a mapping in the metadata, the classes are the ids."""
+        """Map each class to its id; without a mapping in the metadata, the classes are the ids."""
         ids = self._metadata.get("thing_dataset_id_to_contiguous_id")
         return (
             {class_: id_ for id_, class_ in ids.items()}
