@@ -14,6 +14,7 @@ setup(
     package_data={"fcos.evaluation": ["templates/*"]},
     # detectron2 is not listed: no package index has it (README.md says how to get it).
     install_requires=[
+        "filelock>=3.29.7,<5",
         "fvcore>=0.1.5",
         # Elsewhere there is no wheel, and pycocotools evaluates: the same figures, more slowly.
         "hotcoco>=1.0.1,<2; platform_machine in 'x86_64 AMD64 aarch64 arm64'",

@@ -19,10 +19,10 @@ if image is None:
     sys.exit(f"{sys.argv[2]} is no image that can be read.")
 
 height, width = image.shape[:2]
-scale = int(about["min_size"]) / min(height, width) or 1.0  # 0: as it is
+scale = int(about["min_size"]) / min(height, width) or 1.0  # min_size 0: no resizing
 scale = min(scale, int(about["max_size"]) / max(height, width))
 size = max(1, round(width * scale)), max(1, round(height * scale))
-# Area averages like the resizing of training; opencv's linear one skips pixels when it shrinks.
+# INTER_AREA averages as the resizing of the training does; INTER_LINEAR would skip pixels here.
 pixels = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 pixels = pixels[:, :, ::-1] if about["input_format"] == "RGB" else pixels
 batch = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=about["input_type"])
@@ -38,5 +38,5 @@ for i in np.flatnonzero(found["scores"] >= 0.3):
         image[y1:y2, x1:x2][cv2.resize(found["masks"][i], (x2 - x1, y2 - y1)) > 0.5] //= 2
     cv2.rectangle(image, (x1, y1), (x2, y2), (0, 255, 0), 2)
     cv2.putText(image, text, (x1, max(12, y1 - 4)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 255, 0))
-if not cv2.imwrite(sys.argv[3], image):  # it says nothing of a folder that does not exist
+if not cv2.imwrite(sys.argv[3], image):  # False if the folder does not exist, for example
     sys.exit(f"{sys.argv[3]} cannot be written.")

@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-# Verb -> the module of fcos_cli that does it, arguments it always has, what it is for.
+# Verb -> module of fcos_cli, arguments that are always passed to it, line of the help.
 VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "train": ("train", (), "train a detector"),
     "eval": ("train", ("--eval-only",), "evaluate a detector on DATASETS.TEST"),
@@ -28,7 +28,7 @@ verbs:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a verb; returns its exit code, or 2 where there is no such verb."""
+    """Run a verb; return its exit code, or 2 if there is no such verb."""
     words = list(sys.argv[1:] if argv is None else argv)
     verb = words[0] if words else "--help"
     if verb in ("-h", "--help"):

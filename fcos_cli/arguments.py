@@ -25,7 +25,7 @@ def add_config_file(parser: argparse.ArgumentParser) -> None:
 
 
 def add_opts(parser: argparse.ArgumentParser) -> None:
-    """Add the changes to the config, behind all other arguments."""
+    """Add --opts, the changes to the config, which come after all other arguments."""
     parser.add_argument(
         "--opts",
         nargs=argparse.REMAINDER,
@@ -36,14 +36,14 @@ def add_opts(parser: argparse.ArgumentParser) -> None:
 
 
 def check_opts(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """End the program with exit code 2 where another argument follows --opts."""
+    """End the program with exit code 2 if another argument follows --opts."""
     misplaced = [word for word in args.opts if word.startswith("--")]
     if misplaced:
         parser.error(f"--opts takes all that follows it: put {misplaced[0]} before it")
 
 
-def add_speed(parser: argparse.ArgumentParser) -> None:
-    """Add --optimize and --compile."""
+def add_speed(parser: argparse.ArgumentParser, note: str = "") -> None:
+    """Add --optimize and --compile; ``note`` ends the help of the former."""
     parser.add_argument(
         "--optimize",
         nargs="?",
@@ -51,7 +51,7 @@ def add_speed(parser: argparse.ArgumentParser) -> None:
         choices=PRECISIONS,
         metavar="PRECISION",
         help="run a faster copy of the model, in float32, bfloat16, float16 or (default: auto) "
-        "what the device is fast in",
+        f"what the device is fast in{note}",
     )
     parser.add_argument(
         "--compile",
@@ -61,7 +61,7 @@ def add_speed(parser: argparse.ArgumentParser) -> None:
 
 
 def check_speed(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """End the program with exit code 2 where --compile stands alone."""
+    """End the program with exit code 2 if there is --compile without --optimize."""
     if args.compile and args.optimize is None:
         parser.error("--compile belongs to --optimize")
 
@@ -70,7 +70,7 @@ def score(text: str) -> float:
     """Read a score, as the ``type`` of an argument.
 
     Raises:
-        argparse.ArgumentTypeError: it is no number in [0, 1].
+        argparse.ArgumentTypeError: the text is no number in [0, 1].
     """
     with contextlib.suppress(ValueError):
         if 0 <= float(text) <= 1:
@@ -79,7 +79,7 @@ def score(text: str) -> float:
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """Make the ``type`` of an argument: a whole number that is not below ``least``."""
+    """Make the ``type`` of an argument: a whole number of at least ``least``."""
 
     def read(text: str) -> int:
         with contextlib.suppress(ValueError):

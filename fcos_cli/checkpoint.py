@@ -1,4 +1,4 @@
-"""Tell what a weights file is, bring it into another layout, and check what it detects.
+"""Tell what a weights file is, convert it to another layout, and check what it detects.
 
 python -m fcos.checkpoint inspect FILE
 python -m fcos.checkpoint convert IN OUT --to torchvision
@@ -21,7 +21,7 @@ FAMILIES = ("adelaidet", "original", "torchvision", "mmdetection", "detectron2")
 
 
 def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argparse.Namespace:
-    """The command and its arguments."""
+    """Parse the command line; a mistake ends the program with exit code 2."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="command", required=True)
@@ -55,7 +55,7 @@ def _add_running(command: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
-    """Run a command; returns the exit code."""
+    """Run a command; return the exit code."""
     args = parse_args(argv, prog)
 
     def load() -> Callable[[], int]:

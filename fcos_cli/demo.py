@@ -26,7 +26,7 @@ EPILOG = """examples:
 
 
 def parse_args(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
-    """Parse the command line; mistakes end the program with exit code 2."""
+    """Parse the command line; a mistake ends the program with exit code 2."""
     parser = argparse.ArgumentParser(
         prog=prog,
         description=__doc__,
@@ -97,17 +97,33 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Run the demo; returns the exit code."""
+    """Run the demo; return the exit code."""
     args = parse_args(argv, prog)
-    # OpenCV prints the inner life of its decoders; what matters is said in a sentence.
+    # OpenCV logs details of its decoders; our messages say what matters.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
     def load() -> Callable[[], int]:
         import torchvision  # noqa: F401  (the first image needs its operators)
 
+        from fcos.config import read_cfg
         from fcos.predict.demo import run_demo
 
-        return lambda: run_demo(args)
+        def job() -> int:
+            run_demo(
+                read_cfg(args.config_file, args.opts),
+                inputs=args.input or (),
+                video=args.webcam if args.video_input is None else args.video_input,
+                dataset=args.dataset,
+                num_images=args.num_images or 10,
+                output=args.output,
+                results_file=args.json,
+                threshold=args.confidence_threshold,
+                optimize=args.optimize,
+                compile=args.compile,
+            )
+            return 0
+
+        return job
 
     return run_program(load)

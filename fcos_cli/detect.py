@@ -32,7 +32,7 @@ exit codes: 0 all images are done; 3 all but some that could not be read; 1 an e
 
 
 def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argparse.Namespace:
-    """Parse the command line; mistakes end the program with exit code 2."""
+    """Parse the command line; a mistake ends the program with exit code 2."""
     parser = argparse.ArgumentParser(
         prog=prog,
         description=__doc__,
@@ -45,7 +45,7 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
     _add_speed(parser)
     _add_processes(parser)
     parser.add_argument(
-        "--debug", action="store_true", help="show where in the program an error came up"
+        "--debug", action="store_true", help="show where in the program an error was found"
     )
     add_opts(parser)
     args = parser.parse_args(argv)
@@ -129,12 +129,33 @@ def _add_processes(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
-    """Run the program; returns its exit code."""
+    """Run the program; return its exit code."""
     args = parse_args(argv, prog)
 
     def load() -> Callable[[], int]:
-        from fcos.predict.many import run
+        from fcos.config import read_cfg
+        from fcos.predict.many import DetectionJob, detect_many
 
-        return lambda: run(args)
+        job = DetectionJob(
+            output=args.output,
+            inputs=args.input or (),
+            recursive=args.recursive,
+            list_file=args.list,
+            threshold=args.confidence_threshold,
+            batch_size=args.batch_size,
+            optimize=args.optimize,
+            compile=args.compile,
+            fresh=args.fresh,
+            retry=args.retry,
+            debug=args.debug,
+        )
+        return lambda: detect_many(
+            read_cfg(args.config_file, args.opts),
+            job,
+            num_gpus=args.num_gpus,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+        )
 
-    return run_program(load)
+    return run_program(load, args.debug)

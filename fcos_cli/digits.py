@@ -13,7 +13,7 @@ PROGRAM = "python -m fcos.data.digits"
 
 
 def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argparse.Namespace:
-    """Parse the command line; mistakes end the program with exit code 2."""
+    """Parse the command line; a mistake ends the program with exit code 2."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     default_root = os.path.join(os.environ.get("DETECTRON2_DATASETS", "datasets"), "digits")
     parser.add_argument("--root", default=default_root, help="folder to make (%(default)s)")
@@ -23,20 +23,20 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
         type=at_least(1),
         default=1000,
         metavar="N",
-        help="training pictures (%(default)s)",
+        help="training images (%(default)s)",
     )
     parser.add_argument(
         "--val",
         type=at_least(1),
         default=200,
         metavar="N",
-        help="validation pictures (%(default)s)",
+        help="validation images (%(default)s)",
     )
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
-    """Write the data set; returns the exit code."""
+    """Write the data set; return the exit code."""
     args = parse_args(argv, prog)
 
     def load() -> Callable[[], int]:

@@ -22,7 +22,7 @@ INPUT_TYPES = ("uint8", "float32")
 
 
 def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argparse.Namespace:
-    """Parse the command line; mistakes end the program with exit code 2."""
+    """Parse the command line; a mistake ends the program with exit code 2."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_config_file(parser)
@@ -31,7 +31,7 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
     parser.add_argument(
         "--raw",
         action="store_true",
-        help="without decoding and suppression: the outputs of the head at all locations",
+        help="leave out decoding and suppression: write the outputs of the head at all locations",
     )
     parser.add_argument(
         "--sizes",
@@ -48,7 +48,7 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
     parser.add_argument(
         "--image",
         metavar="FILE",
-        help="a picture with objects to compare file and detector on (default: noise)",
+        help="an image with objects to compare file and detector on (default: noise)",
     )
     add_opts(parser)
     args = parser.parse_args(argv)
@@ -63,16 +63,16 @@ def _report(args: argparse.Namespace, written: Exported) -> str:
         f"Compared with the detector on three images of two sizes: {written.differences}.",
     ]
     if not args.raw and written.differences.expected == 0:
-        source = "the picture" if args.image else "noise"
+        source = "the image" if args.image else "noise"
         lines.append(
             f"In {source} there is nothing to detect, so that boxes and scores were not compared: "
-            "name a picture with objects by --image."
+            "name an image with objects by --image."
         )
     return "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
-    """Run the command; returns the exit code."""
+    """Run the program; return its exit code."""
     args = parse_args(argv, prog)
 
     def load() -> Callable[[], int]:

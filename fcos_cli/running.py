@@ -1,4 +1,4 @@
-"""How every program ends: with an exit code and, after an error, one sentence."""
+"""Run a job and end the program: with an exit code and, after an error, one sentence."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterator
 __all__ = ["run_program"]
 
 
-def run_program(load: Callable[[], Callable[[], int]]) -> int:
-    """Import a program's job, do it, and say in a sentence what a user can put right.
+def run_program(load: Callable[[], Callable[[], int]], debug: bool = False) -> int:
+    """Import a program's job and run it. Print an error of the user as one sentence.
 
     Args:
         load: imports what the job needs and returns the job, which returns an exit code. The
-            import is a step of its own because torch takes seconds, and --help needs none of it.
+            import is separate because importing torch takes seconds, and --help must not wait.
+        debug: raise an error of the user instead, so that Python shows where it was found.
 
     Returns:
-        The exit code: that of the job; 1 after an error that was printed; 130 after Ctrl-C.
+        The exit code: that of the job, 1 after an error that was printed, or 130 after Ctrl-C.
     """
     try:
         try:
@@ -28,28 +29,30 @@ def run_program(load: Callable[[], Callable[[], int]]) -> int:
         except ImportError as error:  # no detectron2, or a package is not installed
             print(f"Error: {error}", file=sys.stderr)
             return 1
-        return _run(job)
+        return _run(job, debug)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 128 + signal.SIGINT
 
 
-def _run(job: Callable[[], int]) -> int:
+def _run(job: Callable[[], int], debug: bool) -> int:
     from fcos.utils.errors import UserError  # imported by now
 
     try:
         return job()
     except UserError as error:
+        if debug:
+            raise
         print(f"Error: {error}", file=sys.stderr)
         return 1
 
 
 @contextlib.contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Do not search for garbage in what is imported: some 200,000 objects, and all of them stay.
+    """Do not search for garbage among the imported objects: some 200,000, and none is ever freed.
 
-    Python would search them again and again while they come, and once more when the program ends:
-    a third of the time that the demo takes for a small picture.
+    Python would search them many times during the import and once more at its end: a third of the
+    time that the demo takes for a small image.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
-from fcos_cli.arguments import PRECISIONS
+from fcos_cli.arguments import add_speed, check_speed
 from fcos_cli.running import run_program
 
 EPILOG = """
@@ -26,13 +26,12 @@ def parse_args(argv: Sequence[str] | None = None, prog: str | None = None) -> ar
         parser.error(
             "--optimize makes a copy of the model that cannot be trained: it belongs to --eval-only"
         )
-    if args.compile and args.optimize is None:
-        parser.error("--compile belongs to --optimize")
+    check_speed(parser, args)
     return args
 
 
 def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    """Make the parser: detectron2's arguments and four more."""
+    """Make the parser: detectron2's arguments, and four of our own."""
     parser = argparse.ArgumentParser(
         prog=prog,
         description=__doc__,
@@ -50,20 +49,9 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
         action="store_true",
         help="before training, read every image of the data sets instead of a sample",
     )
+    add_speed(parser, " (with --eval-only; KEY VALUE pairs need a PRECISION before them)")
     parser.add_argument(
-        "--optimize",
-        nargs="?",
-        const="auto",
-        choices=PRECISIONS,
-        metavar="PRECISION",
-        help="with --eval-only: evaluate a faster copy of the model, in float32, bfloat16, float16 "
-        "or (default: auto) what the device is fast in; name it where KEY VALUE pairs follow",
-    )
-    parser.add_argument(
-        "--compile", action="store_true", help="with --optimize: compile the model too"
-    )
-    parser.add_argument(
-        "--debug", action="store_true", help="show where in the program an error came up"
+        "--debug", action="store_true", help="show where in the program an error was found"
     )
     parser.add_argument(
         "opts",
@@ -84,7 +72,7 @@ def _add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--machine-rank", type=int, default=0, metavar="N", help="which machine this is, from 0"
     )
-    # "auto" is a free port: two trainings on one machine do not meet.
+    # "auto" is a free port, so that two trainings on one machine do not disturb each other.
     parser.add_argument(
         "--dist-url",
         default="auto",
@@ -94,12 +82,12 @@ def _add_processes(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Train or evaluate; returns the exit code."""
+    """Run the program; return its exit code."""
     args = parse_args(argv, prog)
 
     def load() -> Callable[[], int]:
-        from fcos.engine import run
+        from fcos.engine import train_or_evaluate
 
-        return lambda: run(args)
+        return lambda: train_or_evaluate(args)
 
-    return run_program(load)
+    return run_program(load, args.debug)

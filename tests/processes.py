@@ -5,17 +5,19 @@ import time
 from pathlib import Path
 
 from detectron2.engine import launch
-from fcos.utils.processes import end_process
+from fcos.utils.processes import run_and_exit
 
 
 def run_in_two(function, *args):
-    """Call the function, of a module's top level, in two processes that share gloo."""
-    launch(_call_and_end, 2, dist_url="auto", args=(function, args))
+    """Call the function, of a module's top level, in two processes that share gloo.
+
+    What it returns is the exit code of its process; None is 0.
+    """
+    launch(_call_and_exit, 2, dist_url="auto", args=(function, args))
 
 
-def _call_and_end(function, args):
-    function(*args)
-    end_process(0)
+def _call_and_exit(function, args):
+    run_and_exit(lambda: function(*args) or 0)
 
 
 def wait_until_two_import(process):

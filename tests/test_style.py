@@ -35,7 +35,16 @@ def functions_of(tree):
 
 @pytest.mark.parametrize("path", STEPS, ids=relative)
 def test_the_steps_are_the_paper_and_need_torch_alone(path):
-    allowed = ("__future__", "collections", "math", "typing", "torch", "torchvision", "fvcore")
+    allowed = (
+        "__future__",
+        "collections",
+        "dataclasses",
+        "math",
+        "typing",
+        "torch",
+        "torchvision",
+        "fvcore",
+    )
     for name in imports_of(ast.parse(path.read_text())):
         assert name.split(".")[0] in allowed or name.startswith(
             ("fcos.layers", "fcos.modeling.fcos.fcos_")

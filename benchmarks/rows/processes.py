@@ -20,7 +20,7 @@ from benchmarks.rows.training import step
 from benchmarks.scenes import pictures, truths
 from benchmarks.settings import Settings, cores
 from benchmarks.work import Agreement, Match, Row, Sample
-from fcos.utils.processes import end_process
+from fcos.utils.processes import run_and_exit
 
 __all__ = ["ROW", "Processes"]
 
@@ -102,9 +102,13 @@ def main(task: str, rank: str, number: str) -> None:
         rank=int(rank),
         world_size=int(number),
     )
-    seconds, outcome = _steps(settings, arguments["images"], int(rank), int(number))
-    print(json.dumps({"seconds": seconds, "outcome": outcome}))
-    end_process(0)
+
+    def run() -> int:
+        seconds, outcome = _steps(settings, arguments["images"], int(rank), int(number))
+        print(json.dumps({"seconds": seconds, "outcome": outcome}))
+        return 0
+
+    run_and_exit(run)
 
 
 def _steps(

@@ -1,6 +1,6 @@
-"""How a name of detectron2 that detectron2-lite leaves out fails: in one clear sentence.
+"""Clear errors for the names of detectron2 that detectron2-lite leaves out.
 
-For whoever adds a package or module to lite:
+To add a package or module to lite:
 
 * At the end of a module (a package's ``__init__`` above all)::
 
@@ -8,12 +8,12 @@ For whoever adds a package or module to lite:
 
       __getattr__ = missing_names(__name__)
 
-  From then on every public name that detectron2's module of the same path has, and this one has
-  not, raises ``NotImplementedError`` when it is imported or read.  Names that detectron2 does not
-  have either (and every ``__dunder__``) raise ``AttributeError`` as usual.  The names are in
-  ``_names.py``: all of detectron2's, so nothing has to be kept up to date when lite gains one.
+  Then a public name that detectron2's module of this path has and lite's lacks raises
+  ``NotImplementedError`` when it is imported or read.  Names that detectron2 lacks too (and every
+  ``__dunder__``) raise ``AttributeError`` as usual.  ``_names.py`` has all names of detectron2, so
+  it need not change when lite gains one.
 
-* A whole submodule that is not there (``import detectron2.export``) needs no line of code.
+* A missing submodule (``import detectron2.export``) needs no code.
 
 * A feature that is switched on by the config or by an argument::
 
@@ -37,7 +37,7 @@ INSTALL_GUIDE = "https://detectron2.readthedocs.io/en/latest/tutorials/install.h
 
 
 def missing(what: str) -> NotImplementedError:
-    """The error to raise for ``what``, a name or feature that only the full detectron2 has."""
+    """Make the error to raise for a name or feature that only the full detectron2 has."""
     return NotImplementedError(
         f"{what} is not part of detectron2-lite; the full detectron2 has it, "
         f"see its installation guide: {INSTALL_GUIDE}"
@@ -45,7 +45,7 @@ def missing(what: str) -> NotImplementedError:
 
 
 def missing_names(module: str) -> Callable[[str], Any]:
-    """A ``__getattr__`` for the module of that name (see the docstring of this file).
+    """Make the ``__getattr__`` of a module (see the docstring of this file).
 
     Args:
         module: dotted path, the ``__name__`` of the calling module.
@@ -54,8 +54,8 @@ def missing_names(module: str) -> Callable[[str], Any]:
 
     def __getattr__(name: str) -> Any:
         path = f"{module}.{name}"
-        # A submodule that exists but is not imported yet must look absent, not forbidden:
-        # AttributeError is what makes `from package import submodule` go and import it.
+        # AttributeError for a submodule of lite that is not imported yet: this makes
+        # `from package import submodule` import it.
         if (name in left_out or path in MODULES) and not _exists(path):
             raise missing(path)
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
@@ -69,7 +69,7 @@ def is_left_out(registry: str, name: str) -> bool:
 
 
 def _exists(path: str) -> bool:
-    """Whether lite itself has a module of that dotted path; its parent is imported already."""
+    """Return whether lite has the module; its parent is imported already."""
     if path in sys.modules:
         return True
     parent = sys.modules[path.rpartition(".")[0]]
@@ -80,7 +80,7 @@ def _exists(path: str) -> bool:
 
 
 class _LeftOutModules(MetaPathFinder):
-    """Asked last of all finders, so only about modules that are not installed."""
+    """The last import finder, so it is asked only for modules that no other one found."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -91,6 +91,6 @@ class _LeftOutModules(MetaPathFinder):
 
 
 def install() -> None:
-    """Make the import of a left-out submodule say so; called once by ``detectron2/__init__``."""
+    """Add the finder of left-out submodules; ``detectron2/__init__`` calls this once."""
     if not any(isinstance(finder, _LeftOutModules) for finder in sys.meta_path):
         sys.meta_path.append(_LeftOutModules())

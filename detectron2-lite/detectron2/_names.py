@@ -1,7 +1,6 @@
 """Every public name of detectron2 0.6 (main branch, June 2026): what it has, not what lite has.
 
-Names only.  ``_missing.py`` tells from them whether a name that is looked up in vain is one that
-the full detectron2 would have answered.
+From these names ``_missing.py`` knows whether the full detectron2 has a name that lite lacks.
 """
 
 # Submodules, by parent.

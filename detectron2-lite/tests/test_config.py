@@ -7,7 +7,7 @@ import yaml
 from golden_values import GOLDEN
 
 import detectron2
-from detectron2.config import CfgNode, configurable, get_cfg, global_cfg, set_global_cfg
+from detectron2.config import CfgNode, configurable, get_cfg
 
 lite_only = pytest.mark.skipif(
     not detectron2.__version__.endswith("+lite"), reason="a message of detectron2-lite's own"
@@ -78,13 +78,6 @@ def test_frozen_config_cannot_change():
     clone.defrost()
     clone.SEED = 3
     assert cfg.SEED == -1
-
-
-def test_global_config():
-    set_global_cfg(CfgNode({"ANSWER": 42}))
-    assert global_cfg.ANSWER == 42
-    set_global_cfg(CfgNode({"OTHER": 1}))
-    assert dict(global_cfg) == {"OTHER": 1}
 
 
 @lite_only

@@ -35,7 +35,6 @@ from detectron2.data import (
 from detectron2.data.build import worker_init_reset_seed
 from detectron2.data.common import (
     AspectRatioGroupedDataset,
-    set_default_dataset_from_list_serialize_method,
 )
 from detectron2.data.samplers import (
     InferenceSampler,
@@ -110,9 +109,7 @@ def test_a_list_itself():
 
 def test_other_ways_of_storing_a_list():
     assert DatasetFromList([1, 2, 3], serialize=torch.tensor)[2] == torch.tensor(3)
-    with set_default_dataset_from_list_serialize_method(torch.tensor):
-        assert isinstance(DatasetFromList([1, 2, 3])[2], torch.Tensor)
-    assert DatasetFromList([1, 2, 3])[2] == 3 and not torch.is_tensor(DatasetFromList([3])[0])
+    assert not torch.is_tensor(DatasetFromList([3])[0])
 
 
 def test_a_map_style_dataset_replaces_what_is_none():

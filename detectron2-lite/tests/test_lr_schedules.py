@@ -16,8 +16,6 @@ from torch import nn
 from detectron2.config import get_cfg
 from detectron2.solver import (
     LRMultiplier,
-    WarmupCosineLR,
-    WarmupMultiStepLR,
     WarmupParamScheduler,
     build_lr_scheduler,
 )
@@ -76,23 +74,6 @@ def test_recorded_schedules(schedule, options):
     optimizer = sgd(0.01)
     lr = build_lr_scheduler(config(*PAPER, *options), optimizer)
     for iteration, expected in schedule:
-        lr.last_epoch = iteration
-        assert lr.get_lr() == pytest.approx([expected, 2 * expected], rel=1e-9), iteration
-
-
-@pytest.mark.parametrize(
-    ("schedule", "options"),
-    [
-        ("class_WarmupMultiStepLR", {}),
-        (
-            "class_WarmupMultiStepLR_constant",
-            {"warmup_method": "constant", "warmup_iters": 500, "warmup_factor": 1 / 3},
-        ),
-    ],
-)
-def test_recorded_schedules_of_the_older_class(schedule, options):
-    lr = WarmupMultiStepLR(sgd(0.01), [60000, 80000], **options)
-    for iteration, expected in golden_json("host_lr.json")["schedules"][schedule]:
         lr.last_epoch = iteration
         assert lr.get_lr() == pytest.approx([expected, 2 * expected], rel=1e-9), iteration
 
@@ -177,17 +158,6 @@ def test_multiplier_can_start_in_the_middle():
     assert schedule.get_last_lr() == pytest.approx([0.6, 1.2])
 
 
-def test_older_cosine_class():
-    lr = WarmupCosineLR(sgd(1.0), 10, warmup_factor=0.1, warmup_iters=2)
-    got = []
-    for _ in range(4):
-        got.append(lr.get_last_lr()[0])
-        lr.optimizer.step()
-        lr.step()
-    cosine = [(1 + math.cos(math.pi * i / 10)) / 2 for i in range(4)]
-    assert got == pytest.approx([0.1 * cosine[0], 0.55 * cosine[1], cosine[2], cosine[3]])
-
-
 @pytest.mark.parametrize(
     "build",
     [
@@ -200,8 +170,6 @@ def test_older_cosine_class():
         ),
         lambda: LRMultiplier(sgd(1.0), 0.1, 10),
         lambda: WarmupParamScheduler(CosineParamScheduler(1.0, 0.0), 0.1, 0.5, "quadratic"),
-        lambda: WarmupMultiStepLR(sgd(1.0), [5, 2]),
-        lambda: WarmupMultiStepLR(sgd(1.0), [2, 5], warmup_method="quadratic"),
     ],
 )
 def test_what_is_refused(build):

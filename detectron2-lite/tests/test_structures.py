@@ -11,11 +11,9 @@ from detectron2.structures import (
     Boxes,
     BoxMode,
     ImageList,
-    pairwise_ioa,
     pairwise_iou,
-    pairwise_point_box_distance,
 )
-from detectron2.structures.boxes import matched_pairwise_iou, pairwise_intersection
+from detectron2.structures.boxes import pairwise_intersection
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +33,7 @@ def boxes(*rows):
 def test_pairs_equal_detectron2(golden):
     a, b = Boxes(golden["a"]), Boxes(golden["b"])
     same(pairwise_iou(a, b), golden["pairwise_iou"])
-    same(pairwise_ioa(a, b), golden["pairwise_ioa"])
     same(pairwise_intersection(a, b), golden["pairwise_intersection"])
-    same(matched_pairwise_iou(a[: len(b)], b), golden["matched_iou"])
 
 
 def test_boxes_equal_detectron2(golden):
@@ -123,11 +119,8 @@ def test_iou_by_hand():
     # 2x2 boxes shifted by one: overlap 1, union 7; an empty box overlaps nothing.
     a, b = boxes([0, 0, 2, 2]), boxes([1, 1, 3, 3], [0, 0, 2, 2], [5, 5, 6, 6], [1, 1, 1, 1])
     same(pairwise_iou(a, b), torch.tensor([[1 / 7, 1, 0, 0]]))
-    same(pairwise_ioa(a, b), torch.tensor([[1 / 4, 1, 0, 0]]))
     assert pairwise_iou(boxes(), b).shape == (0, 4)
     assert pairwise_iou(boxes([0, 0, 0, 0]), boxes([0, 0, 0, 0])).tolist() == [[0.0]]
-    distances = pairwise_point_box_distance(torch.tensor([[0.0, 2.0]]), boxes([1, 1, 4, 6]))
-    same(distances, torch.tensor([[[-1.0, 1, 4, 4]]]))
 
 
 def test_boxes_are_float32_rows_of_four():

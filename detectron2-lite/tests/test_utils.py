@@ -12,7 +12,6 @@ from detectron2.utils import env
 from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.file_io import PathManager
-from detectron2.utils.memory import retry_if_cuda_oom
 
 lite_only = pytest.mark.skipif(
     not detectron2.__version__.endswith("+lite"), reason="looks into detectron2-lite"
@@ -67,37 +66,6 @@ def test_detectron2_files_come_from_the_cache(monkeypatch, tmp_path):
 def test_local_files():
     assert PathManager.isfile(__file__)
     assert PathManager.get_local_path(__file__) == __file__
-
-
-def test_out_of_memory_is_retried():
-    calls = []
-
-    @retry_if_cuda_oom
-    def double(x, factor=2):
-        """Doc."""
-        calls.append(x.device.type)
-        if len(calls) < failures + 1:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.")
-        return x * factor
-
-    assert double.__doc__ == "Doc."
-    for failures in (0, 1, 2):
-        calls.clear()
-        assert double(torch.ones(1), factor=3).item() == 3
-        assert len(calls) == failures + 1
-    failures = 3
-    calls.clear()
-    with pytest.raises(torch.cuda.OutOfMemoryError):
-        double(torch.ones(1))
-
-
-def test_other_errors_are_not_retried():
-    @retry_if_cuda_oom
-    def fail():
-        raise RuntimeError("something else")
-
-    with pytest.raises(RuntimeError, match="something else"):
-        fail()
 
 
 def test_collect_env():

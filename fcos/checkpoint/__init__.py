@@ -1,4 +1,4 @@
-"""Weights files: of which family they are, and reading, checking, converting and writing them."""
+"""Weights files: recognise their family, read, check, convert and write them."""
 
 from fcos.checkpoint.checkpointer import AdetCheckpointer
 from fcos.checkpoint.conversion import convert, inspect

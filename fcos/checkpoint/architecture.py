@@ -1,4 +1,4 @@
-"""What the parameters of a detector tell of the config that it needs."""
+"""Find from the parameters of a detector which config it needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import fcos
 from fcos.checkpoint.importers import HEAD, Weights
 from fcos.config import get_cfg
 
-__all__ = ["describe", "fitting_configs", "settings_of"]
+__all__ = ["architecture_of", "describe", "fitting_configs"]
 
 _BOTTOM_UP = "backbone.bottom_up."
 _STAGES = ("res2", "res3", "res4", "res5")
@@ -24,16 +24,16 @@ _DEPTHS: dict[tuple[tuple[int, ...], bool], int] = {
 }
 
 
-def settings_of(weights: Weights) -> dict[str, Any]:
-    """Config keys whose value the parameters tell, and that value.
+def architecture_of(weights: Weights) -> dict[str, Any]:
+    """Find the config keys that the parameters determine, and their values.
 
     Args:
         weights: name -> tensor or array, with our names. Only names and shapes are used.
 
     Returns:
-        Key -> value. Keys of the backbone only if it is a ResNet or timm's DLA-34. What leaves no
-        trace in the parameters, such as the order of the colours, the place of the stride, or
-        whether distances are in strides, is not among them.
+        Key -> value. Keys of the backbone are given only for a ResNet or timm's DLA-34. Some
+        settings leave no trace in the parameters, such as the order of the colours, the place of
+        the stride, and whether distances are in strides.
     """
     shapes = {name: tuple(value.shape) for name, value in weights.items()}
     settings = {**_of_backbone(shapes), **_of_fpn(shapes), **_of_head(shapes)}
@@ -48,7 +48,7 @@ def settings_of(weights: Weights) -> dict[str, Any]:
 
 
 def describe(settings: dict[str, Any]) -> str:
-    """An architecture in words, such as "ResNeXt-101-32x8d, FPN with P6 and P7 from p5"."""
+    """Describe an architecture, such as "ResNeXt-101-32x8d, FPN with P6 and P7 from p5"."""
     depth = settings.get("MODEL.RESNETS.DEPTH")
     words = ["a backbone that is no ResNet of detectron2"]
     if "MODEL.TIMM.NAME" in settings:
@@ -74,11 +74,11 @@ def describe(settings: dict[str, Any]) -> str:
 
 
 def fitting_configs(family: str, settings: dict[str, Any]) -> list[str]:
-    """The files of ``configs/published/<family>`` with these settings, but for the classes.
+    """Find the files of ``configs/published/<family>`` with these settings, except the classes.
 
     Args:
         family: name of the family.
-        settings: see :func:`settings_of`.
+        settings: see :func:`architecture_of`.
 
     Returns:
         Their paths, from the folder of the repository.
@@ -96,7 +96,7 @@ def _fits(path: Path, settings: dict[str, Any]) -> bool:
         for part in key.split("."):
             expected = expected[part]
         if key.endswith(".NORM") and expected == "SyncBN":
-            expected = "BN"  # of the same parameters
+            expected = "BN"  # which has the same parameters
         if key != "MODEL.FCOS.NUM_CLASSES" and expected != value:
             return False
     return "MODEL.BACKBONE.NAME" in settings
@@ -108,7 +108,7 @@ def _of_backbone(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
         parts = name.removeprefix(_BOTTOM_UP).split(".")
         if name.startswith(_BOTTOM_UP) and parts[0] in blocks and parts[-2] == "conv1":
             blocks[parts[0]].add(parts[1])
-    # Of timm's DLA, only the smallest has blocks of two convolutions.
+    # The smallest of timm's DLAs is the only one whose blocks have two convolutions.
     is_dla = f"{_BOTTOM_UP}net.base_layer.0.weight" in shapes
     if is_dla and f"{_BOTTOM_UP}net.level2.tree1.conv3.weight" not in shapes:
         name = "build_fcos_timm_fpn_backbone"
@@ -126,7 +126,7 @@ def _of_backbone(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
         shape is not None for shape in offsets.values()
     ]
     found = [shape[0] for shape in offsets.values() if shape]
-    if found:  # 3x3 places with an offset in y and x, and in v2 a weight
+    if found:  # for 3x3 places offsets in y and x, in version 2 also a weight
         settings["MODEL.RESNETS.DEFORM_MODULATED"] = found[0] % 27 == 0
     settings["MODEL.BACKBONE.NAME"] = "build_fcos_resnet_fpn_backbone"
     last = shapes.get(f"{_BOTTOM_UP}res2.0.conv3.weight", kernel)
@@ -169,7 +169,7 @@ def _of_head(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
 
 
 def _layers(shapes: dict[str, tuple[int, ...]], tower: str) -> list[int]:
-    """The places of the convolutions in a tower."""
+    """Find the indices of the convolutions in a tower."""
     kernel = re.compile(re.escape(tower) + r"(\d+)\.(conv\.)?weight")
     found = [(kernel.fullmatch(name), shape) for name, shape in shapes.items()]
     return sorted(int(match[1]) for match, shape in found if match and len(shape) == 4)

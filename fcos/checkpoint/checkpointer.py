@@ -1,4 +1,4 @@
-"""detectron2's checkpointer with safe reading, atomic writing and an account of what was loaded."""
+"""detectron2's checkpointer with safe reading, atomic writing and a report of what was loaded."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _ADVICE = (
 class AdetCheckpointer(DetectionCheckpointer):
     """Saves and loads a detector together with what its training needs to go on.
 
-    Differences from its base: reading never runs code from a file; files of other implementations
-    of FCOS are given our names (:mod:`fcos.checkpoint.importers`); a file in ``save_dir`` is either
-    complete or not there; :attr:`coverage` tells what the last :meth:`load` filled; and
-    :attr:`class_names` goes into every file.
+    Differences from its base: reading never runs code from a file; parameters of other
+    implementations of FCOS are renamed to ours (:mod:`fcos.checkpoint.importers`); a file in
+    ``save_dir`` is either complete or not there; :attr:`coverage` tells what the last :meth:`load`
+    filled; and :attr:`class_names` is saved in every file.
 
     Args:
         model: the detector, wrapped for several processes or not.
@@ -71,7 +71,7 @@ class AdetCheckpointer(DetectionCheckpointer):
 
     @property
     def coverage(self) -> Coverage:
-        """What the last call of :meth:`load` filled.
+        """Tell what the last call of :meth:`load` filled.
 
         Raises:
             RuntimeError: nothing has been loaded yet.
@@ -86,12 +86,12 @@ class AdetCheckpointer(DetectionCheckpointer):
         """Load a weights file or checkpoint; every process of a training must call this.
 
         Args:
-            path: file or address; ``?matching_heuristics=True`` behind it matches names by their
-                ends. Empty: nothing is loaded.
+            path: file or address; with ``?matching_heuristics=True`` at its end, names are matched
+                by their ends. Empty: nothing is loaded.
             args, kwargs: as in the base class (``checkpointables``).
 
         Returns:
-            What the file has beyond the weights and the checkpointables.
+            What else is in the file, without the weights and the checkpointables.
 
         Raises:
             UserError: the file cannot be used (see :func:`fcos.checkpoint.read_checkpoint`), or has
@@ -102,7 +102,7 @@ class AdetCheckpointer(DetectionCheckpointer):
             return super().load(path, *args, **kwargs)
         name, _, query = path.partition("?")
         self._by_heuristics = query == "matching_heuristics=True"
-        # Processes other than the main one may live where there is no such file.
+        # Other processes may be on a machine that does not have the file.
         local = in_all(lambda: local_file(name) if comm.is_main_process() else name)
 
         def note(_: nn.Module, keys: Any) -> None:  # before any checkpointable is loaded
@@ -118,7 +118,7 @@ class AdetCheckpointer(DetectionCheckpointer):
         return extra
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        # Without an optimizer only the weights are used, so the rest can stay in the file.
+        # Without checkpointables only the weights are used; the rest can stay in the file.
         checkpoint = read_file(filename, mmap=not self.checkpointables)
         if self._by_heuristics:
             checkpoint["matching_heuristics"] = True
@@ -127,7 +127,7 @@ class AdetCheckpointer(DetectionCheckpointer):
         return checkpoint
 
     def _import(self, checkpoint: dict[str, Any], path: str) -> dict[str, Any]:
-        """Give the weights of a known family our names; returns them without any prefix."""
+        """Rename the weights of a known family to ours; return them without any prefix."""
         weights = without_prefix(checkpoint["model"])
         family = recognise(weights)
         self._family = family.name if family else ""
@@ -144,7 +144,7 @@ class AdetCheckpointer(DetectionCheckpointer):
         )
         weights, masks = leave_masks(weights, wanted)
         self._dropped += masks
-        # Our own training checkpoints have the names of AdelaiDet, but not only weights.
+        # Our own training checkpoints have AdelaiDet's names, but hold more than weights.
         is_published = checkpoint.keys() <= {"model", "__author__", "meta"}
         said = [family.note if is_published else "", choice]
         if masks:
@@ -181,16 +181,16 @@ class AdetCheckpointer(DetectionCheckpointer):
     # ---- writing -----------------------------------------------------------------------------
 
     def save(self, name: str, *, tag: bool = True, **kwargs: Any) -> None:
-        """Write ``<save_dir>/<name>.pth``, so that it is either complete or not there at all.
+        """Write ``<save_dir>/<name>.pth``, completely or not at all.
 
         Args:
             name: name of the file without its ending.
-            tag: make it the checkpoint that a resumed training starts from.
+            tag: make it the checkpoint that ``--resume`` starts from.
             kwargs: further entries of the file, made of tensors and plain values.
 
         Raises:
-            UserError: the file cannot be written, such as on a full disk. Earlier checkpoints, and
-                an earlier file of this name, are as they were.
+            UserError: the file cannot be written, for example on a full disk. Earlier checkpoints
+                are unchanged, and so is an earlier file of this name.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -206,7 +206,7 @@ class AdetCheckpointer(DetectionCheckpointer):
             self.tag_last_checkpoint(f"{name}.pth")
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Make a file of ``save_dir`` the one that a resumed training starts from.
+        """Make a file of ``save_dir`` the one that ``--resume`` starts from.
 
         Args:
             last_filename_basename: name of the file, with its ending.
@@ -216,7 +216,7 @@ class AdetCheckpointer(DetectionCheckpointer):
 
 
 def _not_finite(path: str, model: nn.Module, filled: Coverage) -> UserError | None:
-    """A model with such weights finds nothing, without a word, or fails far from the cause."""
+    """Refuse weights that would silently find nothing, or fail much later."""
     values = model.state_dict()
     broken = [name for name in filled.loaded if not values[name].isfinite().all()]
     if not broken:

@@ -1,4 +1,4 @@
-"""Tell what a weights file is, and bring it into another layout."""
+"""Tell what a weights file is, and convert it to the layout of another family."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from fcos.checkpoint.architecture import describe, fitting_configs, settings_of
+from fcos.checkpoint.architecture import architecture_of, describe, fitting_configs
 from fcos.checkpoint.importers import (
     FAMILIES,
     Family,
@@ -22,7 +22,7 @@ from fcos.utils.files import keep_inputs
 
 __all__ = ["convert", "inspect"]
 
-# What stands around the weights in the files of a family, and in front of each name.
+# How the files of a family wrap the weights, and the prefix of their names.
 _WRAPPERS: dict[str, dict[str, Any]] = {
     "original": {"key": "model", "prefix": "module."},
     "mmdetection": {"key": "state_dict", "more": {"meta": {}}},
@@ -31,7 +31,7 @@ _WRAPPERS: dict[str, dict[str, Any]] = {
 
 
 def inspect(path: str) -> str:
-    """What a weights file holds, line by line.
+    """Describe a weights file, line by line.
 
     Args:
         path: file or address.
@@ -43,7 +43,7 @@ def inspect(path: str) -> str:
     family = _family_of(weights, path)
     imported = family.to_ours(weights)
     check_backbone(imported.weights, family, path)
-    settings = settings_of(imported.weights)
+    settings = architecture_of(imported.weights)
     lines = [
         f"family        {family.name}",
         f"architecture  {describe(settings)}",
@@ -66,8 +66,8 @@ def inspect(path: str) -> str:
 def convert(source: str, target: str, to: str) -> str:
     """Write the weights of a file in the layout of another family.
 
-    What else the file has (the state of a training, names of classes) is left out. Tensors stay in
-    the file until they are written, so that memory holds one copy at most.
+    Only the weights are converted, not the state of a training or the names of the classes.
+    Tensors stay in the file until they are written, so memory holds at most one copy.
 
     Args:
         source: file or address.
@@ -75,10 +75,10 @@ def convert(source: str, target: str, to: str) -> str:
         to: name of the family.
 
     Returns:
-        A sentence on what was written.
+        A sentence that tells what was written.
 
     Raises:
-        UserError: a file cannot be read or written, both are the same one, or the layout has no
+        UserError: a file cannot be read or written, both are the same file, or the layout has no
             place for the weights.
     """
     keep_inputs(target, source)
@@ -128,7 +128,7 @@ def _for_shell(value: Any) -> str:
 
 
 def _number_of_parameters(weights: Weights) -> int:
-    """Numbers in the weights; statistics and counters of normalisation are none."""
+    """Count the parameters, without statistics and counters of normalisation."""
     ends = ("running_mean", "running_var", "num_batches_tracked", "pixel_mean", "pixel_std")
     return sum(
         torch.as_tensor(value).numel() for name, value in weights.items() if not name.endswith(ends)
@@ -141,7 +141,7 @@ def _types(weights: Weights) -> set[str]:
 
 
 def _wrapped(weights: Weights, family: str) -> dict[str, Any]:
-    """The content of a file of a family."""
+    """Wrap weights as the files of a family do."""
     wrapper = _WRAPPERS.get(family)
     if wrapper is None:
         return weights

@@ -1,4 +1,4 @@
-"""What a weights file filled of a model, and whether that is enough for what is about to happen."""
+"""What a weights file filled of a model, and whether this is enough to evaluate or to train."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Coverage:
-    """Names of a model's parameters and buffers, sorted by what a weights file did to them.
+    """What a weights file did to each parameter and buffer of a model.
 
     Attributes:
         path: the weights file.
-        loaded: those that got a value, from the file or, as some counters and statistics of
-            normalisation layers, from torch's own rule for files without them.
-        missing: those that the file does not have.
+        loaded: names that got a value from the file. Some counters and statistics of normalisation
+            layers are among them, because torch fills them if the file lacks them.
+        missing: names that the file does not have.
         mismatched: (name, shape in the file, shape in the model); they kept their values.
         unexpected: names in the file that the model does not have.
-        family: that the file is of (:mod:`fcos.checkpoint.importers`), or "". The file of a
-            detector that this model does not have all of computes something else than this model.
-        dropped: names in the file that nothing is computed from, such as counters.
+        family: family of the file (:mod:`fcos.checkpoint.importers`), or "". If a detector's file
+            has more parameters than the model, the model computes something else.
+        dropped: names in the file that are not needed to compute anything, such as counters.
     """
 
     path: str
@@ -40,7 +40,7 @@ class Coverage:
 
     @property
     def class_numbers(self) -> tuple[int, int] | None:
-        """(classes of the file, classes of the model) where these are all that differs."""
+        """Return (classes in the file, classes in the model) if nothing else differs."""
         if not all(is_per_class(name) for name, _, _ in self.mismatched):
             return None
         for name, in_file, in_model in self.mismatched:
@@ -49,15 +49,15 @@ class Coverage:
         return None
 
     def require_all(self, purpose: str) -> None:
-        """Accept nothing less than a value for every parameter and buffer.
+        """Check that every parameter and buffer got a value.
 
-        Of a detector's file (``family``), nothing may be left over either.
+        Of a detector's file (``family``), nothing may be left over.
 
         Args:
-            purpose: begins the message, such as "Evaluation".
+            purpose: first word of the message, such as "Evaluation".
 
         Raises:
-            UserError: something is missing, left over or of another shape; the message lists it.
+            UserError: names are missing, left over or of another shape; the message lists them.
         """
         left_over = self.family and self.unexpected
         if not self.missing and not self.mismatched and not left_over:
@@ -74,20 +74,20 @@ class Coverage:
         )
 
     def require_start(self, model: nn.Module, reinit_cls_logits: bool) -> str:
-        """Accept what a training can start from: a detector, or at least a part of one.
+        """Check that a training can start from the file: a detector, or at least a part of one.
 
         Args:
-            model: the model that was loaded, to count parameters.
+            model: the loaded model, to count parameters.
             reinit_cls_logits: accept a detector with another number of classes.
 
         Returns:
-            One or two sentences that say what starts from the file and what at random.
+            One or two sentences: what starts from the file, and what at random.
 
         Raises:
-            UserError: nothing of the file fits, shapes differ that should not, or a detector's
-                file has more than this model.
+            UserError: no parameter of the file fits, shapes differ apart from the number of
+                classes, or a detector's file has more parameters than this model.
         """
-        # Only parameters tell: torch fills some buffers that a file lacks by itself.
+        # Compare parameters only: torch fills some buffers that the file lacks.
         if not {name for name, _ in model.named_parameters()}.intersection(self.loaded):
             raise UserError(
                 f"Nothing in {self.path} fits this model ({self._differences()}); check "
@@ -147,17 +147,17 @@ class Coverage:
 
 
 def is_class_logits(name: str) -> bool:
-    """Whether a parameter belongs to the layer with one output per class."""
+    """Say whether a parameter belongs to the layer with one output per class."""
     return "cls_logits" in name.split(".")
 
 
 def is_per_class(name: str) -> bool:
-    """Whether a parameter belongs to a layer whose size depends on the number of classes."""
+    """Say whether a parameter belongs to a layer whose size depends on the number of classes."""
     return is_class_logits(name) or name.startswith("roi_heads.mask_head.predictor.")
 
 
 def _part(name: str) -> str:
-    """The part of the detector that a parameter belongs to, in words."""
+    """Name the part of the detector that a parameter belongs to."""
     if name.startswith("roi_heads."):
         return "mask head"
     if name.startswith("backbone.bottom_up."):

@@ -1,4 +1,4 @@
-"""Weights files are data: read any of the usual forms without running what they may contain."""
+"""Read weights files of all usual forms without running code from them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import torch
 
 from detectron2.utils.file_io import PathManager
 from fcos.checkpoint.writing import safetensors_torch
-from fcos.utils.errors import UserError
+from fcos.utils.errors import UserError, one_line
 
 __all__ = ["local_file", "read_checkpoint", "read_file", "without_prefix"]
 
-# What the first bytes of a file say about its form; the name of a file says less.
+# The first bytes of a file tell its form; its name may not.
 _ZIP = b"PK\x03\x04"
 _OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # torch.save before 1.6
 
@@ -26,10 +26,10 @@ _OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # torch.save before 1
 def read_checkpoint(path: str) -> dict[str, Any]:
     """Read a weights file or a training checkpoint.
 
-    Accepted are what ``torch.save`` writes (any age of the format), safetensors, and pickles of
-    numpy arrays (detectron2's model zoo, Caffe2), decided by the content, not by the name of the
-    file. Inside may be ``{"model": ...}``, ``{"state_dict": ...}``, ``{"blobs": ...}`` or a bare
-    mapping of names to arrays; a prefix ``module.`` of all names is dropped.
+    The form is found from the content, not from the name: a file of ``torch.save`` (also of old
+    versions), safetensors, or a pickle of numpy arrays (detectron2's model zoo, Caffe2). It may
+    hold ``{"model": ...}``, ``{"state_dict": ...}``, ``{"blobs": ...}`` or only a mapping of names
+    to arrays. A prefix ``module.`` of all names is dropped.
 
     Args:
         path: a file, or an address that detectron2's ``PathManager`` knows (``detectron2://``,
@@ -38,11 +38,11 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     Returns:
         The content, with at least ``"model"``: parameter name -> CPU tensor or numpy array.
         ``"matching_heuristics": True`` is added for Caffe2's names, which detectron2 converts.
-        Tensors may be mapped from the file: change copies of them only.
+        Tensors may be mapped from the file: change only copies of them.
 
     Raises:
         UserError: the file is missing, damaged, holds no weights, or is a pickle that would run
-            code. Nothing from the file is executed in any case.
+            code. No code from the file is ever run.
     """
     checkpoint = read_file(local_file(path), mmap=True)
     checkpoint["model"] = without_prefix(checkpoint["model"])
@@ -50,15 +50,15 @@ def read_checkpoint(path: str) -> dict[str, Any]:
 
 
 def local_file(path: str) -> str:
-    """The path on this machine of a weights file, after a download where ``path`` is an address.
+    """Return the path of a weights file on this machine; download it if ``path`` is an address.
 
     Raises:
-        UserError: there is no such file, or it cannot be fetched.
+        UserError: there is no such file, or it cannot be downloaded.
     """
     try:
         local = PathManager.get_local_path(path)
     except (OSError, RuntimeError, KeyError) as error:
-        raise UserError(f"The weights file {path} cannot be fetched: {_one_line(error)}") from None
+        raise UserError(f"The weights file {path} cannot be fetched: {one_line(error)}") from None
     if os.path.isfile(local):
         return local
     where = os.path.abspath(local)
@@ -70,12 +70,12 @@ def local_file(path: str) -> str:
 
 
 def read_file(path: str, mmap: bool = False) -> dict[str, Any]:
-    """:func:`read_checkpoint` for a file on this machine; a prefix ``module.`` stays.
+    """Read a file on this machine as :func:`read_checkpoint`, but keep a prefix ``module.``.
 
     Args:
         path: the file.
-        mmap: leave the tensors in the file until they are used, where its form allows it. Worth it
-            when only a part is needed, such as the weights without the optimizer's state.
+        mmap: leave the tensors in the file until they are used, if its form allows it. This is
+            faster if only a part is needed, such as the weights without the optimizer's state.
     """
     try:
         with open(path, "rb") as file:
@@ -94,13 +94,13 @@ def read_file(path: str, mmap: bool = False) -> dict[str, Any]:
         raise UserError(f"The weights file {path} cannot be read: {error.strerror}.") from None
     except UserError:
         raise
-    except Exception as error:  # damaged files raise nearly every type that there is
-        raise UserError(_damaged(path, _one_line(error))) from None
+    except Exception as error:  # damaged files raise errors of nearly every type
+        raise UserError(_damaged(path, one_line(error))) from None
     return _as_checkpoint(content, path)
 
 
 def _is_safetensors(start: bytes, path: str) -> bool:
-    """A length of 8 bytes, and a header of that length that is a JSON object."""
+    """Look for a length in the first 8 bytes, and for a JSON object of that length behind it."""
     length = int.from_bytes(start[:8], "little")
     is_whole = length + 8 <= os.path.getsize(path)
     return start[8:9] == b"{" and (is_whole or path.endswith(".safetensors"))
@@ -117,8 +117,8 @@ def _check_zip(path: str) -> None:
         raise UserError(f"{path} is a TorchScript program, not a weights file.")
 
 
-# Numpy's own helpers for pickling, taken from a pickle's recipe. Files name the module that numpy 1
-# or the one that numpy 2 has them in.
+# Numpy's helpers for pickling, taken from what it pickles. In files they have the module of numpy 1
+# or of numpy 2.
 _NUMPY_FUNCTIONS = {
     "_reconstruct": np.empty(1).__reduce__()[0],
     "_frombuffer": np.empty(1).__reduce_ex__(5)[0],
@@ -132,7 +132,7 @@ _NUMPY_NAMES = {
 
 
 def _torch_load(path: str, mmap: bool) -> Any:
-    # Numpy scalars (a learning rate, a metric) are common in training checkpoints and harmless.
+    # Training checkpoints often have numpy scalars (a learning rate, a metric), which are harmless.
     allowed: list[Any] = [np.ndarray, np.dtype, *((f, name) for name, f in _NUMPY_NAMES.items())]
     allowed += {type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"}
     try:
@@ -140,7 +140,7 @@ def _torch_load(path: str, mmap: bool) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         forbidden = re.search(r"GLOBAL (\S+)", str(error))
-        if forbidden is None:  # torch's own text advises to run what is in the file
+        if forbidden is None:  # do not show torch's advice to run the file's code
             raise UserError(_damaged(path, "its list of tensors makes no sense")) from None
         raise UserError(_would_run(path, forbidden.group(1))) from None
 
@@ -171,7 +171,7 @@ _ALLOWED = _allowed_names()
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds numpy arrays and plain containers; anything else in the file is refused."""
+    """Builds numpy arrays and plain containers, and refuses everything else."""
 
     def __init__(self, file: BinaryIO, path: str) -> None:
         super().__init__(file, encoding="latin1")  # arrays pickled by Python 2
@@ -206,7 +206,7 @@ def _as_checkpoint(content: Any, path: str) -> dict[str, Any]:
 
 
 def without_prefix(weights: dict[str, Any], prefix: str = "module.") -> dict[str, Any]:
-    """``weights`` without the prefix that DistributedDataParallel leaves on all names."""
+    """Remove the prefix that DistributedDataParallel puts on all names."""
     if weights and all(str(name).startswith(prefix) for name in weights):
         return {name[len(prefix) :]: value for name, value in weights.items()}
     return weights
@@ -241,7 +241,7 @@ def _would_run(path: str, name: str) -> str:
 
 
 def _nearby(folder: str, most: int = 5) -> str:
-    """``; <folder> has a.pth, b.pth`` for a message, or nothing."""
+    """Return ``; the folder has a.pth, b.pth`` for a message, or nothing."""
     if not os.path.isdir(folder):
         return f"; there is no folder {folder} either"
     found = sorted(
@@ -251,8 +251,3 @@ def _nearby(folder: str, most: int = 5) -> str:
         return ""
     more = ", ..." if len(found) > most else ""
     return f"; the folder {folder} has {', '.join(found[:most])}{more}"
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:200] + "..."

@@ -1,4 +1,4 @@
-"""Weights files, written whole or not at all."""
+"""Write weights files, completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["safetensors_torch", "write_weights"]
 
 
 def write_weights(path: str, content: dict[str, Any]) -> None:
-    """Write weights, as safetensors if the name of the file ends so, else as ``torch.save`` does.
+    """Write weights: as safetensors if the name of the file ends so, otherwise by ``torch.save``.
 
     Args:
         path: of the file.
-        content: what is to be in the file; for safetensors, a mapping of names to tensors.
+        content: the content of the file; for safetensors, a mapping of names to tensors.
 
     Raises:
         UserError: it cannot be written, or safetensors is not installed.
@@ -32,13 +32,16 @@ def write_weights(path: str, content: dict[str, Any]) -> None:
     def write(file: BinaryIO) -> None:
         mode = os.stat(file.name).st_mode
         save_file(tensors, file.name, metadata={"format": "pt"})
-        os.chmod(file.name, mode)  # safetensors replaces the file by one for its owner only
+        os.chmod(file.name, mode)  # the new file of safetensors is readable by its owner only
 
     write_whole(path, write, "Choose another place.")
 
 
 def safetensors_torch(path: str) -> Any:
-    """The module ``safetensors.torch``.
+    """Import ``safetensors.torch``.
+
+    Args:
+        path: of the file that needs it, for the message.
 
     Raises:
         UserError: it is not installed.

@@ -46,9 +46,9 @@ class CfgNode(detectron2.config.CfgNode):
                 f"({error.problem}); a config holds plain values only."
             ) from None
         except yaml.YAMLError as error:
-            raise UserError(f"{cfg_filename} is not valid YAML: {_one_line(error)}") from None
+            raise UserError(f"{cfg_filename} is not valid YAML: {_sentence(error)}") from None
         except (AssertionError, AttributeError, NotImplementedError, OSError, ValueError) as error:
-            raise UserError(f"{cfg_filename} is not a usable config: {_one_line(error)}") from None
+            raise UserError(f"{cfg_filename} is not a usable config: {_sentence(error)}") from None
 
     def merge_from_other_cfg(self, cfg_other: detectron2.config.CfgNode) -> None:
         """Merge another config node into this one.
@@ -81,7 +81,7 @@ class CfgNode(detectron2.config.CfgNode):
         except UserError:
             raise
         except (ValueError, AssertionError, AttributeError, KeyError) as error:
-            raise UserError(_one_line(error)) from None
+            raise UserError(_sentence(error)) from None
 
     def _check_known(self, key: str) -> None:
         node: Any = self
@@ -102,7 +102,7 @@ def _leaves(node: detectron2.config.CfgNode, prefix: str = "") -> Iterator[str]:
 
 
 def _hint(key: str, known: list[str]) -> str:
-    """The known key that the user probably meant: the same last part first, then the likest."""
+    """Name the known key that the user probably meant: first one with the same last part."""
     upper = key.upper()
     same_name = [k for k in known if k.rsplit(".", 1)[-1] == upper.rsplit(".", 1)[-1]]
     near = difflib.get_close_matches(
@@ -118,7 +118,7 @@ _TYPE_MISMATCH = re.compile(
 )
 
 
-def _one_line(error: BaseException) -> str:
+def _sentence(error: BaseException) -> str:
     line = " ".join(str(error).split())
     mismatch = _TYPE_MISMATCH.fullmatch(line)
     if mismatch is None:

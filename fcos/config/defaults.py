@@ -128,7 +128,7 @@ _MODEL_TIMM = {
 
 
 def get_cfg() -> CfgNode:
-    """A fresh copy of detectron2's default config with the keys of FCOS added."""
+    """Return a fresh copy of detectron2's default config with the keys of FCOS added."""
     cfg = CfgNode(detectron2.config.get_cfg())
     add_fcos_config(cfg)
     return cfg

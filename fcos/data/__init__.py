@@ -12,7 +12,6 @@ from fcos.data.stream import (
     TrainStream,
     build_test_stream,
     build_train_stream,
-    images_per_batch,
 )
 
 __all__ = [
@@ -25,7 +24,6 @@ __all__ = [
     "check_dataset",
     "check_datasets",
     "get_class_names",
-    "images_per_batch",
     "read_bgr",
     "register_custom_datasets",
     "require_dataset",

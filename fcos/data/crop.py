@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import numpy as np
 
 from detectron2.config import CfgNode
-from fcos.utils.errors import UserError
+from fcos.config.checks import check_crop
 
 __all__ = ["Crop", "crop_of"]
-
-# What the two numbers of INPUT.CROP.SIZE are: height and width as parts of the image's, the least
-# of such parts, height and width in pixels, the least and the most pixels of both sides.
-_EXPECTED = {
-    "relative": "two numbers above 0 and at most 1",
-    "relative_range": "two numbers above 0 and at most 1",
-    "absolute": "two whole numbers of at least 1",
-    "absolute_range": "two whole numbers of at least 1, the smaller one first",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,30 +46,8 @@ def crop_of(cfg: CfgNode) -> Crop | None:
     """INPUT.CROP, or None where it is not enabled.
 
     Raises:
-        UserError: its type or its size is none.
+        UserError: its type or size is invalid.
     """
+    check_crop(cfg)
     node = cfg.INPUT.CROP
-    if not node.ENABLED:
-        return None
-    if node.TYPE not in _EXPECTED:
-        raise UserError(
-            f"INPUT.CROP.TYPE is {node.TYPE!r}: expected one of {', '.join(_EXPECTED)}."
-        )
-    size = tuple(node.SIZE)
-    if len(size) != 2 or not all(map(_is_number, size)) or not _fits(node.TYPE, *size):
-        raise UserError(
-            f"INPUT.CROP.SIZE is {list(size)}: INPUT.CROP.TYPE {node.TYPE} needs "
-            f"{_EXPECTED[node.TYPE]}."
-        )
-    return Crop(node.TYPE, (size[0], size[1]))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _fits(kind: str, first: float, second: float) -> bool:
-    if kind.startswith("relative"):
-        return 0 < first <= 1 and 0 < second <= 1
-    are_pixels = all(isinstance(value, int) and value >= 1 for value in (first, second))
-    return are_pixels and (kind == "absolute" or first <= second)
+    return Crop(node.TYPE, (node.SIZE[0], node.SIZE[1])) if node.ENABLED else None

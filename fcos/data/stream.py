@@ -21,6 +21,7 @@ from detectron2.data import (
 )
 from detectron2.data.samplers import InferenceSampler, RepeatFactorTrainingSampler
 from detectron2.utils import comm
+from fcos.config.checks import check_batch, check_images_per_batch, check_loader
 from fcos.data.images import resize_of
 from fcos.data.mapper import CheckedMapper, usable_annotations
 from fcos.data.order import group_into_batches, share_of_rank, shuffled_indices
@@ -33,7 +34,6 @@ __all__ = [
     "TrainStream",
     "build_test_stream",
     "build_train_stream",
-    "images_per_batch",
 ]
 
 Entry = dict[str, Any]  # one image and its annotations, in detectron2's form
@@ -82,11 +82,7 @@ class TrainStream:
             UserError: ``batch_size`` cannot be divided among the processes, or an entry lacks the
                 width and height needed for grouping.
         """
-        if batch_size < 1 or batch_size % world_size:
-            raise UserError(
-                f"SOLVER.IMS_PER_BATCH is {batch_size}, which {world_size} processes cannot share "
-                f"equally: set it to a multiple of {world_size}."
-            )
+        check_batch(batch_size, world_size)
         self.seed = seed
         self.start_batch = 0
         self._entries = DatasetFromList(list(entries))
@@ -186,11 +182,11 @@ def build_test_stream(cfg: CfgNode, dataset_name: str, mapper: Mapper | None = N
     Raises:
         UserError: the data set is missing, or TEST.IMS_PER_BATCH is below 1.
     """
-    batch_size = images_per_batch(cfg)
+    check_images_per_batch(cfg)
     require_dataset(dataset_name)
     entries = get_detection_dataset_dicts([dataset_name], filter_empty=False)
     mapper = _checked(cfg, mapper, is_train=False)
-    return TestStream(entries, mapper, cfg.DATALOADER.NUM_WORKERS, batch_size)
+    return TestStream(entries, mapper, cfg.DATALOADER.NUM_WORKERS, cfg.TEST.IMS_PER_BATCH)
 
 
 def _checked(cfg: CfgNode, mapper: Mapper | None, is_train: bool) -> CheckedMapper:
@@ -201,21 +197,9 @@ def _checked(cfg: CfgNode, mapper: Mapper | None, is_train: bool) -> CheckedMapp
     return CheckedMapper(DatasetMapper(cfg, is_train=is_train), resize)
 
 
-def images_per_batch(cfg: CfgNode) -> int:
-    """``TEST.IMS_PER_BATCH``: how many images a process detects in at once.
-
-    Raises:
-        UserError: it is below 1.
-    """
-    if cfg.TEST.IMS_PER_BATCH < 1:
-        raise UserError(f"TEST.IMS_PER_BATCH is {cfg.TEST.IMS_PER_BATCH}: set it to 1 or more.")
-    return int(cfg.TEST.IMS_PER_BATCH)
-
-
 def _training_entries(cfg: CfgNode) -> list[Entry]:
+    check_loader(cfg)
     names = list(cfg.DATASETS.TRAIN)
-    if not names:
-        raise UserError("DATASETS.TRAIN is empty: set it to the data sets to train on.")
     for name in names:
         require_dataset(name)
     entries = get_detection_dataset_dicts(names, filter_empty=False)
@@ -232,16 +216,10 @@ def _training_entries(cfg: CfgNode) -> list[Entry]:
 
 
 def _repeat_factors(cfg: CfgNode, entries: list[Entry]) -> Tensor | None:
-    name = cfg.DATALOADER.SAMPLER_TRAIN
-    if name == "TrainingSampler":
+    if cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler":
         return None
-    if name == "RepeatFactorTrainingSampler":
-        return RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
-            entries, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT
-        )
-    raise UserError(
-        f"DATALOADER.SAMPLER_TRAIN is {name!r}: expected TrainingSampler or "
-        "RepeatFactorTrainingSampler."
+    return RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+        entries, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT
     )
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from fcos.config import CfgNode
+from fcos.config.checks import check_acceleration
 from fcos.modeling.fcos import FCOSHead
 from fcos.utils.errors import UserError
 
@@ -24,11 +25,7 @@ def accelerate(model: nn.Module, cfg: CfgNode) -> None:
     Raises:
         UserError: both at once.
     """
-    if cfg.MODEL.ACTIVATION_CHECKPOINTING and cfg.MODEL.COMPILE:
-        raise UserError(
-            "MODEL.COMPILE and MODEL.ACTIVATION_CHECKPOINTING are both True, but compiled code "
-            "chooses itself what it computes again; set one of them to False."
-        )
+    check_acceleration(cfg)
     if cfg.MODEL.ACTIVATION_CHECKPOINTING:
         checkpoint_activations(model)
     if cfg.MODEL.COMPILE:
@@ -117,7 +114,7 @@ def _checkpointed(forward: Callable, norms: Sequence[Any], *args: Any) -> Any:
 
 @contextlib.contextmanager
 def _without_statistics(norms: Sequence[Any]) -> Iterator[None]:
-    """Batch normalisation in training as ever, but its running statistics stand still."""
+    """Keep the running statistics of batch normalisation as they are."""
     training = [norm for norm in norms if norm.training]
     settings = [(norm.momentum, norm.num_batches_tracked) for norm in training]
     for norm in training:
@@ -130,7 +127,7 @@ def _without_statistics(norms: Sequence[Any]) -> Iterator[None]:
 
 
 def _stages(module: nn.Module) -> Iterator[nn.Module]:
-    """The outermost nn.Sequential of blocks in a module: the stages of a ResNet.
+    """Yield the outermost nn.Sequential of blocks in a module: the stages of a ResNet.
 
     Single residual blocks would need more memory: a ResNet-50 has 13 that are trained, whose inputs
     are larger than what one stage keeps while it is computed again.
@@ -139,7 +136,7 @@ def _stages(module: nn.Module) -> Iterator[nn.Module]:
         of_stages = all(isinstance(part, nn.Sequential) for part in child.children())
         if isinstance(child, nn.Sequential) and not of_stages:
             yield child
-        else:  # a sequence of stages too: who wants the features in between does not call it
+        else:  # also for a sequence of stages: a backbone calls its members, not the sequence
             yield from _stages(child)
 
 

@@ -1,4 +1,4 @@
-"""What happens around an iteration: checkpoints, the best one, leaving on request, bad losses."""
+"""Hooks around an iteration: random seed, checkpoints, bad losses, and stopping on a signal."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import time
 from typing import Any
 
 import torch
-from torch import distributed, nn
 
 from detectron2.checkpoint import PeriodicCheckpointer
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from fcos.checkpoint import AdetCheckpointer, read_checkpoint
-from fcos.engine.loop import HostCopy
+from fcos.engine.loop import TrainingLoop
 from fcos.utils.agree import in_all, raise_together
 from fcos.utils.errors import UserError
 
@@ -38,10 +37,10 @@ _REMEDY = (
 
 
 class TrainingStopped(Exception):
-    """A signal asked the training to leave; a checkpoint has been written.
+    """A signal stopped the training, after a checkpoint was written.
 
     Attributes:
-        exit_code: for the process, 128 + number of the signal, as a shell would report.
+        exit_code: of the process: 128 + number of the signal, as shells report it.
     """
 
     def __init__(self, message: str, exit_code: int) -> None:
@@ -50,9 +49,10 @@ class TrainingStopped(Exception):
 
 
 class IterationSeed(HookBase):
-    """Gives every iteration its own torch random numbers, so that no generator has to be saved.
+    """Seed torch before every iteration, so that checkpoints need no state of a generator.
 
-    They follow from the trainer's ``seed``, which a checkpoint keeps, the iteration and the rank.
+    The seed follows from the trainer's ``seed``, which checkpoints keep, the iteration and the
+    rank: every process draws other numbers.
     """
 
     def before_step(self) -> None:
@@ -61,10 +61,10 @@ class IterationSeed(HookBase):
 
 
 class Checkpoints(HookBase):
-    """A checkpoint every ``period`` iterations and ``model_final`` after the last.
+    """Write a checkpoint every ``period`` iterations, and ``model_final`` after the last one.
 
-    Unlike detectron2's hook it runs in every process: when the main one cannot write, all stop
-    with the same message instead of waiting for it.
+    Unlike detectron2's hook it runs in every process: if the main process cannot write, all of
+    them stop with its message instead of waiting for it.
     """
 
     def __init__(self, checkpointer: AdetCheckpointer, period: int) -> None:
@@ -79,7 +79,7 @@ class Checkpoints(HookBase):
             in_all(lambda: periodic.step(self.trainer.iter))
 
     def _check_finite(self) -> None:
-        # A finite loss can have a gradient that is not; the checkpoint before this one is better.
+        # A finite loss can have a gradient that is not finite. Keep the checkpoint before it.
         for name, value in self.checkpointer.model.named_parameters():
             if not value.isfinite().all():
                 raise UserError(
@@ -90,13 +90,14 @@ class Checkpoints(HookBase):
 
 
 class BestCheckpoint(HookBase):
-    """Keeps ``model_best.pth``, the checkpoint with the largest value of one metric.
+    """Keep ``model_best.pth``, the checkpoint with the largest value of one metric.
 
-    Belongs behind the hook that evaluates. The value is stored in the file, under ``"best"``, and
-    read from there when a training is resumed.
+    Register it after the hook that evaluates. The file stores the metric and its value, under
+    ``"best"``; a resumed training reads them, and starts over if it is to keep the best of another
+    metric.
 
     Args:
-        checkpointer: writes the file; the checkpoint to resume from stays the periodic one.
+        checkpointer: writes the file. Trainings are resumed from the periodic checkpoints.
         period: iterations between evaluations.
         metric: its name as the evaluation reports it, such as ``bbox/AP``.
     """
@@ -130,7 +131,7 @@ class BestCheckpoint(HookBase):
             in_all(lambda: self.keep(self.trainer.iter - 1))
 
     def keep(self, iteration: int) -> None:
-        """Compare the latest evaluation with the best so far; ``iteration`` is the last one run."""
+        """Save a checkpoint if the evaluation after ``iteration`` is the best so far."""
         if not comm.is_main_process():
             return
         latest = self.trainer.storage.latest()
@@ -142,7 +143,7 @@ class BestCheckpoint(HookBase):
             )
             return
         value = float(latest[self.metric][0])
-        if not value > self.value:  # also when it is not a number
+        if not value > self.value:  # or if it is NaN
             logger.info(f"{self.metric} is {value:.3f}; the best so far is {self.value:.3f}.")
             return
         self.value = value
@@ -152,63 +153,44 @@ class BestCheckpoint(HookBase):
 
 
 class LossGuard(HookBase):
-    """Stops before a loss that is not finite reaches the weights.
+    """Stop all processes when a loss of any process is not finite, before the weights change.
 
-    Register it with the inner loop, whose ``after_backward`` lies between the backward pass and
-    the optimizer. Whether the losses are finite is asked on the device, right behind the forward
-    pass; the answer is waited for only after the backward pass has been queued, so that a GPU has
-    work in the meantime and always some left.
+    Register it with a :class:`fcos.engine.loop.TrainingLoop`, which calls it between the backward
+    pass and the update.
 
     Args:
-        model: what the loop calls; its losses and image files are noted by a forward hook.
-        checkpointer: to say which checkpoint is intact.
+        checkpointer: names the last checkpoint in the message.
     """
 
-    def __init__(self, model: nn.Module, checkpointer: AdetCheckpointer) -> None:
-        self.checkpointer = checkpointer
-        self._losses: dict[str, torch.Tensor] = {}
-        self._files: list[str] = []
-        self._answer: HostCopy | None = None
-        model.register_forward_hook(self._note)
+    trainer: TrainingLoop
 
-    def _note(self, model: nn.Module, inputs: tuple, output: Any) -> None:
-        if not (model.training and isinstance(output, dict) and output):
-            return
-        self._losses = {name: value.detach() for name, value in output.items()}
-        self._files = [str(image.get("file_name", "?")) for image in inputs[0]]
-        is_bad = ~torch.stack([v.float().sum() for v in self._losses.values()]).isfinite()
-        somewhere = is_bad.any().int()
-        if comm.get_world_size() > 1:
-            distributed.all_reduce(somewhere, distributed.ReduceOp.MAX)
-        self._answer = HostCopy(torch.cat((somewhere[None], is_bad.int())))
+    def __init__(self, checkpointer: AdetCheckpointer) -> None:
+        self.checkpointer = checkpointer
 
     def after_backward(self) -> None:
-        if self._answer is None:
-            return
-        somewhere, *is_bad = self._answer.read()
-        if somewhere:
-            terms = [name for name, bad in zip(self._losses, is_bad, strict=True) if bad]
-            raise_together(self._error(terms) if terms else None)
+        if not self.trainer.is_finite:  # the same in all processes
+            losses = self.trainer.losses
+            bad = [f"{name} is {v}" for name, v in losses.items() if not math.isfinite(v)]
+            raise_together(self._error(bad) if bad else None)
 
-    def _error(self, terms: list[str]) -> UserError:
-        values = ", ".join(f"{name} is {self._losses[name].item()}" for name in terms)
-        last = _last_checkpoint(self.checkpointer)
+    def _error(self, bad: list[str]) -> UserError:
+        files = [str(image.get("file_name", "?")) for image in self.trainer.batch]
         return UserError(
-            f"The loss is not finite at iteration {self.trainer.iter}: {values}, for the images "
-            f"{', '.join(self._files)}. The weights were not changed by it, and {last}. "
-            f"{_REMEDY}"
+            f"The loss is not finite at iteration {self.trainer.iter}: {', '.join(bad)}, for the "
+            f"images {', '.join(files)}. The weights were not changed by it, and "
+            f"{_last_checkpoint(self.checkpointer)}. {_REMEDY}"
         )
 
 
 class StopOnSignal(HookBase):
-    """Leaves after the running iteration when SIGTERM or SIGINT (Ctrl-C) comes, with a checkpoint.
+    """On SIGTERM or SIGINT (Ctrl-C), finish the iteration, write a checkpoint and stop.
 
-    A second SIGINT leaves at once. Several processes leave together, even if one alone got the
-    signal: they ask each other every few iterations.
+    A second SIGINT stops at once. Several processes stop together, even if only one of them gets
+    the signal: they exchange it every few iterations.
 
     Args:
         checkpointer: writes the checkpoint, from which ``--resume`` goes on exactly.
-        period: iterations between two questions to the other processes.
+        period: iterations between two exchanges of the processes.
     """
 
     def __init__(self, checkpointer: AdetCheckpointer, period: int = 5) -> None:
@@ -221,7 +203,7 @@ class StopOnSignal(HookBase):
 
     def before_train(self) -> None:
         if threading.current_thread() is not threading.main_thread():
-            return  # Python allows handlers in the main thread only
+            return  # Python sets handlers in the main thread only
         self._process = os.getpid()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._previous[number] = signal.signal(number, self._handle)
@@ -233,8 +215,8 @@ class StopOnSignal(HookBase):
 
     def _handle(self, number: int, _: Any) -> None:
         if os.getpid() != self._process:
-            return  # a data worker, to which Ctrl-C goes as well; this process ends it
-        # A terminal sends Ctrl-C to every process, and the first process hands it on once more.
+            return  # a data worker, which inherits the handler; the training process ends it
+        # A terminal sends Ctrl-C to every process, and the first process passes it on as well.
         is_new = time.monotonic() - self._since > 1
         if self._signal and number == signal.SIGINT and is_new:
             signal.signal(number, signal.SIG_DFL)

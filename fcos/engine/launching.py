@@ -1,11 +1,9 @@
-"""What ``train_net.py`` does: one or several processes that train or evaluate, and how they end."""
+"""The job of ``fcos train`` and ``fcos eval``: the processes that train or evaluate."""
 
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
-from typing import Any
+import functools
 
 import torch
 
@@ -14,43 +12,45 @@ from detectron2.utils import comm
 from fcos.checkpoint import AdetCheckpointer
 from fcos.config import CfgNode
 from fcos.engine.hooks import TrainingStopped
+from fcos.engine.loop import amp_dtype
 from fcos.engine.preflight import check_evaluation, check_training
-from fcos.engine.startup import check_device, load_cfg, setup
+from fcos.engine.startup import load_cfg, setup
 from fcos.engine.trainer import Trainer
 from fcos.modeling.optimize import dtype_for, optimize_for_inference
+from fcos.utils.device import check_device
 from fcos.utils.errors import UserError
 from fcos.utils.processes import Ending, check_processes, run_processes
 
-__all__ = ["run"]
+__all__ = ["train_or_evaluate"]
 
 
-def run(args: argparse.Namespace) -> int:
-    """Train or evaluate as the arguments say.
+def train_or_evaluate(args: argparse.Namespace) -> int:
+    """Train or evaluate in one or several processes.
+
+    Args:
+        args: as ``fcos_cli.train`` parses them. They stay together because detectron2's
+            ``default_setup`` takes and logs them.
 
     Returns:
-        The exit code: 0, or 1 after an error that was printed, or 128 + number of a signal.
+        The exit code: 0, 1 after an error that a process printed, or 128 + number of a signal.
+
+    Raises:
+        UserError: something was refused before the processes were started.
     """
-    try:
-        cfg = load_cfg(args)
-        check_device(cfg)
-        advice = ", and adapt SOLVER.IMS_PER_BATCH and SOLVER.BASE_LR to it"
-        check_processes(args, cfg.MODEL.DEVICE, advice)
-        if args.optimize is not None:
-            dtype_for(args.optimize, torch.device(cfg.MODEL.DEVICE))
-        return run_processes(_process, args)
-    except UserError as error:
-        if args.debug:
-            raise
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:  # before the training itself, which has its own answer to it
-        return 128 + signal.SIGINT
+    cfg = load_cfg(args.config_file, args.opts)
+    check_device(cfg.MODEL.DEVICE)
+    amp_dtype(cfg)  # refuses a precision that the device lacks
+    advice = ", and adapt SOLVER.IMS_PER_BATCH and SOLVER.BASE_LR to it"
+    check_processes(args, cfg.MODEL.DEVICE, advice)
+    if args.optimize is not None:
+        dtype_for(args.optimize, torch.device(cfg.MODEL.DEVICE))
+    return run_processes(functools.partial(_run_one, cfg), args)
 
 
-def _process(args: argparse.Namespace) -> Ending:
-    """What each process does."""
+def _run_one(cfg: CfgNode, args: argparse.Namespace) -> Ending:
+    """Train or evaluate in this process."""
     try:
-        cfg = setup(args)
+        setup(cfg, args)
         if args.eval_only:
             _evaluate(cfg, args)
         else:
@@ -71,7 +71,7 @@ def _train(cfg: CfgNode, args: argparse.Namespace) -> None:
     trainer.train()
 
 
-def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
+def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
     check_evaluation(cfg, resume=args.resume)
     model = Trainer.build_model(cfg)
     checkpointer = AdetCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
@@ -84,4 +84,3 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
         results.update(Trainer.test_with_TTA(cfg, model))
     if comm.is_main_process():
         verify_results(cfg, results)
-    return results

@@ -7,86 +7,94 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from detectron2.engine import SimpleTrainer
+from detectron2.utils import comm
+from fcos.config import CfgNode
 from fcos.utils.device import gpu_has_bfloat16
 from fcos.utils.errors import UserError
 
-__all__ = ["PRECISIONS", "HostCopy", "TrainingLoop", "check_precision"]
+__all__ = ["AMP_DTYPES", "HostCopy", "TrainingLoop", "amp_dtype"]
 
-PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+AMP_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def check_precision(precision: str, device: str) -> None:
-    """Refuse mixed precision that a device cannot compute in.
-
-    Args:
-        precision: the value of SOLVER.AMP.PRECISION.
-        device: the value of MODEL.DEVICE.
+def amp_dtype(cfg: CfgNode) -> torch.dtype | None:
+    """Return the data type of a mixed-precision forward pass; ``None`` without SOLVER.AMP.ENABLED.
 
     Raises:
-        UserError: there is no such precision, or the device lacks it.
+        UserError: SOLVER.AMP.PRECISION is unknown, or MODEL.DEVICE cannot compute in it.
     """
-    wanted = torch.device(device)
-    if precision not in PRECISIONS:
+    if not cfg.SOLVER.AMP.ENABLED:
+        return None
+    precision, device = cfg.SOLVER.AMP.PRECISION, torch.device(cfg.MODEL.DEVICE)
+    if precision not in AMP_DTYPES:
         raise UserError(
-            f"SOLVER.AMP.PRECISION is {precision!r}: expected one of {', '.join(PRECISIONS)}."
+            f"SOLVER.AMP.PRECISION is {precision!r}: expected one of {', '.join(AMP_DTYPES)}."
         )
-    if precision == "float16" and wanted.type != "cuda":
+    if precision == "float16" and device.type != "cuda":
         raise UserError(
             f"SOLVER.AMP.PRECISION is float16, but MODEL.DEVICE is {device}: float16 needs a GPU; "
             "set it to bfloat16, or SOLVER.AMP.ENABLED False."
         )
-    if wanted.type == "cuda" and precision == "bfloat16" and not gpu_has_bfloat16(wanted):
+    if precision == "bfloat16" and device.type == "cuda" and not gpu_has_bfloat16(device):
         raise UserError(
             "SOLVER.AMP.PRECISION is bfloat16, which this GPU lacks; set it to float16."
         )
+    return AMP_DTYPES[precision]
 
 
 class HostCopy:
-    """A few numbers on their way from the device to the CPU.
+    """A copy of a small tensor, on its way from the device to the CPU.
 
-    Reading them waits for what was queued on the device before this object was made, and not for
-    what was queued after it. On the CPU there is nothing to wait for.
+    Reading it waits for the work that was queued on the device before the copy, not for work
+    queued after it. On the CPU there is nothing to wait for.
 
     Args:
         values: a tensor of any shape.
     """
 
     def __init__(self, values: Tensor) -> None:
-        # From a GPU this goes into pinned memory, while the CPU goes on.
+        # From a GPU this goes into pinned memory, and the CPU does not wait.
         self._copy = values.detach().to("cpu", non_blocking=True)
         self._done: torch.cuda.Event | None = None
         if values.is_cuda:
             self._done = torch.cuda.current_stream(values.device).record_event()
 
     def read(self) -> list[Any]:
-        """The numbers, as nested lists."""
+        """Return the numbers, as nested lists."""
         if self._done is not None:
             self._done.synchronize()
         return self._copy.tolist()
 
 
 class TrainingLoop(SimpleTrainer):
-    """detectron2's SimpleTrainer, with mixed precision on the CPU too and without idle GPUs.
+    """detectron2's SimpleTrainer, with mixed precision on the CPU too, and with less waiting.
 
-    The losses are copied to the CPU between the forward and the backward pass. What is logged, and
-    what :class:`fcos.engine.hooks.LossGuard` looks at, is known when the forward pass is done, so
-    the CPU queues the optimizer's step and the next iteration while the GPU is still at the
-    backward pass. That wait for the forward pass is the only one in an iteration, and it is the
-    price of stopping before the weights change. (With float16, torch's gradient scaler has another
-    one of its own.)
+    The losses are copied to the CPU right after the forward pass, and read when the backward pass
+    has been queued. So a GPU always has work queued while the CPU waits for the losses, and the
+    weights have not changed yet when :class:`fcos.engine.hooks.LossGuard` looks at them. This is
+    the only wait in an iteration. (With float16, torch's gradient scaler adds another one.)
 
     Args:
         model: called with a batch, returns a dict of named scalar losses, which are added up.
         data_loader: an endless iterable of batches.
         optimizer: updates the model.
         device_type: "cuda" or "cpu", where the model is.
-        precision: what the forward pass computes in where that is accurate enough, float16 or
-            bfloat16; ``None`` for float32. Weights, losses and gradients of weights stay float32.
-            float16 has a gradient scaler, whose state is saved as detectron2's AMPTrainer saves it.
+        precision: float16 or bfloat16 for mixed precision, ``None`` for float32. Weights, losses
+            and gradients of weights stay float32. float16 has a gradient scaler, whose state is
+            saved as detectron2's AMPTrainer saves it.
+
+    Attributes:
+        batch: of the current iteration; only there during an iteration.
+        losses: of the current iteration, by name; set before ``after_backward`` is called.
+        is_finite: whether these losses are finite in all processes.
     """
+
+    batch: list[dict[str, Any]]
+    losses: dict[str, float]
+    is_finite: bool
 
     def __init__(
         self,
@@ -105,43 +113,55 @@ class TrainingLoop(SimpleTrainer):
         self._batches: Iterator | None = None
 
     def run_step(self) -> None:
-        """One iteration: batch, losses, gradients, metrics, update.
+        """Run one iteration: batch, losses, gradients, metrics, update.
 
         Raises:
-            FloatingPointError: a loss is not finite, and no hook stopped before; the weights are as
-                they were.
+            FloatingPointError: a loss is not finite, and there is no LossGuard. The weights have
+                not changed.
         """
         assert self.model.training, "the model was put into evaluation mode during training"
         asked = time.perf_counter()
-        if self._batches is None:  # not before: that starts the workers of the loader
+        if self._batches is None:  # not before the first iteration: this starts worker processes
             self._batches = iter(self.data_loader)
-        batch = next(self._batches)
+        self.batch = next(self._batches)
         data_time = time.perf_counter() - asked
 
         is_mixed = self.precision is not None
         with torch.autocast(self.device_type, dtype=self.precision, enabled=is_mixed):
-            losses = self.model(batch)
-        on_cpu = HostCopy(torch.stack([value.detach().float() for value in losses.values()]))
+            losses = self.model(self.batch)
+        on_cpu = HostCopy(_losses_and_verdict(list(losses.values())))
         self.optimizer.zero_grad()
         self.grad_scaler.scale(sum(losses.values())).backward()
+        *values, is_finite = on_cpu.read()
+        self.losses, self.is_finite = dict(zip(losses, values, strict=True)), bool(is_finite)
         self.after_backward()
-        values = map(torch.tensor, on_cpu.read())
-        self.write_metrics(dict(zip(losses, values, strict=True)), data_time, self.iter)
+        tensors = {name: torch.tensor(value) for name, value in self.losses.items()}
+        self.write_metrics(tensors, data_time, self.iter)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
+        del self.batch  # or it would stay in memory until the next one has been made
 
     def reset_data_loader(self, data_loader_builder: Callable[[], Iterable]) -> None:
-        """Drop the data loader and go on with the one that ``data_loader_builder()`` returns."""
+        """Replace the data loader by the one that ``data_loader_builder()`` returns."""
         self._batches = self.data_loader = None
         self.data_loader = data_loader_builder()
 
     def state_dict(self) -> dict[str, Any]:
-        """Of the hooks, the optimizer and, with float16, the gradient scaler."""
+        """Return the state of hooks, optimizer and, with float16, gradient scaler."""
         scaler = {"grad_scaler": self.grad_scaler.state_dict()}
         return {**super().state_dict(), **(scaler if self.grad_scaler.is_enabled() else {})}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the state that :meth:`state_dict` gave, of whatever precision."""
+        """Load what :meth:`state_dict` returned, perhaps in a training of another precision."""
         super().load_state_dict(state_dict)
         if self.grad_scaler.is_enabled() and "grad_scaler" in state_dict:
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+
+
+def _losses_and_verdict(losses: list[Tensor]) -> Tensor:
+    """(number of losses + 1,) float32: the losses, and 1 if those of all processes are finite."""
+    values = torch.stack([value.detach().float() for value in losses])
+    is_finite = values.isfinite().all().float()
+    if comm.get_world_size() > 1:
+        distributed.all_reduce(is_finite, distributed.ReduceOp.MIN)
+    return torch.cat((values, is_finite[None]))

@@ -1,4 +1,4 @@
-"""The schedule that a config comes to, in numbers that a reader can check before it runs."""
+"""The schedule of a training as a table, to be checked before the training runs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ PAPER_RATE, PAPER_BATCH = 0.01, 16
 
 
 def schedule_table(cfg: CfgNode, images: int, processes: int) -> str:
-    """A table of what ``cfg`` makes of a training set.
+    """Make a table of the schedule that ``cfg`` gives a training set.
 
     Args:
-        cfg: after ``REFERENCE_WORLD_SIZE`` was applied.
-        images: number of images that are trained on.
+        cfg: the config, after ``REFERENCE_WORLD_SIZE`` was applied.
+        images: number of training images.
         processes: number of processes that share a batch.
     """
     solver, batch = cfg.SOLVER, cfg.SOLVER.IMS_PER_BATCH

@@ -28,7 +28,7 @@ from fcos.engine.hooks import (
     StopOnSignal,
     TrainingStopped,
 )
-from fcos.engine.loop import PRECISIONS, TrainingLoop, check_precision
+from fcos.engine.loop import TrainingLoop, amp_dtype
 from fcos.evaluation import FastCOCOEvaluator
 from fcos.modeling import OneStageDetectorWithTTA, TimmBackbone
 from fcos.utils.agree import in_all
@@ -40,17 +40,16 @@ logger = logging.getLogger(__name__)
 
 
 class Trainer(DefaultTrainer):
-    """Trains what a config describes; detectron2's trainer in everything not said here.
+    """detectron2's trainer, with these differences:
 
-    - A resumed training ends with the same weights, bit for bit, as one that was not interrupted.
-      (On a GPU as far as its operations repeat their sums in one order, which some do not.)
-    - SIGTERM and Ctrl-C end it with a checkpoint; a loss that is not finite ends it before the
+    - A resumed training ends with the same weights, bit for bit, as one without interruption.
+      (On a GPU only as far as its operations are deterministic.)
+    - SIGTERM and Ctrl-C stop it after a checkpoint. A loss that is not finite stops it before the
       weights change.
     - ``model_best.pth`` is kept beside the last checkpoint when ``TEST.EVAL_PERIOD`` is not 0.
-    - It runs on the CPU in several processes too.
-
-    With ``SOLVER.AMP.ENABLED`` the precision is that of ``SOLVER.AMP.PRECISION``: float16 with a
-    gradient scaler, as in detectron2, on a GPU; or bfloat16, anywhere.
+    - It trains on the CPU in several processes too.
+    - With ``SOLVER.AMP.ENABLED``, ``SOLVER.AMP.PRECISION`` chooses between float16 with a gradient
+      scaler, as in detectron2, on a GPU, and bfloat16 on any device.
 
     Args:
         cfg: from :func:`fcos.config.get_cfg`. ``SOLVER.REFERENCE_WORLD_SIZE`` is applied to it.
@@ -60,8 +59,8 @@ class Trainer(DefaultTrainer):
     """
 
     def __init__(self, cfg: CfgNode) -> None:
-        # DefaultTrainer.__init__ gives the wrapper for several processes a GPU in any case, which
-        # fails on the CPU, so only the class above it is initialised.
+        # DefaultTrainer.__init__ always passes a GPU to DistributedDataParallel, which fails on the
+        # CPU, so only its base class is initialised.
         TrainerBase.__init__(self)
         self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
@@ -73,15 +72,15 @@ class Trainer(DefaultTrainer):
         device = torch.device(cfg.MODEL.DEVICE).type
         on_cpu = {"device_ids": None} if device == "cpu" else {}
         model = create_ddp_model(model, broadcast_buffers=False, **on_cpu)
-        self.loop = TrainingLoop(model, train_loader, optimizer, device, _precision(cfg))
+        self.loop = TrainingLoop(model, train_loader, optimizer, device, amp_dtype(cfg))
 
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
         self.checkpointer = AdetCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.checkpointer.class_names = class_names(cfg)
-        self.loop.register_hooks([LossGuard(model, self.checkpointer)])
+        self.loop.register_hooks([LossGuard(self.checkpointer)])
         self.register_hooks(self.build_hooks())
 
-    # ---- what it works on --------------------------------------------------------------------
+    # ---- its parts ---------------------------------------------------------------------------
 
     @property
     def model(self) -> nn.Module:
@@ -103,16 +102,16 @@ class Trainer(DefaultTrainer):
 
     @property
     def seed(self) -> int:
-        """Decides the order of images and all augmentation; a checkpoint keeps it."""
+        """The seed of the order of images and of all augmentation; checkpoints keep it."""
         return self.data_loader.seed
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """The detector. Where one process cannot build it, none goes on.
+        """Build the detector. If one process fails, all of them stop.
 
         Raises:
-            UserError: the config is of no detector, or a part of it cannot be had, such as a
-                backbone's weights without a network.
+            UserError: the config describes no detector, or a part of it is not available, such as
+                a pretrained backbone without a network connection.
         """
         build = super().build_model
 
@@ -124,24 +123,24 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> TrainStream:
-        """The stream of training batches, which can start at any iteration."""
+        """Make the stream of training batches, which can start at any iteration."""
         return build_train_stream(cfg)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> TestStream:
-        """This process's part of a data set, in batches of TEST.IMS_PER_BATCH."""
+        """Make the stream of this process's share of a data set, by TEST.IMS_PER_BATCH."""
         return build_test_stream(cfg, dataset_name)
 
     @classmethod
     def build_evaluator(
         cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
     ) -> DatasetEvaluator:
-        """COCO's average precision, over all classes and for each, in compiled code.
+        """Make the evaluator of COCO's average precision, over all classes and for each class.
 
-        It is that of boxes and, with ``MODEL.MASK_ON``, that of masks too. With
-        ``MODEL.FCOS.NMS_POST_TOPK`` above COCO's usual 100 detections per image, all of them
-        count. Files go to ``output_folder``, by default ``inference/`` in OUTPUT_DIR, and there
-        into a folder of the data set's name where DATASETS.TEST has several.
+        It evaluates boxes and, with ``MODEL.MASK_ON``, masks. All detections of an image count,
+        also when ``MODEL.FCOS.NMS_POST_TOPK`` is above COCO's usual 100. Files are written to
+        ``output_folder``, by default ``inference/`` in OUTPUT_DIR. If DATASETS.TEST has several
+        data sets, each has a folder of its own there.
         """
         folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
         if len(cfg.DATASETS.TEST) > 1:
@@ -154,15 +153,15 @@ class Trainer(DefaultTrainer):
     def test_with_TTA(cls, cfg: CfgNode, model: nn.Module) -> dict[str, Any]:
         """Evaluate on every data set of DATASETS.TEST with the augmentation of TEST.AUG.
 
-        The views are made from the images as they are on disk, not from ones that were resized
-        already. Files go to ``inference_TTA/``.
+        The views are made from the original images, not from resized ones. Files are written to
+        ``inference_TTA/``.
 
         Args:
             cfg: the config.
             model: the detector; also one inside DistributedDataParallel.
 
         Returns:
-            The results as :meth:`test` returns them, each name with ``_TTA`` behind it.
+            The results as :meth:`test` returns them, with ``_TTA`` appended to each name.
 
         Raises:
             UserError: TEST.AUG cannot be used.
@@ -177,7 +176,7 @@ class Trainer(DefaultTrainer):
         return {f"{name}_TTA": values for name, values in results.items()}
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
-        """detectron2's hooks with this trainer's own ways to checkpoint and to leave."""
+        """Make detectron2's hooks, with this trainer's own for checkpoints and signals."""
         cfg, period = self.cfg, self.cfg.TEST.EVAL_PERIOD
         built = [h for h in super().build_hooks() if not isinstance(h, hooks.PeriodicCheckpointer)]
         at = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
@@ -189,7 +188,7 @@ class Trainer(DefaultTrainer):
             if len(cfg.DATASETS.TEST) > 1:  # then results are named after their data set
                 metric = f"{cfg.DATASETS.TEST[0]}/{metric}"
             built.insert(at + 1, BestCheckpoint(self.checkpointer, period, metric))
-        # Before the evaluation, so that neither a failure there nor its length costs a checkpoint.
+        # Before the evaluation: no checkpoint is lost if that fails or is interrupted.
         built.insert(at, Checkpoints(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD))
         built.insert(at + 1, StopOnSignal(self.checkpointer))
         return [IterationSeed(), *built]
@@ -200,10 +199,10 @@ class Trainer(DefaultTrainer):
         """Go on from the last checkpoint in OUTPUT_DIR, or start from MODEL.WEIGHTS.
 
         Args:
-            resume: go on where there is a checkpoint; otherwise start.
+            resume: go on if there is a checkpoint.
 
         Raises:
-            UserError: the file cannot be used, or it does not fit the model.
+            UserError: the file cannot be used, or does not fit the model.
         """
         is_there = comm.all_gather(resume and self.checkpointer.has_checkpoint())
         if all(is_there):
@@ -240,7 +239,7 @@ class Trainer(DefaultTrainer):
                 )
 
     def _start(self) -> str:
-        """Load MODEL.WEIGHTS; returns sentences on what starts from it and what at random."""
+        """Load MODEL.WEIGHTS; return sentences on what starts from it and what at random."""
         model = self.checkpointer.model
         if not self.cfg.MODEL.WEIGHTS:
             return _start_without_file(model)
@@ -264,7 +263,7 @@ class Trainer(DefaultTrainer):
             try:
                 return super().train()
             except OSError as error:
-                # On a full disk the log cannot be closed either; what came first says more.
+                # On a full disk, closing the log fails as well. Raise the first error.
                 if isinstance(error.__context__, UserError):
                     raise error.__context__ from None
                 raise
@@ -274,7 +273,7 @@ class Trainer(DefaultTrainer):
         self.loop.run_step()
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of hooks, schedule, optimizer and scaler, and what decides the data."""
+        """Return the state of hooks, schedule, optimizer and scaler, and what decides the data."""
         return {
             **TrainerBase.state_dict(self),
             "loop": self.loop.state_dict(),
@@ -283,14 +282,14 @@ class Trainer(DefaultTrainer):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the state that :meth:`state_dict` gave; other forms are left alone.
+        """Load what :meth:`state_dict` returned; ignore the state of another trainer.
 
         Raises:
-            UserError: the model is another one, or other parts of it are trained.
+            UserError: it is the state of another model, or of other trained parameters.
         """
         if not {"loop", "seed", "place"} <= state_dict.keys():
             return
-        self.checkpointer.coverage.require_all("Resuming")  # or the optimizer's does not fit either
+        self.checkpointer.coverage.require_all("Resuming")  # the optimizer's state needs the same
         self._resumed = {"seed": state_dict["seed"], **state_dict["place"]}
         TrainerBase.load_state_dict(self, state_dict)
         try:
@@ -311,23 +310,15 @@ class Trainer(DefaultTrainer):
         }
 
 
-def _precision(cfg: CfgNode) -> torch.dtype | None:
-    """What the forward pass of a training computes in; ``None`` for float32."""
-    if not cfg.SOLVER.AMP.ENABLED:
-        return None
-    check_precision(cfg.SOLVER.AMP.PRECISION, cfg.MODEL.DEVICE)
-    return PRECISIONS[cfg.SOLVER.AMP.PRECISION]
-
-
 def class_names(cfg: CfgNode) -> list[str]:
-    """Names of the classes of the training data, in the order of the model's outputs."""
+    """Return the names of the classes of the training data, in the order of the outputs."""
     if not cfg.DATASETS.TRAIN:
         return []
     return list(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes", []))
 
 
 def _start_without_file(model: nn.Module) -> str:
-    """What a training without MODEL.WEIGHTS starts from, in a sentence."""
+    """Return a sentence on what a training without MODEL.WEIGHTS starts from."""
     number = sum(p.numel() for p in model.parameters())
     for part in model.modules():
         if isinstance(part, TimmBackbone) and part.is_pretrained:
@@ -338,7 +329,7 @@ def _start_without_file(model: nn.Module) -> str:
 
 @contextmanager
 def _traceback_for_bugs_only() -> Iterator[None]:
-    """detectron2 logs a traceback for whatever ends a training; a clear sentence needs none."""
+    """Keep detectron2 from logging a traceback of an error that has a clear message."""
 
     def is_bug(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None

@@ -1,4 +1,4 @@
-"""Detectors as files that other programs run: ONNX, TorchScript and torch.export."""
+"""Write detectors as files that other programs run: ONNX, TorchScript and torch.export."""
 
 from fcos.export.exporting import FORMATS, INPUT_TYPES, Exported, export_detector
 from fcos.export.graph import DetectionGraph, RawGraph, build_graph

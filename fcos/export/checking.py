@@ -1,4 +1,4 @@
-"""Is what a file computes what the detector computes?
+"""Compare what a file computes with what the detector computes.
 
 Letters: N images, M detections of all images together, S rows and columns of a mask.
 """
@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fcos.export.graph import RawGraph
-from fcos.export.torch_files import Run
+from fcos.export.torch_files import Runnable
 
 __all__ = ["Differences", "check", "differences", "two_batches"]
 
-# Two detections of one class are the same when this sum is at most 1: the largest distance of two
-# sides in pixels, and a thousand times that of the scores. Scores count because boxes that are
-# clipped to a small image are often equal. It is far above what arithmetic in another order makes.
+# Two detections of one class are the same if this sum is at most 1: the largest distance between
+# their sides in pixels, plus a thousand times the difference of their scores. Scores are needed
+# because boxes that are clipped to a small image are often equal. Rounding causes far less than 1.
 _SCORE_WEIGHT = 1000
 
 
@@ -30,11 +30,11 @@ class Differences:
 
     Attributes:
         expected: number of detections of the detector.
-        unmatched: detections of either that the other has not.
+        unmatched: number of detections that only the file or only the detector has.
         boxes: in pixels.
         scores: of probabilities.
-        masks: of probabilities; ``None`` where there are none.
-        raw: of the outputs of the head, x, as a share of 1 + |x|; ``None`` for detections.
+        masks: of probabilities; ``None`` without masks.
+        raw: of the outputs of the head, x, divided by 1 + |x|; ``None`` for detections.
     """
 
     expected: int = 0
@@ -46,10 +46,10 @@ class Differences:
 
     @property
     def is_small(self) -> bool:
-        """Whether rounding explains them.
+        """Say whether rounding explains the differences.
 
-        A score that lies on the threshold, or an overlap, may fall to either side: of 100
-        detections two may be missing or new, of fewer none.
+        Rounding can move a score or an overlap across its threshold: in 100 detections, two may be
+        missing or new; in fewer than 50, none.
         """
         few = self.unmatched <= 0.02 * self.expected
         close = self.boxes < 0.1 and max(self.scores, self.raw or 0) < 1e-3
@@ -66,15 +66,17 @@ class Differences:
 
 
 @torch.no_grad()
-def check(run: Run, model: Any, graph: Any, batches: Sequence[Sequence[Tensor]]) -> Differences:
+def check(
+    run: Runnable, model: Any, graph: Any, batches: Sequence[Sequence[Tensor]]
+) -> Differences:
     """Run a file and the detector on the same images.
 
     Args:
         run: the file.
         model: the detector, in evaluation mode.
-        graph: what was written.
-        batches: of images (3, H, W) of the type and on the device that the file takes. Where it
-            takes no sizes, those of a batch have one size.
+        graph: the graph in the file.
+        batches: images (3, H, W) with the type and the device of the file's input. If the file
+            takes no sizes, all images of a batch have the same size.
 
     Returns:
         The largest differences over all images.
@@ -94,12 +96,12 @@ def check(run: Run, model: Any, graph: Any, batches: Sequence[Sequence[Tensor]])
 
 
 def differences(want: Any, got: Sequence[Tensor], total: Differences) -> None:
-    """Add those of one image.
+    """Add the differences in one image.
 
     Args:
         want: ``pred_boxes``, ``scores``, ``pred_classes`` and perhaps ``pred_masks`` (M, 1, S, S).
         got: boxes (M, 4), scores (M,), classes (M,) and perhaps masks (M, S, S).
-        total: changed.
+        total: the differences so far, which are changed.
     """
     boxes, scores, classes = got[:3]
     total.expected += len(want)
@@ -124,7 +126,7 @@ def differences(want: Any, got: Sequence[Tensor], total: Differences) -> None:
 
 
 def two_batches(image: Tensor, with_sizes: bool) -> Iterator[list[Tensor]]:
-    """An image, and a batch of two parts of it.
+    """Yield a batch of one image, and a batch of two parts of it.
 
     Args:
         image: (3, H, W).
@@ -138,7 +140,7 @@ def two_batches(image: Tensor, with_sizes: bool) -> Iterator[list[Tensor]]:
 
 
 def _inputs(images: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """A batch, padded to the size of the largest on the right and below, and the sizes."""
+    """Pad images on the right and below to one size; return the batch and the sizes."""
     sizes = torch.tensor([image.shape[1:] for image in images])
     height, width = sizes.amax(0).tolist()
     padded = [F.pad(x, (0, width - x.shape[2], 0, height - x.shape[1])) for x in images]
@@ -146,15 +148,15 @@ def _inputs(images: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def _detections(model: Any, images: Sequence[Tensor]) -> list[Any]:
-    """What the detector finds, with masks on the grids of their boxes."""
-    entries = [{"image": image} for image in images]
+    """Detect, with masks on the grids of their boxes."""
+    inputs = [{"image": image} for image in images]
     if hasattr(model, "roi_heads"):
-        return [found.to("cpu") for found in model.inference(entries, do_postprocess=False)]
-    return [entry["instances"].to("cpu") for entry in model(entries)]
+        return [found.to("cpu") for found in model.inference(inputs, do_postprocess=False)]
+    return [output["instances"].to("cpu") for output in model(inputs)]
 
 
 def _raw_outputs(model: Any, images: Sequence[Tensor]) -> list[Tensor]:
-    """Class logits, distances in pixels and centerness logits, as :class:`RawGraph` has them."""
+    """Compute class logits, distances in pixels and centerness logits, as :class:`RawGraph`."""
     generator = model.proposal_generator
     batch = model.preprocess_image([{"image": image} for image in images]).tensor
     features = model.backbone(batch)

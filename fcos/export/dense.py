@@ -2,7 +2,7 @@
 
 What :func:`fcos.modeling.fcos.fcos_inference.detect_batch` picks by lists whose length depends on
 the image, a graph that other programs run picks by "the k best": candidates are K per image,
-whatever the image shows, and those that are none have a score of -1.
+whatever the image shows, and places without a candidate have a score of -1.
 
 Letters: N images, L locations over all levels (finest level first), C classes, K candidates of an
 image (as many for each), M detections of all images together.
@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import nms
 
-from fcos.modeling.fcos.fcos_inference import decode_boxes
+from fcos.modeling.fcos.fcos_inference import DetectionRules, decode_boxes
 
-#: the score of a candidate that is none; every real one is at least 0
+#: score of a place without a candidate; every real one is at least 0
 NONE = -1.0
 
 #: boxes (N, K, 4), scores (N, K), classes (N, K), number of classes, threshold, most per image ->
@@ -37,7 +37,7 @@ class Levels(NamedTuple):
     """(N, l, C) float, before the sigmoid."""
     ltrb_px: list[Tensor]
     """(N, l, 4) float, distances in pixels."""
-    ctr_logits: list[Tensor]
+    centerness_logits: list[Tensor]
     """(N, l) float, before the sigmoid."""
 
 
@@ -53,35 +53,28 @@ class Candidates(NamedTuple):
 
 
 def best_of_level(
-    cls_logits: Tensor,
-    ctr_logits: Tensor,
-    score_thresh: float,
-    topk: int,
-    thresh_with_ctr: bool = False,
-    rank_by_class: bool = False,
+    cls_logits: Tensor, centerness_logits: Tensor, rules: DetectionRules
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The pairs of location and class of one level that may become a detection.
+    """Choose the pairs of location and class of one level that may become a detection.
 
-    The rule is that of :func:`fcos.modeling.fcos.fcos_inference.rank_candidates`.
+    Pairs pass and are ranked as in :func:`fcos.modeling.fcos.fcos_inference.rank_candidates`.
 
     Args:
         cls_logits: (N, l, C) float, before the sigmoid, of the l locations of the level.
-        ctr_logits: (N, l) float, before the sigmoid.
-        score_thresh: in [0, 1); equal to it does not pass.
-        topk: K, at least 1.
-        thresh_with_ctr: apply the threshold to the product of probability and centerness.
-        rank_by_class: rank by class probability alone.
+        centerness_logits: (N, l) float, before the sigmoid.
+        rules: which pairs pass, and which are the best; K is ``pre_nms_topk``.
 
     Returns:
         location (N, K) int64 in [0, l), class (N, K) int64 and product (N, K) float32; the product
         is -1 where fewer than K passed.
     """
-    num_classes = cls_logits.shape[2]
+    num_classes, topk = cls_logits.shape[2], rules.pre_nms_topk
     probability = cls_logits.float().sigmoid()
-    product = probability * ctr_logits.float().sigmoid()[..., None]
-    passes = (product if thresh_with_ctr else probability) > score_thresh
-    key = torch.where(passes, probability if rank_by_class else product, NONE).flatten(1)
-    # A level of a small image may have fewer pairs than K: there are always K more that are none.
+    product = probability * centerness_logits.float().sigmoid()[..., None]
+    compared = product if rules.threshold_with_centerness else probability
+    passes = compared > rules.score_threshold
+    key = torch.where(passes, probability if rules.rank_by_class else product, NONE).flatten(1)
+    # A level of a small image may have fewer pairs than K, so K places without a candidate follow.
     best, place = F.pad(key, (0, topk), value=NONE).topk(topk, dim=1)
     place = torch.where(best >= 0, place, 0)
     product = torch.where(best >= 0, product.flatten(1).gather(1, place), NONE)
@@ -89,85 +82,67 @@ def best_of_level(
     return location, place - location * num_classes, product
 
 
-def candidates(
-    levels: Levels,
-    sizes: Tensor,
-    *,
-    score_thresh: float = 0.05,
-    pre_nms_topk: int = 1000,
-    thresh_with_ctr: bool = False,
-    rank_by_class: bool = False,
-    clip_before_nms: bool = False,
-    drop_empty: bool = False,
-    square_root: bool = True,
-    inclusive_pixels: bool = False,
-) -> Candidates:
-    """What enters non-maximum suppression.
+def candidates(levels: Levels, sizes: Tensor, rules: DetectionRules) -> Candidates:
+    """Choose what enters non-maximum suppression.
 
     Args:
         levels: the outputs of the head.
         sizes: (N, 2) int64, height and width of each image without padding, in pixels.
-        score_thresh: this and the others as of
-            :func:`fcos.modeling.fcos.fcos_inference.detect_batch`.
+        rules: what counts as a detection.
 
     Returns:
         ``pre_nms_topk`` candidates per level, in the order of the levels.
     """
     parts = []
-    for xy, cls, ltrb, ctr in zip(*levels, strict=True):
-        location, class_, product = best_of_level(
-            cls, ctr, score_thresh, pre_nms_topk, thresh_with_ctr, rank_by_class
-        )
-        distances = ltrb.float().gather(1, location[..., None].expand(-1, -1, 4))
+    for xy, cls_logits, ltrb_px, centerness_logits in zip(*levels, strict=True):
+        location, class_, product = best_of_level(cls_logits, centerness_logits, rules)
+        distances = ltrb_px.float().gather(1, location[..., None].expand(-1, -1, 4))
         parts.append((decode_boxes(xy.float()[location], distances), product, class_))
     boxes, product, classes = (torch.cat(column, dim=1) for column in zip(*parts, strict=True))
-    if clip_before_nms or inclusive_pixels:
-        boxes = clip(boxes, sizes - int(inclusive_pixels))
-    if drop_empty:
+    if rules.clip_before_nms or rules.inclusive_pixels:
+        boxes = clip(boxes, sizes - int(rules.inclusive_pixels))
+    if rules.drop_empty:
         product = torch.where(has_area(boxes), product, NONE)
-    if square_root:
+    if rules.square_root:
         product = torch.where(product >= 0, product.clamp(min=0).sqrt(), NONE)
     return Candidates(boxes, product, classes)
 
 
 def best_apart(
-    found: Candidates,
-    suppress: Suppress,
-    num_classes: int,
-    iou_thresh: float,
-    most: int,
-    inclusive_pixels: bool,
+    found: Candidates, suppress: Suppress, num_classes: int, rules: DetectionRules
 ) -> Candidates:
-    """Non-maximum suppression by class, and of what it leaves the best.
+    """Suppress boxes by class, and keep the best of what is left.
 
     Args:
         found: the candidates.
         suppress: see :func:`suppress`.
         num_classes: C.
-        iou_thresh: IoU above which a lower-scored box of the same class is dropped.
-        most: how many of an image stay, at most.
-        inclusive_pixels: measure overlaps with widths of x2 - x1 + 1.
+        rules: what counts as a detection.
 
     Returns:
-        min(K, ``most``) candidates per image, highest score first.
+        min(K, ``post_nms_topk``) candidates per image, highest score first.
     """
     boxes, scores, classes = found
     # An end that belongs to the box lies one pixel further on.
-    measured = torch.cat((boxes[..., :2], boxes[..., 2:] + int(inclusive_pixels)), dim=-1)
-    keep = suppress(measured, scores, classes, num_classes, iou_thresh, most)
-    scores, place = torch.where(keep, scores, NONE).topk(min(most, scores.shape[1]), dim=1)
+    ends = boxes[..., 2:] + int(rules.inclusive_pixels)
+    measured = torch.cat((boxes[..., :2], ends), dim=-1)
+    most = min(rules.post_nms_topk, scores.shape[1])
+    keep = suppress(
+        measured, scores, classes, num_classes, rules.nms_threshold, rules.post_nms_topk
+    )
+    scores, place = torch.where(keep, scores, NONE).topk(most, dim=1)
     boxes = boxes.gather(1, place[..., None].expand(-1, -1, 4))
     return Candidates(boxes, scores, classes.gather(1, place))
 
 
 def clip(boxes: Tensor, sizes: Tensor) -> Tensor:
-    """Boxes (N, K, 4), cut off at 0 and at the height and width in ``sizes`` (N, 2)."""
+    """Clip boxes (N, K, 4) at 0 and at the height and width in ``sizes`` (N, 2)."""
     limits = sizes.flip(1).repeat(1, 2)[:, None].to(boxes.dtype)
     return boxes.clamp(min=0).minimum(limits)
 
 
 def has_area(boxes: Tensor) -> Tensor:
-    """Of boxes (..., 4), those that have width and height: (...) bool."""
+    """Say which of boxes (..., 4) have width and height: (...) bool."""
     return (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
 
 

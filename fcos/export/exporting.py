@@ -1,7 +1,8 @@
-"""From a config with weights to a file, checked."""
+"""Write the detector of a config and its weights as a file, and check the file."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from fcos.data.images import read_bgr
 from fcos.export import dense, onnx_file, torch_files
 from fcos.export.checking import Differences, check, two_batches
 from fcos.export.graph import build_graph
+from fcos.modeling.fcos import DetectionRules
 from fcos.predict import Predictor, choose_names, configured_classes, resized
 from fcos.utils.errors import UserError
 from fcos.utils.files import check_writable, keep_inputs, write_whole
@@ -26,8 +28,15 @@ __all__ = ["FORMATS", "INPUT_TYPES", "Exported", "export_detector"]
 FORMATS = ("onnx", "torchscript", "torch_export")
 INPUT_TYPES = {"uint8": torch.uint8, "float32": torch.float32}
 
-# Neither square nor a multiple of any stride, so that no size is taken for another.
+# Not square, and no multiple of a stride, so that no size is mistaken for another one.
 _EXAMPLE = (2, 3, 130, 200)
+
+# In a file, these rules keep the names that programs know them by.
+_NAMES_IN_FILES = {
+    "score_threshold": "score_thresh",
+    "nms_threshold": "nms_thresh",
+    "threshold_with_centerness": "thresh_with_ctr",
+}
 
 
 class Exported(NamedTuple):
@@ -50,22 +59,22 @@ def export_detector(
     input_type: str = "uint8",
     image: str | None = None,
 ) -> Exported:
-    """Write the detector of a config and its weights; nothing is written that differs from it.
+    """Write the detector of a config and its weights, unless the file would differ from it.
 
     Args:
         cfg: the config, with MODEL.WEIGHTS.
         path: of the file.
         file_format: one of :data:`FORMATS`. ONNX is made on the CPU, the others on MODEL.DEVICE.
-        raw: leave decoding and suppression out.
-        with_sizes: a second input tells which part of each image is no padding.
+        raw: leave out decoding and suppression.
+        with_sizes: add a second input, the sizes of the images without padding.
         input_type: one of :data:`INPUT_TYPES`.
-        image: a picture to compare file and detector on; by default there is noise.
+        image: an image file to compare file and detector on; by default noise is used.
 
     Returns:
-        What was written, and how far it is from the detector.
+        What was written, and how it differs from the detector.
 
     Raises:
-        UserError: the config, the weights, the path or the picture cannot be used; this detector
+        UserError: the config, the weights, the path or the image cannot be used; this detector
             cannot be written in this format; or the file differs from the detector.
     """
     if file_format not in FORMATS:
@@ -74,13 +83,13 @@ def export_detector(
     cfg = _checked(cfg, path, file_format)
     keep_inputs(path, cfg.MODEL.WEIGHTS, image)
     predictor = Predictor(cfg)
-    predictor.model.requires_grad_(False)  # or every call of a file of torch's records gradients
+    predictor.model.requires_grad_(False)  # otherwise calls of torch's files record gradients
     suppress = onnx_file.suppress_by_onnx if is_onnx else dense.suppress
     graph = build_graph(predictor.model, raw, suppress)
     metadata = _metadata(cfg, predictor, raw, input_type)
     names = ("images", "sizes")[: 1 + with_sizes]
-    picture = _picture(cfg, image).to(INPUT_TYPES[input_type]).to(cfg.MODEL.DEVICE)
-    example = _example(picture)[: len(names)]
+    pixels = _pixels(cfg, image).to(INPUT_TYPES[input_type]).to(cfg.MODEL.DEVICE)
+    example = _example(pixels)[: len(names)]
 
     if is_onnx:
         content = onnx_file.write_onnx(graph, example, metadata, names, graph.output_names)
@@ -91,12 +100,12 @@ def export_detector(
     else:
         content = torch_files.write_program(graph, example, metadata)
         run = torch_files.load_program(content)
-    with torch_files.quiet(file_format):  # some files are written, but do not run
+    with torch_files.quiet(file_format):  # some files can be written, but not run
         found = check(
             lambda *inputs: run(*inputs[: len(names)]),
             predictor.model,
             graph,
-            list(two_batches(picture, with_sizes)),
+            list(two_batches(pixels, with_sizes)),
         )
     if not found.is_small:
         raise UserError(
@@ -108,7 +117,7 @@ def export_detector(
 
 
 def _checked(cfg: CfgNode, path: str, file_format: str) -> CfgNode:
-    """The config to build from; what cannot be done is refused before anything takes time."""
+    """Return the config to build from; refuse what cannot work before anything takes time."""
     if file_format == "onnx":
         onnx_file.require_onnx()
     if os.path.isdir(path):
@@ -124,15 +133,15 @@ def _checked(cfg: CfgNode, path: str, file_format: str) -> CfgNode:
     if file_format == "onnx":
         cfg.MODEL.DEVICE = "cpu"  # the file has no device of its own
     if file_format != "torchscript":
-        # With channels side by side, torch.export takes sides of one cell for a special case, and
-        # the file would refuse small images.
+        # In channels-last layout, torch.export treats levels of one cell as a special case, and the
+        # file would refuse small images.
         cfg.MODEL.CHANNELS_LAST = False
     cfg.freeze()
     return cfg
 
 
-def _picture(cfg: CfgNode, path: str | None) -> Tensor:
-    """(3, H, W) uint8 in the size and the order of channels of the config."""
+def _pixels(cfg: CfgNode, path: str | None) -> Tensor:
+    """Read or make an image, (3, H, W) uint8, in the size and channel order of the config."""
     short, limit = cfg.INPUT.MIN_SIZE_TEST or 800, cfg.INPUT.MAX_SIZE_TEST
     if path is None:
         size = (3, short, min(limit, 4 * short // 3))
@@ -145,19 +154,19 @@ def _picture(cfg: CfgNode, path: str | None) -> Tensor:
 
 
 def _example(like: Tensor) -> tuple[Tensor, Tensor]:
-    """Images and sizes of the type and on the device of a picture."""
+    """Make images and sizes with the type and on the device of an image."""
     images = torch.zeros(_EXAMPLE, dtype=like.dtype, device=like.device)
     return images, torch.tensor([_EXAMPLE[2:]] * _EXAMPLE[0], device=like.device)
 
 
 def _metadata(cfg: CfgNode, predictor: Predictor, raw: bool, input_type: str) -> dict[str, str]:
-    """What a program has to know about the file; strings, lists as JSON."""
+    """Collect what a program needs to know about the file: strings, lists as JSON."""
     register_custom_datasets(cfg)
     generator: Any = predictor.model.proposal_generator
     num_classes, names = generator.fcos_head.num_classes, predictor.class_names
     if len(names or ()) != num_classes:
         names = list(configured_classes(cfg).names)
-    rules = generator.inference
+    rules = generator.rules
     return {
         "class_names": json.dumps(choose_names(num_classes, predictor.class_names, names)),
         "input_format": cfg.INPUT.FORMAT,
@@ -165,9 +174,14 @@ def _metadata(cfg: CfgNode, predictor: Predictor, raw: bool, input_type: str) ->
         "min_size": str(cfg.INPUT.MIN_SIZE_TEST),
         "max_size": str(cfg.INPUT.MAX_SIZE_TEST),
         "output": "raw" if raw else "detections",
-        "score_threshold": str(rules["score_thresh"]),
-        "nms_threshold": str(rules["nms_thresh"]),
-        "max_detections": str(rules["post_nms_topk"]),
-        "detection_rules": json.dumps(rules),
+        "score_threshold": str(rules.score_threshold),
+        "nms_threshold": str(rules.nms_threshold),
+        "max_detections": str(rules.post_nms_topk),
+        "detection_rules": json.dumps(_named_as_in_files(rules)),
         "strides": json.dumps(list(generator.strides)),
     }
+
+
+def _named_as_in_files(rules: DetectionRules) -> dict[str, Any]:
+    values = dataclasses.asdict(rules).items()
+    return {_NAMES_IN_FILES.get(name, name): value for name, value in values}

@@ -9,7 +9,6 @@ images together, S rows and columns of a mask.
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
@@ -26,7 +25,7 @@ __all__ = ["DetectionGraph", "RawGraph", "build_graph"]
 
 
 class HeadOutputs(nn.Module):
-    """From pixels to what the head of FCOS says, level by level; the part that all graphs share.
+    """From pixels to the outputs of the head, level by level; the part that all graphs share.
 
     Args:
         model: a detector of this package, in evaluation mode.
@@ -49,7 +48,7 @@ class HeadOutputs(nn.Module):
         self.register_buffer("pixel_std", model.pixel_std.clone(), persistent=False)
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[dict[str, Tensor], dense.Levels]:
-        """Features and head outputs of a batch.
+        """Compute the features and head outputs of a batch.
 
         Args:
             images: (N, 3, H, W), pixels in 0..255.
@@ -60,17 +59,19 @@ class HeadOutputs(nn.Module):
             levels: the head's outputs and locations, with distances in pixels.
         """
         features = self.backbone(self._normalised(images, sizes))
-        cls_logits, ltrb, ctr_logits = self.fcos_head([features[n] for n in self._in_features])
+        cls_logits, ltrb, centerness_logits = self.fcos_head(
+            [features[n] for n in self._in_features]
+        )
         grids = [tuple(level.shape[-2:]) for level in cls_logits]
         return features, dense.Levels(
             self._targets.get_points(grids, device=images.device),
             [_by_location(level) for level in cls_logits],
             [_by_location(x) * unit for x, unit in zip(ltrb, self._units, strict=True)],
-            [_by_location(level)[..., 0] for level in ctr_logits],
+            [_by_location(level)[..., 0] for level in centerness_logits],
         )
 
     def _normalised(self, images: Tensor, sizes: Tensor) -> Tensor:
-        """Normalised pixels; padding, of the caller and for the strides, is 0 after that."""
+        """Normalise and pad; padding, of the caller and for the strides, is 0 after that."""
         pixels = (images.float() - self.pixel_mean) / self.pixel_std
         rows, columns = _count(images[0, 0, :, 0]), _count(images[0, 0, 0])
         is_inside = (rows < sizes[:, :1])[:, :, None] & (columns < sizes[:, 1:])[:, None]
@@ -95,11 +96,8 @@ class DetectionGraph(nn.Module):
     def __init__(self, model: Any, suppress: dense.Suppress = dense.suppress) -> None:
         super().__init__()
         self.outputs = HeadOutputs(model)
-        rules = dict(model.proposal_generator.inference)
         self._suppress = suppress
-        self._iou_thresh = rules.pop("nms_thresh", 0.6)
-        self._most = rules.pop("post_nms_topk", 100)
-        self._rules = rules
+        self._rules = model.proposal_generator.rules
         self._keep_empty = getattr(model, "keep_empty", False)
         roi_heads = getattr(model, "roi_heads", None)
         has_masks = roi_heads is not None and roi_heads.mask_on
@@ -108,7 +106,7 @@ class DetectionGraph(nn.Module):
         self.output_names = (*names, "masks") if has_masks else names
 
     def forward(self, images: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, ...]:
-        """The detections of a batch, those of each image together and highest score first.
+        """Detect in a batch; detections of an image come together, highest score first.
 
         Args:
             images: (N, 3, H, W) uint8 or float, pixels in 0..255, channels in the order of
@@ -125,15 +123,9 @@ class DetectionGraph(nn.Module):
         """
         sizes = _whole(images) if sizes is None else sizes
         features, levels = self.outputs(images, sizes)
-        found = dense.candidates(levels, sizes, **self._rules)
-        found = dense.best_apart(
-            found,
-            self._suppress,
-            self.outputs.fcos_head.num_classes,
-            self._iou_thresh,
-            self._most,
-            self._rules.get("inclusive_pixels", False),
-        )
+        found = dense.candidates(levels, sizes, self._rules)
+        num_classes = self.outputs.fcos_head.num_classes
+        found = dense.best_apart(found, self._suppress, num_classes, self._rules)
         boxes = dense.clip(found.boxes, sizes)
         is_found = found.scores >= 0
         if not self._keep_empty:
@@ -160,7 +152,7 @@ class RawGraph(nn.Module):
         self.outputs = HeadOutputs(model)
 
     def forward(self, images: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, ...]:
-        """What the head says at every location.
+        """Compute the outputs of the head at every location.
 
         Args:
             images: as of :class:`DetectionGraph`.
@@ -182,7 +174,7 @@ class RawGraph(nn.Module):
         return (
             torch.cat(levels.cls_logits, dim=1),
             torch.cat(levels.ltrb_px, dim=1),
-            torch.cat(levels.ctr_logits, dim=1),
+            torch.cat(levels.centerness_logits, dim=1),
             torch.cat(levels.points),
             torch.cat(numbers),
         )
@@ -191,7 +183,7 @@ class RawGraph(nn.Module):
 def build_graph(
     model: Any, raw: bool = False, suppress: dense.Suppress = dense.suppress
 ) -> DetectionGraph | RawGraph:
-    """The graph of a detector.
+    """Make the graph of a detector.
 
     Args:
         model: as ``build_model`` returns it, in evaluation mode.
@@ -210,16 +202,8 @@ def build_graph(
     if getattr(model.backbone, "padding_constraints", {}).get("square_size", 0):
         raise UserError("This backbone wants square images, which an exported file does not make.")
     _check_regions(getattr(model, "roi_heads", None), raw)
-    if raw:
-        return RawGraph(model).eval()
-    known = {*inspect.signature(dense.candidates).parameters, "nms_thresh", "post_nms_topk"}
-    unknown = sorted({*generator.inference} - known)
-    if unknown:
-        raise UserError(
-            f"The setting {', '.join(unknown)} of detection is unknown to the export; --raw leaves "
-            "detection to the program that reads the file."
-        )
-    return DetectionGraph(model, suppress).eval()
+    graph = RawGraph(model) if raw else DetectionGraph(model, suppress)
+    return graph.eval()
 
 
 def _check_regions(roi_heads: Any, raw: bool) -> None:

@@ -15,7 +15,7 @@ from torchvision.ops import roi_align
 def level_of_box(
     boxes: Tensor, first: int, last: int, canonical_size: float, canonical_level: int
 ) -> Tensor:
-    """The level of the pyramid that the features of a box come from.
+    """Choose the level of the pyramid that the features of a box come from.
 
     Source: arXiv:1612.03144, Eq. (1).
 
@@ -54,7 +54,7 @@ class MasksOfBoxes(nn.Module):
     def forward(
         self, features: dict[str, Tensor], boxes: Tensor, classes: Tensor, image_index: Tensor
     ) -> Tensor:
-        """Masks of detections.
+        """Predict the masks of detections.
 
         Args:
             features: name -> (N, channels, rows, columns).
@@ -66,7 +66,7 @@ class MasksOfBoxes(nn.Module):
             (M, S, S) float32 in [0, 1], the mask of each box's class on a grid over the box.
         """
         regions = torch.cat((image_index[:, None].to(boxes.dtype), boxes), dim=1)
-        # One region more, the first pixel: no layer, in whatever program, meets an empty batch.
+        # One region more, the first pixel, so that no layer of any program gets an empty batch.
         pixel = regions.new_tensor([[0.0, 0.0, 0.0, 1.0, 1.0]])
         logits = self.mask_head.layers(self._pooled(features, torch.cat((regions, pixel))))[:-1]
         if logits.shape[1] > 1:  # one mask for each class

@@ -1,4 +1,4 @@
-"""Graphs as ONNX files, and these as functions.
+"""Write graphs as ONNX files, and load these as functions.
 
 Letters: N images, K candidates of an image, C classes.
 """
@@ -13,17 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from fcos.export import dense
-from fcos.export.torch_files import Run, program, quiet
+from fcos.export.torch_files import Runnable, program, quiet
 from fcos.utils.errors import UserError
 
 __all__ = ["OPSET", "load_onnx", "require_onnx", "suppress_by_onnx", "write_onnx"]
 
-#: the version of ONNX's operators; RoiAlign is right from 16 on, DeformConv is there from 19 on
+#: version of ONNX's operators; RoiAlign is right since 16, and DeformConv exists since 19
 OPSET = 19
 
 
 def require_onnx() -> None:
-    """See that all is installed that writes and checks ONNX files.
+    """Check that the packages to write and check ONNX files are installed.
 
     Raises:
         UserError: a package is missing.
@@ -48,9 +48,9 @@ def suppress_by_onnx(
     iou_thresh: float,
     most: int,
 ) -> Tensor:
-    """:func:`fcos.export.dense.suppress` as one operator, which ONNX has too.
+    """Call :func:`fcos.export.dense.suppress` as one operator, which becomes one of ONNX's.
 
-    ONNX's NonMaxSuppression keeps images and classes apart by itself, so that no box is moved.
+    ONNX's NonMaxSuppression keeps images and classes apart by itself, without moving boxes.
     """
     return dense.suppress(boxes, scores, classes, num_classes, iou_thresh, most)
 
@@ -63,20 +63,20 @@ def _shape_of_suppress(boxes, scores, classes, num_classes, iou_thresh, most):
 def _suppress_in_onnx(
     boxes: Any, scores: Any, classes: Any, num_classes: int, iou_thresh: float, most: int
 ) -> Any:
-    """The operators that stand for :func:`suppress_by_onnx` in the file."""
+    """Write the operators for :func:`suppress_by_onnx` in the file."""
     import onnx
     from onnxscript import opset19
 
-    op: Any = opset19  # its types are of values, not of their names
+    op: Any = opset19  # its types are for values, here are their names
     numbers = np.arange(num_classes, dtype=np.int64)[None, :, None]
     is_class = op.Equal(
         op.Unsqueeze(classes, op.Constant(value_ints=[1])),
         op.Constant(value=onnx.numpy_helper.from_array(numbers)),
     )
     none = op.Constant(value_float=dense.NONE)
-    # (N, C, K): each candidate has a score in the row of its class alone.
+    # (N, C, K): each candidate has a score only in the row of its class.
     by_class = op.Where(is_class, op.Unsqueeze(scores, op.Constant(value_ints=[1])), none)
-    # (number, 3): image, class, candidate. More than `most` of a class never are among the best.
+    # (number, 3): image, class, candidate. More than `most` per class are never needed.
     chosen = op.NonMaxSuppression(
         boxes,
         by_class,
@@ -97,14 +97,14 @@ def write_onnx(
     input_names: Sequence[str],
     output_names: Sequence[str],
 ) -> bytes:
-    """An ONNX file; any batch, height and width goes in.
+    """Write an ONNX file that takes any batch size, height and width.
 
     Args:
         graph: in evaluation mode, with :func:`suppress_by_onnx`, on the CPU.
-        inputs: an example of its inputs, two images or more.
+        inputs: an example of its inputs, with at least two images.
         metadata: stored as the ``metadata_props`` of the model.
-        input_names: as many as inputs.
-        output_names: as many as the graph has outputs.
+        input_names: one for each input.
+        output_names: one for each output of the graph.
 
     Raises:
         UserError: this graph cannot be written as ONNX.
@@ -122,7 +122,7 @@ def write_onnx(
             dynamo=True,
             verbose=False,
         )
-        assert written is not None  # it is when no file is named
+        assert written is not None  # it is None only if a file is named
         model = written.model_proto
         _name_dimensions(model, "detections" if "boxes" in output_names else "locations")
         onnx.helper.set_model_props(model, metadata)
@@ -130,12 +130,12 @@ def write_onnx(
     return model.SerializeToString()
 
 
-def load_onnx(content: bytes) -> Run:
-    """What :func:`write_onnx` wrote, ready to be called on the CPU with tensors."""
+def load_onnx(content: bytes) -> Runnable:
+    """Load what :func:`write_onnx` wrote; call it with tensors on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    names = [entry.name for entry in session.get_inputs()]
+    names = [value.name for value in session.get_inputs()]
 
     def run(*inputs: Tensor) -> list[Tensor]:
         arrays = (tensor.cpu().numpy() for tensor in inputs)
@@ -146,8 +146,8 @@ def load_onnx(content: bytes) -> Run:
 
 
 def _name_dimensions(model: Any, unknown: str) -> None:
-    """Call the sizes of inputs and outputs by what they are; the exporter numbers them."""
-    del model.graph.value_info[:]  # sizes between the operators, by these numbers
+    """Name the dimensions of inputs and outputs; the exporter only numbers them."""
+    del model.graph.value_info[:]  # dimensions between the operators, with these numbers
     dims_of = (("batch", "", "height", "width"), ("batch",))
     names: dict[str, str] = {}
     for value, dims in zip(model.graph.input, dims_of, strict=False):

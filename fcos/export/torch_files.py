@@ -1,6 +1,6 @@
-"""Graphs as TorchScript and as programs of ``torch.export``.
+"""Write graphs as TorchScript and as programs of ``torch.export``, and load them as functions.
 
-Both hold the device that they were made on.
+Both run on the device that they were made on.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ __all__ = [
     "write_torchscript",
 ]
 
-#: images and perhaps sizes -> the outputs, in the order of their names
-Run = Callable[..., list[Tensor]]
+#: a loaded file: takes images and perhaps sizes, returns the outputs in the order of their names
+Runnable = Callable[..., list[Tensor]]
 
 _METADATA = "metadata.json"
 
 
 def write_torchscript(graph: nn.Module, inputs: tuple[Tensor, ...], metadata: dict) -> bytes:
-    """A TorchScript file; any batch, height and width goes in.
+    """Write a TorchScript file that takes any batch size, height and width.
 
     Args:
         graph: in evaluation mode, see :mod:`fcos.export.graph`.
-        inputs: an example of its inputs, two images or more.
+        inputs: an example of its inputs, with at least two images.
         metadata: strings, stored as JSON in the extra file ``metadata.json``.
 
     Raises:
@@ -45,20 +45,20 @@ def write_torchscript(graph: nn.Module, inputs: tuple[Tensor, ...], metadata: di
     """
     file = io.BytesIO()
     with quiet("torchscript"):
-        # Traced twice, a graph with a list of unknown length differs from itself in names only.
+        # The check traces again and compares names, which differ in a list of unknown length.
         script = torch.jit.trace(graph, inputs, check_trace=False)
         torch.jit.save(script, file, _extra_files={_METADATA: json.dumps(metadata)})
     return file.getvalue()
 
 
-def load_torchscript(content: bytes, device: torch.device | str = "cpu") -> Run:
-    """What :func:`write_torchscript` wrote, ready to be called."""
+def load_torchscript(content: bytes, device: torch.device | str = "cpu") -> Runnable:
+    """Load what :func:`write_torchscript` wrote."""
     script = torch.jit.load(io.BytesIO(content), map_location=device)
     return _without_gradients(script)
 
 
 def write_program(graph: nn.Module, inputs: tuple[Tensor, ...], metadata: dict) -> bytes:
-    """A file of ``torch.export``; see :func:`write_torchscript`, also for ``metadata.json``.
+    """Write a file of ``torch.export``; arguments as of :func:`write_torchscript`.
 
     Raises:
         UserError: this graph cannot be exported.
@@ -70,8 +70,8 @@ def write_program(graph: nn.Module, inputs: tuple[Tensor, ...], metadata: dict) 
     return file.getvalue()
 
 
-def load_program(content: bytes) -> Run:
-    """What :func:`write_program` wrote, ready to be called."""
+def load_program(content: bytes) -> Runnable:
+    """Load what :func:`write_program` wrote."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return _without_gradients(torch.export.load(io.BytesIO(content)).module())
@@ -80,12 +80,12 @@ def load_program(content: bytes) -> Run:
 def program(
     graph: nn.Module, inputs: tuple[Tensor, ...], target: str
 ) -> torch.export.ExportedProgram:
-    """The graph as ``torch.export`` sees it, for any batch, height and width.
+    """Export a graph by ``torch.export``, for any batch size, height and width.
 
     Args:
         graph: in evaluation mode, see :mod:`fcos.export.graph`.
-        inputs: an example of its inputs, two images or more.
-        target: name of the format, for the message of an error.
+        inputs: an example of its inputs, with at least two images.
+        target: name of the format, for error messages.
 
     Raises:
         UserError: this graph cannot be exported.
@@ -94,8 +94,10 @@ def program(
 
     free = torch.export.Dim.DYNAMIC
     shapes = ({0: free, 2: free, 3: free}, {0: free})
-    # Of a small image the coarsest levels are one cell, which the exporter otherwise takes for a
-    # special case and refuses. What it would assert about sizes while running are such guesses.
+    # In a small image the coarsest levels are one cell. By default the exporter treats a size of 1
+    # as a special case, and its program refuses images below 17 pixels; torch has no public option
+    # for this (its own ONNX exporter sets the same one). Its assertions about sizes are guesses of
+    # the same kind, so they are erased.
     with quiet(target), sizes_config.patch(backed_size_oblivious=True):
         exported = torch.export.export(
             graph,
@@ -111,7 +113,7 @@ def program(
     return exported
 
 
-def _without_gradients(call: Callable[..., Any]) -> Run:
+def _without_gradients(call: Callable[..., Any]) -> Runnable:
     def run(*inputs: Tensor) -> list[Tensor]:
         with torch.no_grad():
             return list(call(*inputs))
@@ -121,14 +123,14 @@ def _without_gradients(call: Callable[..., Any]) -> Run:
 
 @contextlib.contextmanager
 def quiet(target: str) -> Iterator[None]:
-    """No gradients and warnings; what an exporter cannot do becomes a sentence."""
+    """Switch off gradients and warnings; turn the errors of an exporter into one sentence."""
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of tracing: constants, which are meant to be such
+            warnings.simplefilter("ignore")  # tracing warns of constants, which are intended
             yield
     except UserError:
         raise
-    except Exception as error:  # exporters raise errors of many kinds
+    except Exception as error:  # exporters raise errors of many types
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = lines[0].split(" For more information")[0] if lines else type(error).__name__
         raise UserError(f"This detector cannot be written as {target}: {reason}") from error

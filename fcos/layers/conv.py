@@ -51,11 +51,11 @@ def _is_slow_as_a_whole(x: Tensor) -> bool:
 
 
 class _BandedConv(torch.autograd.Function):
-    """The convolution; its backward parts from that of torch in the weight's gradient alone."""
+    """The convolution; its backward differs from torch's in the weight's gradient alone."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """What ``F.conv2d`` gives with padding 1.
+        """Convolve as ``F.conv2d`` does with padding 1.
 
         Args:
             ctx: keeps what the backward needs.
@@ -72,7 +72,7 @@ class _BandedConv(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of the inputs.
+        """Compute the gradients of the inputs.
 
         Args:
             ctx: of the forward.
@@ -92,7 +92,7 @@ class _BandedConv(torch.autograd.Function):
 
 
 def _weight_gradient(x: Tensor, shape: torch.Size, grad: Tensor) -> Tensor:
-    """The sum over bands of rows; each band of ``x`` has a row more on either side."""
+    """Sum over bands of rows; each band of ``x`` has a row more on either side."""
     height, width = x.shape[2:]
     rows = math.ceil(height / math.ceil(height * width / _BAND))
     total = x.new_zeros(shape).contiguous(memory_format=torch.channels_last)

@@ -17,7 +17,7 @@ _GEOMETRY = ("stride", "padding", "dilation")
 
 
 def num_offset_channels(kernel_size: tuple[int, int], modulated: bool, num_groups: int = 1) -> int:
-    """How many numbers steer one output location of a deformable convolution.
+    """Count the numbers that steer one output location of a deformable convolution.
 
     Args:
         kernel_size: rows and columns of the kernel; their product is K.
@@ -31,7 +31,7 @@ def num_offset_channels(kernel_size: tuple[int, int], modulated: bool, num_group
 
 
 def split_offsets(raw: Tensor, modulated: bool) -> tuple[Tensor, Tensor | None]:
-    """Offsets and weights from the output of the convolution that predicts them.
+    """Split the output of the convolution that predicts offsets and weights.
 
     Args:
         raw: (N, 3 * D * K, H, W) float with ``modulated``, else (N, 2 * D * K, H, W).
@@ -73,7 +73,7 @@ class DeformConv(nn.Module):
         self.norm = getattr(like, "norm", None)
 
     def forward(self, x: Tensor, offset: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The convolution of ``x``, (N, channels, H', W'), to (N, out_channels, H, W).
+        """Convolve ``x``, (N, channels, H', W'), to (N, out_channels, H, W).
 
         Args:
             x: (N, channels, H', W') float.
@@ -124,7 +124,7 @@ class DeformConvLayer(nn.Module):
 
 
 def as_deformable(conv: nn.Conv2d, modulated: bool, num_groups: int) -> tuple[nn.Module, nn.Module]:
-    """The two modules that take the place of a convolution to make it deformable.
+    """Make the two modules that replace a convolution by a deformable one.
 
     Args:
         conv: the convolution; its parameters and normalisation go on in the second module.

@@ -18,7 +18,7 @@ _NO_CHANCE = 1e-9
 def focal_loss_sum(
     logits: Tensor, labels: Tensor, alpha: float = 0.25, gamma: float = 2.0
 ) -> Tensor:
-    """Focal loss of C independent binary classifiers, summed over all locations and classes.
+    """Sum the focal loss of C independent binary classifiers over all locations and classes.
 
     Source: arXiv:1708.02002, Eq. (5); the L_cls of arXiv:1904.01355, Eq. (2).
 
@@ -55,7 +55,7 @@ class _FocalLossSum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> Tensor:
-        """The value, see :func:`focal_loss_sum`; ``ctx`` keeps the gradient."""
+        """Compute the value, see :func:`focal_loss_sum`; ``ctx`` keeps the gradient."""
         num_classes = logits.shape[-1]
         is_positive = (labels < num_classes)[..., None]
         at = labels.clamp(max=num_classes - 1)[..., None]
@@ -84,6 +84,6 @@ class _FocalLossSum(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        """The gradient of the logits, as for :func:`focal_loss_sum`, in their type."""
+        """Return the gradient of the logits, as for :func:`focal_loss_sum`, in their type."""
         (slope,) = ctx.saved_tensors
         return (slope * gradient).to(ctx.dtype), None, None, None

@@ -11,7 +11,7 @@ LOC_LOSS_TYPES = ("iou", "linear_iou", "giou")
 
 
 def ltrb_iou(pred: Tensor, target: Tensor) -> Tensor:
-    """How well predicted distances fit their targets, per location: (I + 1) / (U + 1).
+    """Measure how well predicted distances fit their targets: (I + 1) / (U + 1).
 
     I is the intersection and U the union of the two boxes, in the square of the unit of the inputs.
     The 1 comes from the original implementation; without it, two boxes without overlap would have
@@ -33,7 +33,7 @@ def ltrb_iou(pred: Tensor, target: Tensor) -> Tensor:
 
 
 def ltrb_iou_loss(pred: Tensor, target: Tensor, kind: str = "iou") -> Tensor:
-    """How badly predicted distances miss their targets, per location.
+    """Measure how badly predicted distances miss their targets.
 
     With I the intersection, U the union and E the smallest box around both:
 
@@ -90,7 +90,7 @@ class IOULoss(nn.Module):
         self.loc_loss_type = loc_loss_type
 
     def forward(self, pred: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The weighted sum over all locations.
+        """Sum the weighted loss over all locations.
 
         Args:
             pred: (..., 4) float, predicted distances, any one length unit.

@@ -60,7 +60,7 @@ def class_aware_nms(
 
 
 def _apart(boxes: Tensor, classes: Tensor) -> Tensor:
-    """(K, 4) float64: boxes of different classes moved so that they do not meet.
+    """Move boxes of different classes so that they do not meet: (K, 4) float64.
 
     In float64, because in float32 the boxes of the 80th class of an image of 1333 pixels would
     move to coordinates whose steps are 1/128 of a pixel, which changes overlaps. Here the steps

@@ -18,7 +18,6 @@ class PerLevelNorm(nn.ModuleList):
     def __init__(self, num_levels: int, channels: int, synchronized: bool = False) -> None:
         layer = nn.SyncBatchNorm if synchronized else nn.BatchNorm2d
         super().__init__(layer(channels) for _ in range(num_levels))
-        self.synchronized = synchronized
 
     def forward(self, x: Tensor, level: int) -> Tensor:
         """Normalise (N, channels, H, W) of one level; the shape stays.
@@ -29,13 +28,5 @@ class PerLevelNorm(nn.ModuleList):
 
         Returns:
             The same shape.
-
-        Raises:
-            ValueError: SyncBN is to train on the CPU.
         """
-        if self.synchronized and self.training and x.device.type == "cpu":
-            raise ValueError(
-                "MODEL.FCOS.NORM: SyncBN cannot train on the CPU, because it exchanges statistics "
-                "between GPUs; set it to 'BN', whose weights have the same names and shapes"
-            )
         return self[level](x)

@@ -5,5 +5,5 @@ from torch import Tensor
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """``x``, of any shape, in float32; float64 stays, so that gradients can be checked in it."""
+    """Widen ``x`` to float32; float64 stays, so that gradients can be checked in it."""
     return x if x.dtype == torch.float64 else x.float()

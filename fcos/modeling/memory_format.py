@@ -13,10 +13,10 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def backbone_as_configured(cfg, backbone: M) -> M:
-    """``backbone`` computing in the order that ``MODEL.CHANNELS_LAST`` says.
+    """Let ``backbone`` compute in the order that ``MODEL.CHANNELS_LAST`` says.
 
-    Names, shapes and values of its weights stay as they are. Features come in the order of the
-    images, so this decides for all that follows.
+    Names, shapes and values of its weights stay as they are. Features have the
+    order of the images, so this decides for all that follows.
 
     Args:
         cfg: a config with the keys of detectron2 and FCOS.
@@ -31,7 +31,7 @@ def backbone_as_configured(cfg, backbone: M) -> M:
 
 
 def head_as_configured(cfg, head: M) -> M:
-    """``head`` with its weights in the order of the features that it is given.
+    """Bring the weights of ``head`` to the order of the features that it is given.
 
     Args:
         cfg: a config with the keys of detectron2 and FCOS.

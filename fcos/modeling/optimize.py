@@ -27,7 +27,7 @@ _FOLDABLE = (FrozenBatchNorm2d, nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 def optimize_for_inference(model: M, precision: str = "auto", compile: bool = False) -> M:
-    """A copy of a detector that is called in the same way and gives its detections sooner.
+    """Copy a detector; the copy is called in the same way and is faster.
 
     - Batch normalisation that follows a convolution, frozen or in evaluation mode, becomes part of
       the convolution's weights. Not in towers with MODEL.FCOS.NORM "BN", whose levels share a
@@ -53,7 +53,7 @@ def optimize_for_inference(model: M, precision: str = "auto", compile: bool = Fa
         beyond its range.
 
     Raises:
-        UserError: ``precision`` is none of these, or the device does not compute in it, or a
+        UserError: ``precision`` is not one of these, or the device does not compute in it, or a
             weight is beyond its range, or the model has no FCOS.
     """
     generator = getattr(model, "proposal_generator", None)
@@ -75,7 +75,7 @@ def optimize_for_inference(model: M, precision: str = "auto", compile: bool = Fa
 
 
 def dtype_for(precision: str, device: torch.device) -> torch.dtype:
-    """The type that backbone and towers compute in.
+    """Choose the type that backbone and towers compute in.
 
     Args:
         precision: see :func:`optimize_for_inference`.
@@ -104,7 +104,7 @@ def dtype_for(precision: str, device: torch.device) -> torch.dtype:
 
 
 def _cpu_has_bfloat16() -> bool:
-    """Whether the processor itself multiplies in bfloat16; where it does not, it is slower."""
+    """Say whether the processor itself multiplies in bfloat16; where it does not, it is slower."""
     if not hasattr(torch.cpu, "get_capabilities"):  # torch before 2.11
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     capabilities = torch.cpu.get_capabilities()
@@ -112,7 +112,7 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def _fold_batch_norm(model: nn.Module) -> None:
-    """Fold it into the convolutions that carry it, as all those of detectron2 do."""
+    """Fold batch normalisation into the convolutions of detectron2, which carry it as ``norm``."""
     for module in model.modules():
         norm = getattr(module, "norm", None)
         if isinstance(getattr(module, "weight", None), Tensor) and isinstance(norm, _FOLDABLE):
@@ -130,10 +130,10 @@ def _fold(convolution: Any, norm: Any) -> None:
 
 
 def _folded_by_trial(net: nn.Module, side: int) -> nn.Module:
-    """A copy of a network whose layers are known only by running it, on an image of this side.
+    """Fold batch normalisation in a copy of a network whose order of layers shows only in a run.
 
-    Where the result is another, because a convolution is read by more than its normalisation, it
-    is ``net`` itself.
+    Where the copy's result differs, because a convolution is read by more than its normalisation,
+    ``net`` itself is returned. The image that it is tried with is of this side.
     """
     made = copy.deepcopy(net)
     first = next(m for m in made.modules() if isinstance(m, nn.Conv2d))
@@ -155,7 +155,7 @@ def _folded_by_trial(net: nn.Module, side: int) -> nn.Module:
 
 
 def _normalised(net: nn.Module, image: Tensor) -> list[tuple[nn.Module, nn.Module]]:
-    """Convolutions whose result goes into batch normalisation, unchanged, and that layer."""
+    """Pair each convolution with the batch normalisation that its unchanged result goes into."""
     results: dict[int, tuple[nn.Module, Tensor, int]] = {}  # by identity, kept alive by being here
     pairs = []
 
@@ -190,9 +190,9 @@ def _compute_in(dtype: torch.dtype, model: Any) -> None:
 
 
 def _refuse_overflow(dtype: torch.dtype, model: nn.Module, parts: Sequence[nn.Module]) -> None:
-    """float16 ends at 65504, and normalisation by a tiny variance, once folded, is a large weight.
+    """Refuse weights beyond the range of a type; one infinite weight would end all detections.
 
-    Made infinite, one weight would be the end of all detections, without a word.
+    float16 ends at 65504, and normalisation by a tiny variance, once folded, is a large weight.
     """
     names = {module: name for name, module in model.named_modules()}
     for part in parts:

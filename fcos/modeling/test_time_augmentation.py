@@ -7,7 +7,6 @@ testing.
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,12 +23,12 @@ from detectron2.data.transforms import (
 )
 from detectron2.modeling import detector_postprocess
 from detectron2.structures import Boxes, Instances
+from fcos.config.checks import check_augmentation
 from fcos.layers import class_aware_nms
-from fcos.utils.errors import UserError
+from fcos.modeling.fcos import DetectionRules
+from fcos.modeling.fcos.fcos import detection_rules
 
-__all__ = ["OneStageDetectorWithTTA", "check_augmentation"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["OneStageDetectorWithTTA"]
 
 # An image of the batch in one size, as it is and perhaps mirrored: what is done to its pixels,
 # and the result.
@@ -55,12 +54,7 @@ class OneStageDetectorWithTTA(nn.Module):
             is enlarged then.
         max_size: the longer side of a view has at most this length; the shorter one gets less then.
         flip: add the mirrored view of each size.
-        nms_thresh: IoU above which a lower-scored box of the same class is dropped.
-        max_detections: detections per image, at most.
-        inclusive_pixels: see :func:`fcos.layers.class_aware_nms`.
-
-    Raises:
-        UserError: no sizes, or one below 1.
+        rules: those of the detector; what they say on NMS holds for the boxes of all views too.
     """
 
     model: Any
@@ -73,20 +67,15 @@ class OneStageDetectorWithTTA(nn.Module):
         min_sizes: Sequence[int],
         max_size: int,
         flip: bool,
-        nms_thresh: float,
-        max_detections: int,
-        inclusive_pixels: bool = False,
+        rules: DetectionRules,
         mask_on: bool = False,
     ) -> None:
         super().__init__()
-        _check_sizes(min_sizes, max_size)
         self.model = _unwrapped(model)
         self.min_sizes = tuple(min_sizes)
         self.max_size = max_size
         self.flip = flip
-        self.nms_thresh = nms_thresh
-        self.max_detections = max_detections
-        self.inclusive_pixels = inclusive_pixels
+        self.rules = rules
         self.mask_on = mask_on
         self.training = model.training
 
@@ -98,16 +87,14 @@ class OneStageDetectorWithTTA(nn.Module):
             "min_sizes": cfg.TEST.AUG.MIN_SIZES,
             "max_size": cfg.TEST.AUG.MAX_SIZE,
             "flip": cfg.TEST.AUG.FLIP,
-            "nms_thresh": cfg.MODEL.FCOS.NMS_THRESH_TEST,
-            "max_detections": cfg.MODEL.FCOS.NMS_POST_TOPK,
-            "inclusive_pixels": cfg.MODEL.FCOS.INCLUSIVE_PIXELS,
+            "rules": detection_rules(cfg)[0],
             # A detector without regions ignores the key, with and without augmentation.
             "mask_on": cfg.MODEL.MASK_ON and hasattr(_unwrapped(model), "roi_heads"),
         }
 
     @torch.no_grad()
     def forward(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
-        """Detections of each image.
+        """Detect the objects of each image.
 
         Args:
             batched_inputs: per image a dict with ``image``, (C, H, W) in 0..255, best as it is on
@@ -124,16 +111,21 @@ class OneStageDetectorWithTTA(nn.Module):
         """
         if self.training:
             raise ValueError("test-time augmentation is not for training: call eval() before")
-        return [{"instances": self._detect(entry)} for entry in batched_inputs]
+        return [{"instances": self._detect(record)} for record in batched_inputs]
 
-    def _detect(self, entry: dict[str, Any]) -> Instances:
-        image = entry["image"]
+    def _detect(self, record: dict[str, Any]) -> Instances:
+        image = record["image"]
         height, width = image.shape[-2:]
         with _without_masks(self.model) if self.mask_on else contextlib.nullcontext():
             found = [part for views in self._views(image) for part in self._detect_views(views)]
         boxes, scores, classes = (torch.cat(column) for column in zip(*found, strict=True))
         keep = class_aware_nms(
-            boxes, scores, classes, self.nms_thresh, self.max_detections, self.inclusive_pixels
+            boxes,
+            scores,
+            classes,
+            self.rules.nms_threshold,
+            self.rules.post_nms_topk,
+            self.rules.inclusive_pixels,
         )
         merged = Instances(
             (height, width),
@@ -144,10 +136,12 @@ class OneStageDetectorWithTTA(nn.Module):
         if self.mask_on:
             masks = [m for views in self._views(image) for m in self._masks_of(views, merged)]
             merged.pred_masks = torch.stack(masks).mean(0)
-        return detector_postprocess(merged, entry.get("height", height), entry.get("width", width))
+        return detector_postprocess(
+            merged, record.get("height", height), record.get("width", width)
+        )
 
     def _views(self, image: Tensor) -> Iterator[Views]:
-        """The views of one image, those of one size together."""
+        """Yield the views of one image, those of one size together."""
         pixels = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
         height, width = pixels.shape[:2]
         # max_size can make several sizes one.
@@ -167,7 +161,7 @@ class OneStageDetectorWithTTA(nn.Module):
             ]
 
     def _detect_views(self, views: Views) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Boxes (in pixels of the image), scores and classes of each view.
+        """Detect boxes (in pixels of the image), scores and classes in each view.
 
         One size at a time needs little memory, and no view is padded to the size of another.
         """
@@ -179,7 +173,7 @@ class OneStageDetectorWithTTA(nn.Module):
         return found
 
     def _masks_of(self, views: Views, merged: Instances) -> list[Tensor]:
-        """Per view (K, 1, M, M), the masks of the merged boxes in [0, 1], none of them mirrored."""
+        """Predict masks of the merged boxes: per view (K, 1, M, M) in [0, 1], none mirrored."""
         given = [
             Instances(
                 tuple(image.shape[1:]),
@@ -196,30 +190,6 @@ class OneStageDetectorWithTTA(nn.Module):
         ]
 
 
-def check_augmentation(cfg) -> None:
-    """Check ``TEST.AUG``; says when mirrored views are asked of a model that never saw any.
-
-    Raises:
-        UserError: no sizes, or one below 1.
-    """
-    _check_sizes(cfg.TEST.AUG.MIN_SIZES, cfg.TEST.AUG.MAX_SIZE)
-    if cfg.TEST.AUG.FLIP and cfg.INPUT.RANDOM_FLIP != "horizontal":
-        logger.warning(
-            f"TEST.AUG.FLIP is True, but INPUT.RANDOM_FLIP is {cfg.INPUT.RANDOM_FLIP}: the model "
-            "does not learn mirrored images, so set TEST.AUG.FLIP False."
-        )
-
-
-def _check_sizes(min_sizes: Sequence[int], max_size: int) -> None:
-    if not min_sizes or not all(isinstance(size, int) and size >= 1 for size in min_sizes):
-        raise UserError(
-            "TEST.AUG.MIN_SIZES: expected lengths of the shorter side in whole pixels, at least "
-            f"one and each at least 1, got {tuple(min_sizes)}"
-        )
-    if max_size < 1:
-        raise UserError(f"TEST.AUG.MAX_SIZE: expected at least 1 pixel, got {max_size}")
-
-
 def _unwrapped(model: Any) -> Any:
     is_wrapped = isinstance(model, nn.parallel.DistributedDataParallel)
     return model.module if is_wrapped else model
@@ -227,7 +197,7 @@ def _unwrapped(model: Any) -> Any:
 
 @contextlib.contextmanager
 def _without_masks(model: Any) -> Iterator[None]:
-    """Spares the masks of boxes that are yet to be merged, where the regions have a switch."""
+    """Predict no masks of boxes that are yet to be merged, where the regions have a switch."""
     before = getattr(model.roi_heads, "mask_on", None)
     if before is None:
         yield
@@ -254,6 +224,6 @@ def _to_tensor(pixels: np.ndarray) -> Tensor:
 
 
 def _moved(boxes: Tensor, transform: Any) -> Tensor:
-    """Boxes (K, 4) after a transform, computed in double precision."""
+    """Transform boxes (K, 4), in double precision."""
     moved = transform.apply_box(boxes.double().cpu().numpy())
     return torch.as_tensor(moved).to(boxes.device, torch.float32)

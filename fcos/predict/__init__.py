@@ -1,4 +1,4 @@
-"""Pictures in, detections out: for one picture, a video, a data set or a million files."""
+"""Images in, detections out: for one image, a video, a data set or a million files."""
 
 from fcos.predict.classes import choose_names, configured_classes
 from fcos.predict.draw import class_colors, draw_instances, ground_truth_instances

@@ -1,4 +1,4 @@
-"""Names of the classes and their ids in a data set, from the checkpoint or the data set."""
+"""Names and category ids of the classes, from the checkpoint or the data set."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class DatasetClasses:
     """The classes of a data set.
 
     Attributes:
-        names: of class 0, 1, ...; empty when they are not known.
-        category_ids: their ids in the annotation file of the data set; empty when it has none.
+        names: of class 0, 1, ...; empty where they are unknown.
+        category_ids: their ids in the annotation file; empty where there is none.
     """
 
     names: tuple[str, ...] = ()
@@ -36,9 +36,9 @@ class DatasetClasses:
 
 
 def dataset_classes(dataset: str) -> DatasetClasses:
-    """What is known of a data set's classes; nothing when it is not registered or not there.
+    """Find the classes of a data set; none if it is not registered or its file is missing.
 
-    Reads the annotation file only when the registration does not say the names already.
+    The annotation file is read only if the registration does not have the names.
     """
     if dataset not in DatasetCatalog.list():
         return DatasetClasses()
@@ -56,23 +56,23 @@ def dataset_classes(dataset: str) -> DatasetClasses:
 
 
 def configured_classes(cfg: CfgNode) -> DatasetClasses:
-    """:func:`dataset_classes` of the first of DATASETS.TEST, or of DATASETS.TRAIN without any."""
+    """Find the classes of the first data set of DATASETS.TEST or else DATASETS.TRAIN."""
     return dataset_classes([*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN, ""][0])
 
 
 def choose_names(
     num_classes: int, in_checkpoint: Sequence[str] | None, in_dataset: Sequence[str] | None
 ) -> tuple[str, ...]:
-    """Names for all classes of a model.
+    """Choose names for all classes of a model.
 
     Args:
         num_classes: of the model.
-        in_checkpoint: names stored with its weights. They win, because they say what it learned.
+        in_checkpoint: names stored with its weights. They come first: the model learned them.
         in_dataset: names of the configured data set.
 
     Returns:
-        ``num_classes`` names; ``"class 0"``, ``"class 1"``, ... where neither source has as many,
-        which is logged.
+        ``num_classes`` names. If neither source has this number of names, ``"class 0"``,
+        ``"class 1"``, ..., and a warning is logged.
     """
     sources = {"checkpoint": in_checkpoint or (), "data set": in_dataset or ()}
     for names in sources.values():
@@ -84,15 +84,15 @@ def choose_names(
 
 
 def choose_category_ids(names: Sequence[str], dataset: DatasetClasses) -> tuple[int, ...]:
-    """The category id to write for each class of a model.
+    """Choose the category id to write for each class of a model.
 
     Args:
         names: of the classes of the model.
-        dataset: what is known of the configured data set.
+        dataset: the classes of the configured data set.
 
     Returns:
-        As many ids as names: those of the data set if it has the same classes in the same order,
-        else 0, 1, ...; that they are not those of the data set is logged.
+        As many ids as names: those of the data set if it has the same classes in the same order.
+        Otherwise 0, 1, ..., with a warning if the data set has other classes.
     """
     if dataset.category_ids and dataset.names == tuple(names):
         return dataset.category_ids

@@ -1,14 +1,14 @@
-"""What ``demo.py`` does with its arguments: read, detect, draw, write."""
+"""The job of ``demo.py``: read, detect, draw, write."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
+import dataclasses
 import itertools
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,6 @@ from tqdm import tqdm
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from detectron2.utils.logger import setup_logger
-from fcos.config import read_cfg
-from fcos.data import register_custom_datasets
 from fcos.data.images import read_bgr
 from fcos.data.register import dataset_records
 from fcos.predict.classes import (
@@ -28,6 +26,7 @@ from fcos.predict.classes import (
     configured_classes,
     dataset_classes,
 )
+from fcos.predict.detector import Detector, prepare_cfg
 from fcos.predict.draw import draw_instances, ground_truth_instances, side_by_side
 from fcos.predict.inputs import evenly_spaced, find_images
 from fcos.predict.predictor import Predictor
@@ -40,99 +39,105 @@ logger = logging.getLogger(__name__)
 
 __all__ = ["run_demo"]
 
-# An input is a dict in detectron2's format: "file_name", "image_id" and, from a data set,
-# "annotations". A frame of a video brings its pixels along as "image".
+# A record in detectron2's format: "file_name", "image_id" and, from a data set, "annotations". The
+# record of a frame of a video has its pixels as "image".
 Record = dict[str, Any]
 
 
-def run_demo(args: argparse.Namespace) -> int:
-    """Detect in everything that the arguments of ``demo.py`` name, draw it and write it.
+def run_demo(
+    cfg: CfgNode,
+    *,
+    inputs: Sequence[str] = (),
+    video: str | int | None = None,
+    dataset: str | None = None,
+    num_images: int = 10,
+    output: str | None = None,
+    results_file: str | None = None,
+    threshold: float = 0.5,
+    optimize: str | None = None,
+    compile: bool = False,
+) -> None:
+    """Detect in images, a video or a data set, draw the detections and write them.
+
+    Without ``output`` and ``results_file``, a window shows the pictures.
 
     Args:
-        args: as ``demo.py`` parses them.
+        cfg: a config with MODEL.WEIGHTS.
+        inputs: images, folders and patterns, as :func:`fcos.predict.inputs.find_images` takes
+            them; not used where ``video`` or ``dataset`` is given.
+        video: a video file, or the number of a webcam.
+        dataset: name of a registered data set, also of DATASETS.CUSTOM.
+        num_images: how many images of the data set, at equal distances.
+        output: a file or folder for the pictures.
+        results_file: a JSON file for the detections, in COCO's results format.
+        threshold: score in [0, 1] that a detection must have at least.
+        optimize, compile: as of :class:`fcos.predict.Predictor`.
 
     Raises:
-        UserError: something in ``args`` cannot be done; or all is done, except for images that
-            could not be read.
-        KeyboardInterrupt: Ctrl-C came. What was done until then is kept, also the ``--json`` file.
+        UserError: something cannot be used or written; or some images could not be read, after all
+            others are done.
+        KeyboardInterrupt: Ctrl-C. What was done until then is kept, the results file included.
     """
     setup_logger(name="fcos")
-    cfg = setup_cfg(args)
+    cfg = prepare_cfg(cfg, threshold)
+    records: Iterable[Record]
+    total: int | None
+    sink: Sink | None = None
     with contextlib.ExitStack() as stack:
-        if args.video_input is None and args.webcam is None:
-            records, total, sink = _open_images(args)
+        if video is None:
+            images = _records_of(inputs, dataset, num_images)
+            records, total = images, len(images)
+            if output is not None:
+                sink = ImageFiles(output, [record["file_name"] for record in images])
         else:
-            records, total, sink = _open_video(args, stack)
+            frames = stack.enter_context(contextlib.closing(Video(video)))
+            records, total = _records_of_frames(frames), frames.num_frames
+            if output is not None:
+                sink = VideoFile(output, frames.name, frames.fps)
+        if output is None and results_file is None:
+            sink = Window(wait_ms=0 if video is None else 1)
         if sink is not None:
             stack.callback(sink.close)
-        results = ResultsFile(args.json) if args.json is not None else None
-        predictor = Predictor(cfg, args.optimize, args.compile)
-        demo = Demo(cfg, predictor, args.dataset, args.confidence_threshold, sink, results)
+        results = None if results_file is None else ResultsFile(results_file)
+        predictor = Predictor(cfg, optimize, compile)
+        num_classes, known = cfg.MODEL.FCOS.NUM_CLASSES, DatasetClasses()
+        # Reading a data set takes time: do it only if the names or the ids are needed.
+        if dataset or results or len(predictor.class_names or ()) != num_classes:
+            known = dataset_classes(dataset) if dataset else configured_classes(cfg)
+        names = choose_names(num_classes, predictor.class_names, known.names)
+        ids = choose_category_ids(names, known) if results else ()
+        detector = Detector(predictor, threshold, ids)
+        demo = Demo(detector, names, known.names, cfg.MODEL.MASK_ON, sink, results)
         if results is not None:
             stack.callback(results.close)
         demo.run(records, total)
-    return 0
 
 
-def setup_cfg(args: argparse.Namespace) -> CfgNode:
-    """The frozen config of ``args.config_file`` and ``args.opts``; registers its data sets.
-
-    ``MODEL.FCOS.SCORE_THRESH_TEST`` is lowered where it would hide detections above
-    ``args.confidence_threshold``: a score is the root of class probability times centerness, so
-    one of at least t has a class probability of at least t * t.
-
-    Raises:
-        UserError: the file or an option cannot be used.
-    """
-    cfg = read_cfg(args.config_file, args.opts)
-    least = args.confidence_threshold**2
-    cfg.MODEL.FCOS.SCORE_THRESH_TEST = min(cfg.MODEL.FCOS.SCORE_THRESH_TEST, least)
-    cfg.freeze()
-    register_custom_datasets(cfg)
-    return cfg
-
-
+@dataclasses.dataclass(frozen=True)
 class Demo:
-    """Detects, draws and collects, one batch of images after the other."""
+    """Detects in batches of images, draws the detections and collects them.
 
-    def __init__(
-        self,
-        cfg: CfgNode,
-        predictor: Predictor,
-        dataset: str | None,
-        threshold: float,
-        sink: Sink | None,
-        results: ResultsFile | None,
-    ) -> None:
-        """Find out the names of the classes.
+    Attributes:
+        detector: of the detections that are drawn and written.
+        names: of the classes of the model.
+        truth_names: of the classes of the data set.
+        with_masks: draw the masks of the ground truth.
+        sink: takes the pictures; ``None`` draws none.
+        results: takes the detections; ``None`` keeps none.
+    """
 
-        Args:
-            cfg: as :func:`setup_cfg` returns it.
-            predictor: of ``cfg``.
-            dataset: the data set that the images come from, if any.
-            threshold: score in [0, 1] that a detection must have at least.
-            sink: takes the pictures; ``None`` draws none.
-            results: takes the detections; ``None`` keeps none.
-        """
-        self._predict = predictor
-        self._threshold = threshold
-        self._sink = sink
-        self._with_masks = cfg.MODEL.MASK_ON
-        self._results = results
-        num_classes = cfg.MODEL.FCOS.NUM_CLASSES
-        in_checkpoint = self._predict.class_names or []
-        known = DatasetClasses()
-        if dataset or results or len(in_checkpoint) != num_classes:
-            known = dataset_classes(dataset) if dataset else configured_classes(cfg)
-        self._names = choose_names(num_classes, in_checkpoint, known.names)
-        self._truth_names = known.names
-        self._category_ids = choose_category_ids(self._names, known) if results else ()
+    detector: Detector
+    names: Sequence[str]
+    truth_names: Sequence[str]
+    with_masks: bool
+    sink: Sink | None
+    results: ResultsFile | None
 
     def run(self, records: Iterable[Record], total: int | None) -> None:
-        """Go through all inputs, or until the user leaves the window.
+        """Detect in all images, or until the user leaves the window.
 
         Args:
-            records: the inputs.
+            records: of the images.
             total: their number, if known; with more than one there is a progress bar.
 
         Raises:
@@ -140,18 +145,17 @@ class Demo:
         """
         left_out: list[str] = []
         with tqdm(total=total, disable=total == 1, unit="image") as progress:
-            for batch in _batches(records, self._predict.batch_size):
+            for batch in _batches(records, self.detector.predictor.batch_size):
                 start = time.perf_counter()
                 images = self._read(batch, left_out, go_on=total != 1)
-                for record, image, instances in self._detect(images):
+                found = self.detector([image for _, image in images])
+                for (record, image), instances in zip(images, found, strict=True):
                     if total == 1:
                         seconds = time.perf_counter() - start
-                        found = f"{len(instances)} detection{'s' * (len(instances) != 1)}"
-                        logger.info(f"{record['file_name']}: {found} in {seconds:.2f} s.")
-                    if self._sink is not None:
-                        picture = self._draw(image, instances, record)
-                        if not self._sink.show(picture, record["file_name"]):
-                            return
+                        number = f"{len(instances)} detection{'s' * (len(instances) != 1)}"
+                        logger.info(f"{record['file_name']}: {number} in {seconds:.2f} s.")
+                    if not self._hand_on(record, image, instances):
+                        return
                 progress.update(len(batch))
         if left_out:
             raise UserError(
@@ -162,7 +166,7 @@ class Demo:
     def _read(
         self, batch: list[Record], left_out: list[str], go_on: bool
     ) -> list[tuple[Record, np.ndarray]]:
-        """The records whose images can be read, with these; adds the others to ``left_out``."""
+        """Read the images of a batch; add the names of those that cannot be read to a list."""
         images = []
         for record in batch:
             try:
@@ -176,25 +180,21 @@ class Demo:
                 images.append((record, image))
         return images
 
-    def _detect(
-        self, images: list[tuple[Record, np.ndarray]]
-    ) -> Iterator[tuple[Record, np.ndarray, Instances]]:
-        found = self._predict.detect_batch([image for _, image in images])
-        for (record, image), instances in zip(images, found, strict=True):
-            instances = instances[instances.scores >= self._threshold]
-            if self._results is not None:
-                name, image_id = record["file_name"], record["image_id"]
-                self._results.add(instances, image_id, name, self._category_ids)
-            yield record, image, instances
+    def _hand_on(self, record: Record, image: np.ndarray, instances: Instances) -> bool:
+        """Collect and draw the detections of an image; False: the user wants no more."""
+        name = record["file_name"]
+        if self.results is not None:
+            self.results.add(self.detector.results(instances, record["image_id"], name))
+        return self.sink is None or self.sink.show(self._draw(image, instances, record), name)
 
     def _draw(self, image: np.ndarray, instances: Instances, record: Record) -> np.ndarray:
-        picture = draw_instances(image, instances, self._names)
+        picture = draw_instances(image, instances, self.names)
         if "annotations" not in record:
             return picture
         height, width = image.shape[:2]
-        truth = ground_truth_instances(record["annotations"], height, width, self._with_masks)
+        truth = ground_truth_instances(record["annotations"], height, width, self.with_masks)
         return side_by_side(
-            draw_instances(image, truth, self._truth_names), picture, "ground truth", "detections"
+            draw_instances(image, truth, self.truth_names), picture, "ground truth", "detections"
         )
 
 
@@ -204,29 +204,13 @@ def _batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
         yield batch
 
 
-def _open_images(args: argparse.Namespace) -> tuple[Iterable[Record], int | None, Sink | None]:
-    """The images, their number, and the place for their pictures."""
-    if args.dataset is not None:
-        records = evenly_spaced(dataset_records(args.dataset), args.num_images or 10)
-    else:
-        files = find_images(args.input)
-        records = [{"file_name": file, "image_id": i} for i, file in enumerate(files)]
-    if args.output is not None:
-        names = [record["file_name"] for record in records]
-        return records, len(records), ImageFiles(args.output, names)
-    return records, len(records), Window(wait_ms=0) if args.json is None else None
+def _records_of(inputs: Sequence[str], dataset: str | None, num_images: int) -> list[Record]:
+    """Return the records of a data set, or make those of image files, numbered from 0."""
+    if dataset is not None:
+        return evenly_spaced(dataset_records(dataset), num_images)
+    return [{"file_name": file, "image_id": i} for i, file in enumerate(find_images(inputs))]
 
 
-def _open_video(
-    args: argparse.Namespace, stack: contextlib.ExitStack
-) -> tuple[Iterable[Record], int | None, Sink | None]:
-    """The same for a video or webcam, which ``stack`` closes."""
-    video = Video(args.webcam if args.video_input is None else args.video_input)
-    stack.callback(video.close)
-    frames = (
-        {"file_name": video.name, "image_id": number, "image": frame}
-        for number, frame in enumerate(video)
-    )
-    if args.output is not None:
-        return frames, video.num_frames, VideoFile(args.output, video.name, video.fps)
-    return frames, video.num_frames, Window(wait_ms=1) if args.json is None else None
+def _records_of_frames(video: Video) -> Iterator[Record]:
+    for number, frame in enumerate(video):
+        yield {"file_name": video.name, "image_id": number, "image": frame}

@@ -1,4 +1,4 @@
-"""Detections and ground truth drawn on pictures, through detectron2's Visualizer."""
+"""Draw detections and ground truth on images, with detectron2's Visualizer."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from detectron2.structures import Boxes, BoxMode, Instances, polygons_to_bitmask
 
 __all__ = ["class_colors", "draw_instances", "ground_truth_instances", "side_by_side"]
 
-# A label is about 13 pixels high whatever the picture, so it would cover the objects of a small
-# one: a picture is enlarged by the whole factor that makes its longer side at least this.
+# A label is about 13 pixels high in any picture, and would cover the objects of a small one. So a
+# picture is enlarged by the smallest whole factor that makes its longer side at least this long.
 _MIN_LONGER_SIDE = 640
 _TITLE_HEIGHT = 28
 _GAP = 8
 
 
 def class_colors(num_classes: int) -> list[list[int]]:
-    """One bright colour per class, the same in every run.
+    """Choose one bright colour per class, the same in every run.
 
     Returns:
         ``num_classes`` lists of red, green, blue in [0, 255]. Neighbours in the list are far apart
@@ -38,32 +38,32 @@ def draw_instances(
     names: Sequence[str],
     colors: Sequence[Sequence[int]] | None = None,
 ) -> np.ndarray:
-    """Boxes (and masks, if there are any) with class names and scores on a copy of an image.
+    """Draw boxes, and masks if there are any, with class names and scores on a copy of an image.
 
     Args:
         image: (H, W, 3) uint8, blue, green, red.
         instances: on the same H and W; ``pred_boxes`` in pixels of ``image``, ``pred_classes`` in
             [0, C), optionally ``scores`` and ``pred_masks``.
         names: C class names.
-        colors: red, green, blue of each class in [0, 255]; None: those of `class_colors`.
+        colors: red, green, blue of each class in [0, 255]; None: those of :func:`class_colors`.
 
     Returns:
-        (k * H, k * W, 3) uint8, blue, green, red; k is the smallest whole number that makes the
-        longer side 640 pixels or more.
+        (k * H, k * W, 3) uint8, blue, green, red. k is the smallest whole number that makes the
+        longer side at least 640 pixels long.
     """
     from detectron2.data import Metadata
     from detectron2.utils.visualizer import ColorMode, Visualizer
 
     instances = instances.to("cpu")
     colors = class_colors(len(names)) if colors is None else [list(color) for color in colors]
-    # SEGMENTATION is the mode that takes a colour per class; the default draws them at random.
+    # Only in the mode SEGMENTATION is there one colour per class; by default they are random.
     canvas = Visualizer(
         np.ascontiguousarray(image[:, :, ::-1]),
         Metadata(thing_classes=list(names), thing_colors=colors),
         scale=math.ceil(_MIN_LONGER_SIDE / max(image.shape[:2])),
         instance_mode=ColorMode.SEGMENTATION,
     )
-    # The Visualizer's own boxes are half transparent, too faint on a busy photograph.
+    # The Visualizer's own boxes are half transparent and hard to see on a photograph.
     boxes = instances.pred_boxes.tensor.tolist()  # matplotlib is slow with tensors
     for box, index in zip(boxes, instances.pred_classes.tolist(), strict=True):
         canvas.draw_box(box, alpha=1.0, edge_color=[c / 255 for c in colors[index]])
@@ -74,13 +74,13 @@ def draw_instances(
 def ground_truth_instances(
     annotations: list[dict[str, Any]], height: int, width: int, with_masks: bool = False
 ) -> Instances:
-    """Annotations in detectron2's format as instances that :func:`draw_instances` accepts.
+    """Make instances for :func:`draw_instances` from annotations in detectron2's format.
 
     Args:
-        annotations: the ``"annotations"`` of one image; regions marked ``iscrowd`` are left out,
+        annotations: the ``"annotations"`` of one record. Regions marked ``iscrowd`` are left out,
             because they are no single objects.
         height, width: size of the image in pixels.
-        with_masks: give masks as well; an object without a segmentation has an empty one.
+        with_masks: add masks; an object without a segmentation gets an empty one.
 
     Returns:
         ``pred_boxes`` (G boxes, x1, y1, x2, y2 in pixels of that image), ``pred_classes`` (G,)
@@ -101,7 +101,7 @@ def ground_truth_instances(
 
 
 def _mask(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """(height, width) bool, from polygons or run lengths in COCO's form."""
+    """Make a mask, (height, width) bool, from polygons or run lengths in COCO's form."""
     import pycocotools.mask
 
     if not segmentation:
@@ -115,7 +115,7 @@ def _mask(segmentation: Any, height: int, width: int) -> np.ndarray:
 def side_by_side(
     left: np.ndarray, right: np.ndarray, left_title: str, right_title: str
 ) -> np.ndarray:
-    """Two pictures of one size next to each other, each under its title.
+    """Put two pictures of one size next to each other, each below its title.
 
     Args:
         left, right: (H, W, 3) uint8.

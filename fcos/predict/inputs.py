@@ -1,4 +1,4 @@
-"""What a user names as input: files, folders and patterns become a list of images to read."""
+"""Find the image files that a user names: files, folders, patterns and lists."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-# Formats that can be read as well as written, so that a drawn picture can keep its input's name.
+# Formats that can be read and written, so that a picture can have the name of its input.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 
@@ -27,12 +27,12 @@ T = TypeVar("T")
 
 
 def find_images(inputs: Sequence[str], recursive: bool = False) -> list[str]:
-    """The image files that the given files, folders and glob patterns stand for.
+    """Find the image files of files, folders and glob patterns.
 
     Args:
-        inputs: each a file, taken whatever its suffix; a folder, whose visible image files are
-            taken; or a pattern (``"shots/**/*.jpg"``), whose matching image files are taken.
-        recursive: take those of a folder's visible subfolders, too; links to folders are not
+        inputs: each a file with any suffix; a folder, for its visible image files; or a pattern
+            (``"shots/**/*.jpg"``), for the image files that match.
+        recursive: search the visible subfolders of a folder, too; links to folders are not
             followed.
 
     Returns:
@@ -45,10 +45,9 @@ def find_images(inputs: Sequence[str], recursive: bool = False) -> list[str]:
 
 
 def read_list(file: str) -> list[str]:
-    """The image files that a text file names, one on each line; they need not exist.
+    """Read the paths of image files from a text file, one on each line; they need not exist.
 
-    Empty lines and those that begin with # are left out. Relative paths begin at the current
-    folder.
+    Empty lines and lines that begin with # are skipped. Relative paths start at the current folder.
 
     Returns:
         Paths in the order of the lines, each file once.
@@ -57,7 +56,7 @@ def read_list(file: str) -> list[str]:
         UserError: the file cannot be read, or names nothing.
     """
     try:
-        # File names are bytes: what is not UTF-8 comes back as it was when the file is opened.
+        # File names are bytes. "surrogateescape" keeps those that are not UTF-8 unchanged.
         with open(os.path.expanduser(file), encoding="utf-8", errors="surrogateescape") as stream:
             lines = [line.rstrip("\r\n") for line in stream]
     except OSError as error:
@@ -102,7 +101,7 @@ def _expand(name: str, recursive: bool) -> list[str]:
 
 
 def _entries(folder: str, recursive: bool) -> Iterator[str]:
-    """Paths of what is in a folder and, if wanted, in its visible subfolders."""
+    """Yield the paths in a folder and, with ``recursive``, in its visible subfolders."""
 
     def refuse(error: OSError) -> None:
         raise UserError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
@@ -123,10 +122,10 @@ def _only_images(paths: Any) -> list[str]:
 
 
 def evenly_spaced(items: Sequence[T], count: int) -> list[T]:
-    """``count`` of the items at equal distances, the first and the last among them.
+    """Choose ``count`` items at equal distances, the first and the last among them.
 
-    The same items always come for the same arguments; all of them when there are no more than
-    ``count``, and the middle one when ``count`` is 1.
+    The same arguments give the same items: all if there are no more than ``count``, and the middle
+    one if ``count`` is 1.
 
     Raises:
         ValueError: ``count`` is below 1.

@@ -1,4 +1,4 @@
-"""Images in, their detections out."""
+"""A trained detector that is called on images."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from detectron2.data.transforms import ResizeShortestEdge, ResizeTransform
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from fcos.checkpoint import AdetCheckpointer
-from fcos.config.checks import check_pixels
-from fcos.data import images_per_batch
+from fcos.config.checks import check_images_per_batch, check_pixels
 from fcos.modeling import OneStageDetectorWithTTA
 from fcos.modeling.optimize import optimize_for_inference
 from fcos.utils.device import check_device
@@ -28,14 +27,14 @@ __all__ = ["Predictor", "resized"]
 
 
 class Predictor:
-    """The model of a config with its weights, ready to be called on images.
+    """The model of a config with its weights, to be called on images.
 
-    With ``TEST.AUG.ENABLED`` it looks at several views of each image.
+    With ``TEST.AUG.ENABLED`` it detects in several views of each image.
 
     Attributes:
         model: on ``MODEL.DEVICE``, in evaluation mode.
-        batch_size: ``TEST.IMS_PER_BATCH``, the number of images that are best given together.
-        class_names: as stored with the weights; ``None`` when they were stored without.
+        batch_size: ``TEST.IMS_PER_BATCH``, how many images to detect in at once.
+        class_names: as stored with the weights; ``None`` if they were stored without.
     """
 
     def __init__(self, cfg: CfgNode, optimize: str | None = None, compile: bool = False) -> None:
@@ -48,14 +47,14 @@ class Predictor:
             compile: with ``optimize``, compile it as well.
 
         Raises:
-            UserError: the config is of no detector, there are no weights, they do not cover the
-                model, the device is missing or does not compute in that precision, or TEST.AUG
-                cannot be used.
+            UserError: the config cannot be used, the weights are missing or do not cover the
+                model, or the device is missing or does not support the precision.
         """
         check_pixels(cfg)
+        check_images_per_batch(cfg)
         self._is_rgb = cfg.INPUT.FORMAT == "RGB"
         is_augmented = cfg.TEST.AUG.ENABLED
-        # The views are made from the image as it is: 0 does not resize.
+        # The views are made from the original image: 0 means no resizing.
         short = 0 if is_augmented else cfg.INPUT.MIN_SIZE_TEST
         self._resize = ResizeShortestEdge([short] * 2, cfg.INPUT.MAX_SIZE_TEST)
         if not cfg.MODEL.WEIGHTS:
@@ -68,30 +67,30 @@ class Predictor:
         with config_errors():
             self.model = build_model(cfg).eval()
         checkpointer = AdetCheckpointer(self.model)
-        with _errors_alone(checkpointer.logger):  # one sentence below, not one per parameter
+        with _errors_alone(checkpointer.logger):  # require_all below says the same in one sentence
             extra = checkpointer.load(cfg.MODEL.WEIGHTS)
         checkpointer.coverage.require_all("Detection")
         if optimize is not None:
             self.model = optimize_for_inference(self.model, optimize, compile)
-        self.batch_size = images_per_batch(cfg)
+        self.batch_size = cfg.TEST.IMS_PER_BATCH
         self._detector = OneStageDetectorWithTTA(cfg, self.model) if is_augmented else self.model
         self.class_names: list[str] | None = extra.get("class_names")
 
     def __call__(self, image: np.ndarray) -> Instances:
-        """Detect the objects of one image; see :meth:`detect_batch`."""
+        """Detect the objects in one image; see :meth:`detect_batch`."""
         return self.detect_batch([image])[0]
 
     def detect_batch(self, images: Sequence[np.ndarray]) -> list[Instances]:
-        """Detect the objects of some images at once.
+        """Detect the objects in several images at once.
 
-        The images are padded to one size. That moves scores and boxes a little where the model
-        has group normalization, whose statistics are of the padding too.
+        The images are padded to one size. This changes scores and boxes a little if the model has
+        group normalization, whose statistics then include the padding.
 
         Args:
             images: each (H, W, 3) uint8, blue, green, red, of any size.
 
         Returns:
-            Of each image, on the CPU, highest score first, in pixels of the image: ``pred_boxes``
+            For each image, on the CPU, highest score first, in pixels of the image: ``pred_boxes``
             (K boxes, x1, y1, x2, y2), ``scores`` (K,) in [0, 1], ``pred_classes`` (K,) in [0, C)
             and, from a mask head, ``pred_masks`` (K, H, W) bool.
 
@@ -106,7 +105,7 @@ class Predictor:
             return [output["instances"].to("cpu") for output in self._detector(inputs)]
 
     def _input_of(self, image: np.ndarray) -> dict[str, Any]:
-        """What the model takes."""
+        """Make the input of the model from an image."""
         if not isinstance(image, np.ndarray):
             raise TypeError(
                 "image: expected an array, (H, W, 3) uint8, as fcos.data.read_bgr returns "
@@ -124,9 +123,9 @@ class Predictor:
 
 
 def resized(image: np.ndarray, augmentation: ResizeShortestEdge) -> np.ndarray:
-    """An image, (H, W, C) uint8, as ``augmentation`` would have it, but no side is 0 pixels.
+    """Resize an image, (H, W, C) uint8, by ``augmentation``, but keep each side at 1 pixel or more.
 
-    INPUT.MAX_SIZE_TEST can leave nothing of the shorter side of a very long image.
+    INPUT.MAX_SIZE_TEST can shrink the shorter side of a very long image to 0 pixels.
     """
     resize = augmentation.get_transform(image)
     if isinstance(resize, ResizeTransform):
@@ -137,7 +136,7 @@ def resized(image: np.ndarray, augmentation: ResizeShortestEdge) -> np.ndarray:
 
 @contextlib.contextmanager
 def _errors_alone(logger: logging.Logger) -> Iterator[None]:
-    """A logger that keeps its warnings to itself."""
+    """Let a logger log errors only."""
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:

@@ -1,4 +1,4 @@
-"""Where drawn pictures go: files, a video file or a window."""
+"""Where drawn pictures go: to image files, a video file or a window."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from fcos.utils.files import check_writable
 
 __all__ = ["ImageFiles", "Sink", "VideoFile", "Window"]
 
-# Suffix of a video file and the codec written into it. Both encoders are part of OpenCV's wheels;
-# H.264 is not.
+# Suffix of a video file and its codec. OpenCV's wheels have both encoders, but none for H.264.
 _CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 
 
@@ -25,23 +24,23 @@ class Sink(Protocol):
     """Takes drawn pictures one by one."""
 
     def show(self, picture: np.ndarray, name: str) -> bool:
-        """Take a picture, (H, W, 3) uint8 in blue, green, red; False: the user wants no more."""
+        """Take a picture, (H, W, 3) uint8, blue, green, red; return False to end the show."""
         ...
 
     def close(self) -> None:
-        """Finish what was begun; called once, also after an error."""
+        """Finish; called once, also after an error."""
         ...
 
 
 class ImageFiles:
-    """One image file per input, named as its input, in a folder; or one file for one input."""
+    """An image file for each input: in a folder, under the name of the input, or one given file."""
 
     def __init__(self, output: str, inputs: Sequence[str]) -> None:
         """Choose the file of every input and check that it can be written.
 
         Args:
-            output: an image file, allowed for one input; otherwise a folder, made if missing. Two
-                inputs of the same name keep their subfolders below it.
+            output: for a single input an image file; or a folder, made if missing. If two inputs
+                have the same name, their subfolders are kept.
             inputs: paths of the inputs; none of them is overwritten.
 
         Raises:
@@ -80,7 +79,7 @@ class ImageFiles:
         return True
 
     def close(self) -> None:
-        """Nothing is open between two pictures."""
+        """Do nothing: no file is open between two pictures."""
 
 
 class VideoFile:
@@ -90,8 +89,8 @@ class VideoFile:
         """Choose the file and check that its folder can be written.
 
         Args:
-            output: a video file, or a folder in which the file gets the name of ``source``, with
-                .mp4 for its suffix.
+            output: a video file; or a folder, in which the file has the name of ``source`` with
+                the suffix .mp4.
             source: path of the input, which is not overwritten, or the name of a webcam.
             fps: frames per second of the file.
 
@@ -108,7 +107,7 @@ class VideoFile:
         _check_targets([output], [source])
 
     def show(self, picture: np.ndarray, name: str) -> bool:
-        """Append a frame; all have the size of the first.
+        """Append a frame; all must have the size of the first one.
 
         Raises:
             UserError: OpenCV cannot encode the file.
@@ -133,7 +132,7 @@ class VideoFile:
         return writer
 
     def close(self) -> None:
-        """Write the index, without which players refuse the file."""
+        """Write the index, which players need."""
         if self._writer is not None:
             self._writer.release()
 
@@ -148,7 +147,7 @@ class Window:
         """Open the window.
 
         Args:
-            wait_ms: how long a picture stays, in milliseconds; 0: until a key is pressed.
+            wait_ms: how long a picture is shown, in milliseconds; 0: until a key is pressed.
 
         Raises:
             UserError: there is no display.
@@ -161,12 +160,12 @@ class Window:
         self._wait_ms = wait_ms
 
     def show(self, picture: np.ndarray, name: str) -> bool:
-        """Show the picture; False when the user wants to leave."""
+        """Show the picture; return False if the user wants to leave."""
         import cv2
 
         cv2.imshow(self.TITLE, picture)
         while True:
-            # Short waits, because a window that is closed does not end a wait without limit.
+            # Short waits: closing the window does not end an unlimited wait.
             key = cv2.waitKey(self._wait_ms or 50)
             is_open = cv2.getWindowProperty(self.TITLE, cv2.WND_PROP_VISIBLE) >= 1
             if not is_open or key in self._LEAVE:
@@ -182,7 +181,7 @@ class Window:
 
 
 def _is_folder(output: str, suffixes: Sequence[str]) -> bool:
-    """Whether ``output`` means a folder: it is one, or has no suffix. Else it must fit."""
+    """Say whether ``output`` is a folder or has no suffix; refuse other unknown suffixes."""
     suffix = os.path.splitext(output)[1].lower()  # "" for "v1.0/"
     if os.path.isdir(output) or not suffix:
         return True
@@ -195,7 +194,7 @@ def _is_folder(output: str, suffixes: Sequence[str]) -> bool:
 
 
 def _file_names(paths: Sequence[str]) -> list[str]:
-    """Names for the pictures of ``paths``, all different: base names if these are."""
+    """Choose different names for the pictures of ``paths``: the base names if they differ."""
     names = [os.path.basename(path) for path in paths]
     if len(set(names)) < len(names):
         whole = [os.path.realpath(path) for path in paths]
@@ -214,6 +213,6 @@ def _check_targets(files: Sequence[str], inputs: Sequence[str]) -> None:
 
 
 def _has_display() -> bool:
-    """Tried in a process of its own: without a display, some builds of OpenCV abort theirs."""
+    """Try to open a window, in another process: without a display, some builds of OpenCV abort."""
     attempt = "import cv2; cv2.namedWindow('test'); cv2.destroyAllWindows()"
     return subprocess.run([sys.executable, "-c", attempt], capture_output=True).returncode == 0

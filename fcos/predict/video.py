@@ -22,12 +22,12 @@ class Video:
 
     Attributes:
         name: the path of the file, or "webcam 0" for that number.
-        fps: frames per second; 25 where the source does not say, which is logged.
-        num_frames: as the file declares it; ``None`` for a webcam or when it does not.
+        fps: frames per second; 25, with a warning, if the source does not say.
+        num_frames: as the file says; ``None`` for a webcam, or if the file does not say.
     """
 
     def __init__(self, source: str | int) -> None:
-        """Open it.
+        """Open the file or webcam.
 
         Args:
             source: a file, or the number of a webcam (0 is the first).
@@ -50,12 +50,12 @@ class Video:
         count = 0 if is_webcam else int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.num_frames = count if count > 0 else None
         self.fps = self._capture.get(cv2.CAP_PROP_FPS)
-        if not self.fps > 0:  # also where it is NaN
+        if not self.fps > 0:  # true for NaN, too
             self.fps = _USUAL_FPS
             logger.warning(f"{self.name} does not say its frame rate: {self.fps:g} is assumed.")
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Frames, (H, W, 3) uint8 in blue, green, red, until the file ends.
+        """Yield frames, (H, W, 3) uint8, blue, green, red, until the video ends.
 
         Raises:
             UserError: not one frame can be decoded.

@@ -1,4 +1,4 @@
-"""One process's error becomes every process's error, so that none waits for the others for ever."""
+"""Raise an error of one process in every process, so that none waits for the others forever."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 
 def raise_together(error: UserError | None) -> None:
-    """Raise in every process the first error that any of them has. Every process must call this.
+    """Raise an error in every process if any process has one. Every process must call this.
 
     Args:
-        error: what went wrong in this process, or ``None``.
+        error: of this process, or ``None``.
 
     Raises:
-        UserError: some process has an error; that of the lowest rank is raised in all of them.
+        UserError: the error of the lowest rank that has one.
     """
     messages = comm.all_gather(None if error is None else str(error))
     for message in messages:
@@ -31,10 +31,10 @@ def raise_together(error: UserError | None) -> None:
 
 
 def in_all(action: Callable[[], T]) -> T:
-    """``action`` with errors for all: what it raises in one process, every process raises.
+    """Call ``action`` in every process; if it fails in one, raise the error in all of them.
 
     Raises:
-        UserError: that of the lowest rank that has one.
+        UserError: the error of the lowest rank that has one.
     """
     error: UserError | None = None
     try:
@@ -46,10 +46,12 @@ def in_all(action: Callable[[], T]) -> T:
 
 
 def on_main(action: Callable[[], T]) -> T:
-    """What ``action`` returns in the main process, in all of them. Every process must call this.
+    """Call ``action`` in the main process and return its result in all of them.
+
+    Every process must call this.
 
     Raises:
-        UserError: that of ``action``.
+        UserError: the error of ``action``, in every process.
     """
     results = in_all(lambda: action() if comm.is_main_process() else None)
     first: T = comm.all_gather(results)[0]

@@ -37,7 +37,7 @@ def check_device(device: str) -> None:
 
 
 def make_current(device: str) -> None:
-    """Let what names no GPU be about this one: statistics of memory, and waiting for the GPU.
+    """Make this the current GPU: torch's calls that name none, of memory statistics say, mean it.
 
     Args:
         device: the value of MODEL.DEVICE, known to exist here. Without a number it is the current
@@ -49,7 +49,7 @@ def make_current(device: str) -> None:
 
 
 def gpu_has_bfloat16(device: torch.device) -> bool:
-    """Whether a GPU itself multiplies in bfloat16; older ones only act as if, and are slow at it.
+    """Say whether a GPU itself multiplies in bfloat16; older ones emulate it, slowly.
 
     Args:
         device: a GPU; without a number, the current one.
@@ -61,7 +61,7 @@ def gpu_has_bfloat16(device: torch.device) -> bool:
 
 @contextlib.contextmanager
 def exact_float32() -> Iterator[None]:
-    """Let a GPU compute float32 as such; else it rounds what it multiplies to 10 bits (TF32)."""
+    """Let a GPU compute in full float32; by default it may round factors to 10 bits (TF32)."""
     # Not by cudnn.flags(), which puts all that it is not told to a default: cuDNN itself to "off".
     cudnn = torch.backends.cudnn
     before = cudnn.allow_tf32, torch.get_float32_matmul_precision()
@@ -77,8 +77,8 @@ def exact_float32() -> Iterator[None]:
 def upload(value: Tensor, device: torch.device) -> Tensor:
     """Copy a tensor to a device without waiting for what the device has yet to do.
 
-    From ordinary memory a copy to a GPU waits until the GPU is idle, and then the GPU waits for the
-    next operation to be queued; from pinned memory it does not.
+    A copy from ordinary memory waits until the GPU is idle, and then the GPU waits for its next
+    operation. A copy from pinned memory does not.
 
     Args:
         value: of any shape, on the CPU or on ``device``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-__all__ = ["UserError", "config_errors"]
+__all__ = ["UserError", "config_errors", "one_line"]
 
 
 class UserError(ValueError):
@@ -21,9 +21,15 @@ class UserError(ValueError):
     in_all_processes = False
 
 
+def one_line(error: BaseException, most: int = 200) -> str:
+    """Return the text of an error on one line, cut after ``most`` characters, or its type."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= most else text[:most] + "..."
+
+
 @contextlib.contextmanager
 def config_errors() -> Iterator[None]:
-    """Around what is built from a config: a value that is refused there becomes a sentence.
+    """Turn errors in building from a config into a sentence for the user.
 
     Each part of a detector or a training checks its own values, here and in detectron2, and says
     so in errors of many kinds. For the user, all of them mean that the config has to change.

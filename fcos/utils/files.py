@@ -14,14 +14,14 @@ __all__ = ["check_writable", "keep_inputs", "write_text", "write_whole"]
 
 
 def keep_inputs(path: str, *inputs: str | None) -> None:
-    """See that a file to be written is none of those that it is made from.
+    """Refuse to overwrite an input with the output.
 
     Args:
-        path: of the file.
-        inputs: files, or addresses; ``None`` counts as none.
+        path: the file to be written.
+        inputs: files or addresses that it is made from; ``None`` is skipped.
 
     Raises:
-        UserError: it is one of them, by whatever name.
+        UserError: ``path`` is one of the inputs, perhaps under another name.
     """
     for source in inputs:
         if source and os.path.exists(source) and os.path.exists(path):
@@ -30,16 +30,16 @@ def keep_inputs(path: str, *inputs: str | None) -> None:
 
 
 def write_whole(path: str, write: Callable[[BinaryIO], Any], advice: str) -> None:
-    """Write a file beside ``path``, bring it to the disk, and only then give it its name.
+    """Write a file completely or not at all: under another name first, then rename it.
 
     Args:
         path: of the file.
-        write: writes its content.
-        advice: ends the message of an error.
+        write: writes the content into an open file.
+        advice: last sentence of the error message.
 
     Raises:
-        UserError: it cannot be written, such as on a full disk. A file that was there before is as
-            it was.
+        UserError: the file cannot be written, for example on a full disk. A file that had this
+            name before is unchanged.
     """
     unfinished = f"{path}.unfinished"
     try:
@@ -54,31 +54,37 @@ def write_whole(path: str, write: Callable[[BinaryIO], Any], advice: str) -> Non
         raise UserError(f"{path} cannot be written: {_reason(error)}. {advice}") from error
 
 
-def check_writable(folder: str) -> None:
-    """Make ``folder`` (the current one if empty) and see that a file can be written there.
+def check_writable(folder: str, advice: str = "") -> None:
+    """Make a folder where it does not exist, and check that a file can be written there.
+
+    Args:
+        folder: its path; "" is the current folder.
+        advice: last sentence of the error message.
 
     Raises:
-        UserError: it cannot.
+        UserError: the folder cannot be made, or it refuses a file of 64 KiB.
     """
     folder = folder or "."
     try:
         os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0" * 2**16)
+            file.flush()
+            os.fsync(file.fileno())  # a full disk may refuse only now
     except OSError as error:
-        raise UserError(f"Nothing can be written to {folder}: {error.strerror}.") from error
+        text = f"Nothing can be written to {folder}: {error.strerror}. {advice}"
+        raise UserError(text.rstrip()) from error
 
 
 def write_text(path: str, pieces: Iterable[str]) -> None:
-    """Write a text file, whole or not at all.
+    """Write a text file completely or not at all.
 
     Args:
         path: of the file.
-        pieces: the text, in order. They can be made one at a time, so that it is never in memory
-            as a whole.
+        pieces: the text, in order; a generator keeps the whole text out of memory.
 
     Raises:
-        UserError: it cannot be written. What stood there before still does.
+        UserError: the file cannot be written. A file that had this name before is unchanged.
     """
     write_whole(
         path,
@@ -88,7 +94,7 @@ def write_text(path: str, pieces: Iterable[str]) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """The operating system's reason, which torch's writer hides behind errors of its own."""
+    """Find the operating system's reason: torch's writer raises another error from it."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError):

@@ -1,4 +1,4 @@
-"""JSON files of the user."""
+"""Read JSON files, and say in a sentence what is wrong with one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["is_id", "read_json"]
 
 
 def read_json(path: str, if_broken: str = "") -> Any:
-    """The contents of a JSON file.
+    """Read a JSON file.
 
     Args:
         path: of the file.
-        if_broken: what to do about a file that is empty or breaks off.
+        if_broken: advice for a file that is empty or incomplete.
 
     Raises:
         UserError: it cannot be read, is not UTF-8 without a byte order mark, or is not JSON.
@@ -40,7 +40,7 @@ def read_json(path: str, if_broken: str = "") -> Any:
 
 
 def _check_encoding(path: str, start: bytes) -> None:
-    """Of the first bytes. pycocotools, which loads annotations, reads UTF-8 alone, and no mark."""
+    """Refuse, by the first bytes, what pycocotools cannot read: all but UTF-8 without a mark."""
     encoding = json.detect_encoding(start)
     if encoding == "utf-8-sig":
         raise UserError(
@@ -52,6 +52,6 @@ def _check_encoding(path: str, start: bytes) -> None:
 
 
 def is_id(value: Any) -> bool:
-    """Whether a value from a JSON file can identify something: a finite number or a text."""
-    # By its very type, which from JSON is none derived from it, and a bool is an int otherwise.
+    """Return whether a value from a JSON file can be an id: a finite number or a string."""
+    # type() and not isinstance(): a bool is an instance of int.
     return type(value) in (int, str) or (isinstance(value, float) and math.isfinite(value))

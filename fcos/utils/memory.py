@@ -1,4 +1,4 @@
-"""Memory of the host: what a tensor or an image leaves, the next one takes."""
+"""Memory of the host: reuse what was freed instead of returning it to the system."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ import sys
 
 __all__ = ["keep_freed_memory"]
 
-# Of glibc's malloc.h.
+# From glibc's malloc.h.
 M_TRIM_THRESHOLD = -1
 M_MMAP_MAX = -4
-# What a user may have set them by.
+# By which a user may have chosen other settings.
 VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_")
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep the memory of freed tensors for the next ones.
+    """Keep the memory of freed tensors in this process for the next tensors.
 
-    By default glibc gives a large tensor pages of its own and returns them to the system with the
-    tensor. The next one gets new pages, which the system clears one by one as they are touched: a
-    tenth of a training step on the CPU, a quarter of the loading of images. Kept, the process stays
-    as large as it was between steps, and images of many sizes leave gaps: in detection its peak
-    grew by a tenth.
+    By default glibc maps new pages for each large tensor and returns them to the system when the
+    tensor is freed. The system clears the new pages of the next tensor at their first use, which
+    takes a tenth of a training step on the CPU and a quarter of the time of loading images. The
+    price is memory: the process does not shrink between steps, and images of many sizes fragment
+    the heap; the peak of a detection grew by a tenth.
 
     Returns:
-        Whether it is so now: only with glibc, and not if the environment says how it shall be
-        (``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_MAX_``, ``MALLOC_MMAP_THRESHOLD_``,
-        ``GLIBC_TUNABLES`` with malloc). Another allocator, loaded in its place, has its own way.
+        Whether this was set. It is set with glibc only, and not if the environment chooses settings
+        of malloc itself: by ``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_MAX_``,
+        ``MALLOC_MMAP_THRESHOLD_`` or ``GLIBC_TUNABLES``. It has no effect on another allocator
+        that replaces glibc's.
     """
     if any(name in os.environ for name in VARIABLES):
         return False
     if "malloc" in os.environ.get("GLIBC_TUNABLES", "") or sys.platform != "linux":
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    # -1: nothing is ever returned; 0: no tensor has pages of its own.
+    # -1: never return memory to the system; 0: never map pages for a single tensor.
     return bool(mallopt and mallopt(M_TRIM_THRESHOLD, -1) and mallopt(M_MMAP_MAX, 0))

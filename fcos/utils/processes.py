@@ -1,4 +1,4 @@
-"""Several processes, on one machine or many: refused before they start, started, and ended."""
+"""Several processes, on one machine or many: check that they can start, run them, end them."""
 
 from __future__ import annotations
 
@@ -24,29 +24,32 @@ from detectron2.engine import launch
 from detectron2.utils import comm
 from fcos.utils.errors import UserError
 
-__all__ = ["Ending", "check_processes", "end_process", "run_processes"]
+__all__ = ["Ending", "check_processes", "run_and_exit", "run_processes"]
 
-# In all functions, ``args`` has detectron2's num_gpus, num_machines, machine_rank and dist_url.
+# In all functions, ``args`` has the four arguments of detectron2's ``launch`` that choose the
+# processes: num_gpus, num_machines, machine_rank and dist_url.
 
 
 def check_processes(args: argparse.Namespace, device: str, advice: str = "") -> None:
-    """Refuse what the other processes could only answer with a traceback each.
+    """Refuse processes that could only fail, each with a traceback of its own.
+
+    With MODEL.DEVICE cpu and several processes, hide the GPUs from them: otherwise they would
+    communicate through the GPUs.
 
     Args:
-        args: the processes that are asked for.
+        args: the processes to start.
         device: the value of MODEL.DEVICE, known to exist here.
-        advice: what else to do when there are fewer GPUs.
+        advice: what else to change when there are fewer GPUs.
 
     Raises:
-        UserError: there are not as many GPUs, ``device`` is one of them, or the machines cannot
-            meet.
+        UserError: there are too few GPUs, ``device`` is one particular GPU for several processes,
+            or the machines cannot meet.
     """
     wanted, number = torch.device(device), args.num_gpus * args.num_machines
     if args.num_gpus < 0 or args.num_machines < 1:
         raise UserError("--num-gpus must not be negative, and --num-machines at least 1.")
     if wanted.type == "cpu":
         if number > 1:
-            # Otherwise a machine with GPUs would join its processes by them.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
     elif args.num_gpus > torch.cuda.device_count():
         raise UserError(
@@ -75,9 +78,9 @@ class Ending:
 
     Attributes:
         code: exit code.
-        text: what the user has to know, for stderr; "" is nothing.
-        is_shared: every process ends so, and one of them says it. It is whichever comes first,
-            since the first one that fails is the end of the others.
+        text: printed on stderr; "" for nothing.
+        is_shared: every process ends like this, so the text is printed only once: by the first
+            process that ends, because ``launch`` then kills the others.
     """
 
     code: int = 0
@@ -86,35 +89,35 @@ class Ending:
 
 
 def run_processes(process: Callable[[argparse.Namespace], Ending], args: argparse.Namespace) -> int:
-    """Start this machine's processes, wait for their end, and say what they have to say.
+    """Start the processes of this machine, wait until they end, and print their texts.
 
     Args:
-        process: called with ``args`` in each; picklable.
+        process: called with ``args`` in each process; picklable.
         args: picklable.
 
     Returns:
-        The exit code: 0, or that of the first process that failed, or 128 + number of a signal.
+        The exit code: 0, that of the first process that failed, or 128 + number of a signal.
 
     Raises:
-        Exception: what a single ``process`` raises, which is run in this very one.
+        Exception: what ``process`` raises. A single one is run in this process, without another.
     """
     if args.num_gpus * args.num_machines <= 1:
         ending = process(args)
-        _say(ending.text)
+        _print(ending.text)
         return ending.code
     spawned = multiprocessing.get_context("spawn")
-    has_spoken = spawned.Value("b", False)  # its lock lets one of them speak at a time
+    has_printed = spawned.Value("b", False)  # its lock lets one process print at a time
     have_begun = spawned.RawArray("b", args.num_gpus)
-    # A thread's own signal mask is that of the processes it starts: the imports of these, whose
-    # traceback would be all that is seen, are not interrupted.
+    # A process inherits the signal mask of the thread that starts it. With SIGINT blocked there,
+    # Ctrl-C cannot interrupt the imports of a new process, which would print a traceback.
     starter = ThreadPoolExecutor(1, initializer=_mask_interrupts, initargs=(signal.SIG_BLOCK,))
-    with starter, _handing_signals_on(have_begun) as received:
+    with starter, _signals_passed_on(have_begun) as received:
         try:
             starter.submit(
                 launch,
-                _run_and_end,
+                _run_child,
                 args.num_gpus,
-                args=(process, args, has_spoken, have_begun),
+                args=(process, args, has_printed, have_begun),
                 dist_url=args.dist_url,
                 machine_rank=args.machine_rank,
                 num_machines=args.num_machines,
@@ -130,10 +133,10 @@ def _mask_interrupts(how: int) -> None:
 
 
 class _Interrupt:
-    """KeyboardInterrupt for SIGINT, but one for a Ctrl-C that is told twice.
+    """Handler of SIGINT: raise KeyboardInterrupt, but only once per Ctrl-C.
 
-    A terminal sends it to every process, and the first process hands it on once more: while a
-    process tidies up after the one, the other would be a traceback.
+    A terminal sends Ctrl-C to every process, and the first process passes it on to the others as
+    well. The second signal would interrupt the clean-up that the first one started.
     """
 
     def __init__(self) -> None:
@@ -145,64 +148,74 @@ class _Interrupt:
             raise KeyboardInterrupt
 
 
-def _run_and_end(
+def _run_child(
     process: Callable[[argparse.Namespace], Ending],
     args: argparse.Namespace,
-    has_spoken: Any,
+    has_printed: Any,
     have_begun: Any,
 ) -> None:
-    have_begun[comm.get_local_rank()] = True
-    signal.signal(signal.SIGINT, _Interrupt())
-    try:
-        _mask_interrupts(signal.SIG_UNBLOCK)
-    except KeyboardInterrupt:  # one that came before
-        end_process(128 + signal.SIGINT)
-    ending = process(args)
-    with has_spoken.get_lock():
-        if not (ending.is_shared and has_spoken.value):
-            _say(ending.text)
-        has_spoken.value = has_spoken.value or (ending.is_shared and bool(ending.text))
-    end_process(ending.code)
+    def run() -> int:
+        have_begun[comm.get_local_rank()] = True
+        signal.signal(signal.SIGINT, _Interrupt())
+        try:
+            _mask_interrupts(signal.SIG_UNBLOCK)
+        except KeyboardInterrupt:  # it came while this process was importing
+            return 128 + signal.SIGINT
+        ending = process(args)
+        with has_printed.get_lock():
+            if not (ending.is_shared and has_printed.value):
+                _print(ending.text)
+            has_printed.value = has_printed.value or (ending.is_shared and bool(ending.text))
+        return ending.code
+
+    run_and_exit(run)
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     if text:
         print(text, file=sys.stderr, flush=True)
 
 
-def end_process(code: int) -> NoReturn:
-    """Part from the other processes and end this one, which ``launch`` has started.
+def run_and_exit(run: Callable[[], int]) -> NoReturn:
+    """Run a process of a process group, leave the group, and exit before Python shuts down.
 
-    The exit handlers run, but Python's own end is left out: it stops every thread that asks for
-    the interpreter's lock, and a thread of gloo does so when it lets go of the last collective's
-    tensors. Stopped there, in C++, it aborts the process.
+    While Python shuts down, a thread that asks for its lock is stopped. A thread of gloo asks for
+    the lock to free the tensors of the last collective; stopped there, in C++, it aborts the
+    process. So the last exit handler ends the process.
 
     Args:
-        code: exit code of the process.
+        run: returns the exit code. Exit handlers that it registers are run.
     """
-    # NCCL waits for the others here, who may never come after an error.
+    code = 1  # if ``run`` raises
+
+    def exit_at_once() -> None:
+        logging.shutdown()  # registered earlier, so it would run later
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    atexit.register(exit_at_once)  # the first to be registered is the last to be run
+    code = run()
+    # After an error NCCL would wait for the other processes, which may never come.
     if code == 0 or torch.distributed.get_backend() == "gloo":
         torch.distributed.destroy_process_group()
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    sys.exit(code)
 
 
 @contextmanager
-def _handing_signals_on(have_begun: Sequence[bool]) -> Iterator[list[int]]:
-    """While this process only waits for others, they get the signals it gets.
+def _signals_passed_on(have_begun: Sequence[bool]) -> Iterator[list[int]]:
+    """Pass SIGTERM and SIGINT on to the other processes while this one waits for them.
 
     Args:
-        have_begun: for each of them, whether it has an answer to SIGINT. Before all have, SIGTERM,
-            which needs none, takes its place.
+        have_begun: for each process, whether it handles SIGINT by now. Until all do, they get
+            SIGTERM instead, which needs no handler.
 
     Yields:
-        The signals so far.
+        The signals received so far.
     """
     received: list[int] = []
 
-    def hand_on(number: int, _: Any) -> None:
+    def pass_on(number: int, _: Any) -> None:
         received.append(number)
         if not all(have_begun):
             number = signal.SIGTERM
@@ -210,9 +223,9 @@ def _handing_signals_on(have_begun: Sequence[bool]) -> Iterator[list[int]]:
             if child.pid is not None:
                 os.kill(child.pid, number)
 
-    # It would report each process that it ends after the first one left.
+    # It would log every process that it ends after the first one has failed.
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
-    previous = {n: signal.signal(n, hand_on) for n in (signal.SIGTERM, signal.SIGINT)}
+    previous = {n: signal.signal(n, pass_on) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield received
     finally:

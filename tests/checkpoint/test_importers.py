@@ -6,9 +6,11 @@ import re
 import pytest
 import torch
 
-from detectron2.modeling import build_model
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import ResNet, build_model
+from detectron2.modeling.backbone import BasicStem
 from fcos.checkpoint import AdetCheckpointer
-from fcos.checkpoint.architecture import settings_of
+from fcos.checkpoint.architecture import architecture_of
 from fcos.checkpoint.importers import FAMILIES, HEAD, choose_classes, recognise
 from fcos.checkpoint.importers.rules import Rule, rename
 from fcos.utils.errors import UserError
@@ -132,16 +134,46 @@ def test_names_of_deformable_models(family, theirs, ours):
 
 
 def test_older_spellings_are_read():
-    weights = {"bbox_head.fcos_centerness.bias": torch.ones(1)}
+    layers = {"fcos_centerness": "ctrness", "fcos_cls": "cls_logits", "fcos_reg": "bbox_pred"}
+    weights = {f"bbox_head.{name}.bias": torch.ones(1) for name in layers}
     family = recognise(weights)
     assert family.name == "mmdetection"
-    assert list(family.to_ours(weights).weights) == [HEAD + "ctrness.bias"]
+    ours = [f"{HEAD}{name}.bias" for name in layers.values()]
+    assert list(family.to_ours(weights).weights) == ours
     weights = {HEAD + "centerness.bias": torch.ones(1), "pixel_std": torch.ones(3)}
     imported = recognise(weights).to_ours(weights)
     assert (list(imported.weights), imported.dropped) == ([HEAD + "ctrness.bias"], ("pixel_std",))
     weights |= {HEAD + "ctrness.bias": torch.ones(1)}
     with pytest.raises(UserError, match=r"Two entries of the file are .*ctrness\.bias"):
         recognise(weights).to_ours(weights)
+
+
+NUMBER_OF_BATCHES = "layer1.0.bn1.num_batches_tracked"
+DROPPED = {
+    "adelaidet": [
+        *("pixel_mean", "pixel_std"),
+        *(f"backbone.bottom_up.level{level}.project.0.weight" for level in (3, 4)),
+    ],
+    "original": [f"backbone.body.{NUMBER_OF_BATCHES}"],
+    "torchvision": [f"backbone.body.{NUMBER_OF_BATCHES}"],
+    "mmdetection": [f"backbone.{NUMBER_OF_BATCHES}"],
+    "detectron2": ["pixel_mean", "pixel_std", "anchor_generator.cell_anchors.0"],
+}
+
+
+@pytest.mark.parametrize("family", DROPPED)
+def test_what_nothing_is_computed_from_is_dropped(family):
+    imported = FAMILIES[family].to_ours(dict.fromkeys(DROPPED[family], torch.zeros(1)))
+    assert imported.weights == {} and list(imported.dropped) == DROPPED[family]
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+def test_the_depth_of_a_resnet(depth):
+    with torch.device("meta"):
+        stages = ResNet.make_default_stages(depth)
+        weights = ResNet(BasicStem(), stages).state_dict()
+    ours = {f"backbone.bottom_up.{name}": value for name, value in weights.items()}
+    assert architecture_of(ours)["MODEL.RESNETS.DEPTH"] == depth
 
 
 # ---- values ----------------------------------------------------------------------------------
@@ -189,7 +221,7 @@ def test_mmdetection_without_normalisation(convs):
     ours = family.to_ours(theirs).weights
     assert ours.keys() == {n for n in weights if not n.endswith("num_batches_tracked")}
     assert all(ours[name].equal(weights[name]) for name in ours)
-    assert settings_of(ours)["MODEL.FCOS.NORM"] == "none"
+    assert architecture_of(ours)["MODEL.FCOS.NORM"] == "none"
 
 
 def test_two_parameters_for_one_place_are_refused():
@@ -200,14 +232,23 @@ def test_two_parameters_for_one_place_are_refused():
         FAMILIES["mmdetection"].from_ours(weights)
 
 
+# As in COCO's instances_val2017.json: eleven of 0 to 90 are no category.
+COCO_IDS = [*range(1, 12), *range(13, 26), 27, 28, *range(31, 45), *range(46, 66), 67, 70]
+COCO_IDS += [*range(72, 83), *range(84, 91)]
+
+
+def test_the_ids_of_coco_are_those_of_detectron2():
+    class_of_id = MetadataCatalog.get("coco_2017_val").thing_dataset_id_to_contiguous_id
+    assert class_of_id == {category_id: i for i, category_id in enumerate(COCO_IDS)}
+
+
 def test_the_80_categories_among_the_91_outputs_of_torchvision():
     weights = {HEAD + "cls_logits.weight": torch.arange(91.0).view(91, 1, 1, 1)}
     weights[HEAD + "cls_logits.bias"] = torch.arange(91.0)
     family = FAMILIES["torchvision"]
     chosen, said = choose_classes(weights, family, 80)
     ids = chosen[HEAD + "cls_logits.bias"].long().tolist()
-    # COCO's ids: 1 is a person, 13 a stop sign (12 is not in use), 90 a toothbrush.
-    assert (len(ids), ids[0], ids[10:13], ids[-1]) == (80, 1, [11, 13, 14], 90)
+    assert ids == COCO_IDS
     assert chosen[HEAD + "cls_logits.weight"].flatten().long().tolist() == ids
     assert "80" in said
     for other, wanted in ((family, 91), (family, 3), (FAMILIES["adelaidet"], 80)):

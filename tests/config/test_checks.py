@@ -3,7 +3,16 @@
 import pytest
 
 from fcos.config import get_cfg
-from fcos.config.checks import check_expected_results, check_pixels
+from fcos.config.checks import (
+    FCOS_CHOICES,
+    check_batch,
+    check_expected_results,
+    check_fcos,
+    check_pixels,
+    check_training_keys,
+)
+from fcos.layers.iou_loss import LOC_LOSS_TYPES
+from fcos.modeling.fcos import fcos_assignment, fcos_head, fcos_losses
 from fcos.utils.errors import UserError
 
 
@@ -79,3 +88,52 @@ def test_expectations_are_for_one_data_set(number):
     cfg.TEST.EXPECTED_RESULTS = [["bbox", "AP", 38.5, 0.2]]
     with pytest.raises(UserError, match=rf"of one data set, but DATASETS\.TEST has {number}: set"):
         check_expected_results(cfg)
+
+
+def test_the_choices_are_those_of_the_steps():
+    assert FCOS_CHOICES == {
+        "NORM": fcos_head.NORMS,
+        "LOCATION": fcos_assignment.LOCATIONS,
+        "LOC_LOSS_TYPE": LOC_LOSS_TYPES,
+        "BOX_QUALITY": fcos_losses.BOX_QUALITIES,
+        "LOSS_NORMALIZER": fcos_losses.LOSS_NORMALIZERS,
+        "DROP_EMPTY": ("before", "after", "never"),
+    }
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("PRIOR_PROB", 1.0, r"PRIOR_PROB is 1\.0: set it to a number within \(0, 1\)"),
+        ("NUM_SHARED_CONVS", -1, "NUM_SHARED_CONVS is -1: set it to 0 or more"),
+        ("LOSS_GAMMA", float("inf"), "LOSS_GAMMA is inf: set it to 0 or more"),
+        (
+            "SIZES_OF_INTEREST",
+            [0, 64, 128, 256],
+            r"is \[0, .*: set it to increasing limits above 0",
+        ),
+    ],
+)
+def test_values_that_no_detector_can_have(key, value, message):
+    cfg = get_cfg()
+    check_fcos(cfg)
+    cfg.MODEL.FCOS[key] = value
+    with pytest.raises(UserError, match=rf"^MODEL\.FCOS\..*{message}"):
+        check_fcos(cfg)
+
+
+def test_a_batch_is_a_multiple_of_the_processes():
+    check_batch(6, 3)
+    for images in (4, 0, -3):
+        with pytest.raises(
+            UserError, match=rf"IMS_PER_BATCH is {images}, which 3 processes cannot share equally"
+        ):
+            check_batch(images, processes=3)
+
+
+def test_a_training_that_can_be():
+    cfg = get_cfg()
+    cfg.DATASETS.TRAIN = ("pets",)
+    check_training_keys(cfg, processes=2)
+    with pytest.raises(UserError, match=r"DATASETS\.TRAIN is empty"):
+        check_training_keys(get_cfg(), processes=2)

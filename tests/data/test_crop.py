@@ -52,7 +52,7 @@ def test_it_is_off_unless_enabled():
         (
             "fixed",
             (0.9, 0.9),
-            r"TYPE is 'fixed': expected one of relative, relative_range, absolute, absolute_ran",
+            r"TYPE is 'fixed': set it to one of 'relative', 'relative_range', 'absolute', 'abs",
         ),
         (
             "relative",

@@ -231,7 +231,9 @@ def test_repeat_factor_sampler_repeats_the_rare(coco):
 def test_unknown_sampler(coco):
     cfg = config(coco.register())
     cfg.DATALOADER.SAMPLER_TRAIN = "RandomSubsetTrainingSampler"
-    with pytest.raises(UserError, match="'RandomSubsetTrainingSampler': expected TrainingSampler"):
+    with pytest.raises(
+        UserError, match="'RandomSubsetTrainingSampler': set it to one of 'TrainingSampler'"
+    ):
         build_train_stream(cfg)
 
 

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from detectron2.engine import HookBase, SimpleTrainer
+from detectron2.engine import HookBase
 from detectron2.engine.hooks import EvalHook
 from fcos.checkpoint import AdetCheckpointer, read_checkpoint
 from fcos.engine.hooks import (
@@ -23,6 +24,7 @@ from fcos.engine.hooks import (
     StopOnSignal,
     TrainingStopped,
 )
+from fcos.engine.loop import TrainingLoop
 from fcos.utils.errors import UserError
 
 
@@ -52,7 +54,7 @@ def batches():
 
 def trainer(folder, model=None, hooks=()):
     model = model or Model()
-    loop = SimpleTrainer(model, batches(), torch.optim.SGD(model.parameters(), 0.1))
+    loop = TrainingLoop(model, batches(), torch.optim.SGD(model.parameters(), 0.1))
     loop.checkpointer = AdetCheckpointer(model, str(folder), trainer=loop)
     loop.seed = 3
     loop.register_hooks([hook(loop.checkpointer) for hook in hooks])
@@ -63,12 +65,7 @@ def trainer(folder, model=None, hooks=()):
 
 
 def guarded(folder, bad):
-    model = Model(bad)
-    return trainer(
-        folder,
-        model,
-        [lambda c: LossGuard(model, c), lambda c: Checkpoints(c, period=2)],
-    )
+    return trainer(folder, Model(bad), [LossGuard, lambda c: Checkpoints(c, period=2)])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -94,12 +91,6 @@ def test_all_terms_are_named_and_no_checkpoint_is_said(tmp_path):
         loop.train(0, 10)
 
 
-def test_outputs_of_an_evaluation_are_not_looked_at(tmp_path):
-    loop = guarded(tmp_path, {0: {"loss_a": math.nan}})
-    loop.model.eval()(next(batches()))
-    loop.after_backward()  # where the guard stops for what it has noted
-
-
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     """Finite losses can have gradients that are not: sqrt at 0."""
 
@@ -110,11 +101,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
             return {"loss_a": (self.weight * zero).sqrt() if zero else self.weight * 1.0}
 
     model = Sqrt()
-    loop = trainer(
-        tmp_path,
-        model,
-        [lambda c: LossGuard(model, c), lambda c: Checkpoints(c, period=2)],
-    )
+    loop = trainer(tmp_path, model, [LossGuard, lambda c: Checkpoints(c, period=2)])
     with pytest.raises(UserError) as error:
         loop.train(0, 4)
     assert "The parameter weight is not finite after iteration 3" in str(error.value)
@@ -139,7 +126,7 @@ def best_hooks(metrics, metric="bbox/AP"):
     values = iter(metrics)
     return [
         lambda c: Checkpoints(c, period=2),
-        lambda c: EvalHook(2, lambda: {"bbox": {"AP": next(values)}}),
+        lambda c: EvalHook(2, lambda: {"bbox": dict.fromkeys(["AP", "AP75"], next(values))}),
         lambda c: BestCheckpoint(c, 2, metric),
     ]
 
@@ -165,11 +152,18 @@ def test_a_resumed_training_knows_the_best_so_far(tmp_path, first, kept):
     assert read_checkpoint(str(tmp_path / "model_best.pth"))["best"]["value"] == kept
 
 
+def test_the_best_of_another_metric_does_not_count(tmp_path):
+    trainer(tmp_path, hooks=best_hooks([0.9, 0.9])).train(0, 4)
+    trainer(tmp_path, hooks=best_hooks([0.3, 0.2], "bbox/AP75")).train(4, 8)
+    best = read_checkpoint(str(tmp_path / "model_best.pth"))["best"]
+    assert best == {"metric": "bbox/AP75", "value": 0.3, "iteration": 5}
+
+
 def test_a_metric_that_is_not_reported_is_said(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="fcos"):
         trainer(tmp_path, hooks=best_hooks([0.5, 0.5], "segm/AP")).train(0, 4)
     assert "TEST.BEST_METRIC segm/AP is not among the results" in caplog.text
-    assert "there are: bbox/AP." in caplog.text
+    assert "there are: bbox/AP, bbox/AP75." in caplog.text
     assert not (tmp_path / "model_best.pth").exists()
 
 
@@ -197,6 +191,18 @@ def test_random_numbers_of_an_iteration_depend_on_seed_and_iteration(tmp_path):
     torch.rand(7)
     assert draws(3, 6) == whole[3:]
     assert not set(draws(0, 6, seed=4)) & set(whole)
+
+
+def test_every_process_draws_other_random_numbers_in_every_iteration(monkeypatch):
+    drawn, hook = set(), IterationSeed()
+    for rank in (0, 1):
+        processes = SimpleNamespace(get_rank=lambda rank=rank: rank, get_world_size=lambda: 2)
+        monkeypatch.setattr("fcos.engine.hooks.comm", processes)
+        for iteration in range(5):
+            hook.trainer = SimpleNamespace(iter=iteration, seed=3)
+            hook.before_step()
+            drawn.add(torch.rand(()).item())
+    assert len(drawn) == 2 * 5
 
 
 # ---- signals ---------------------------------------------------------------------------------

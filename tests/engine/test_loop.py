@@ -8,9 +8,10 @@ import torch
 
 from detectron2.engine import HookBase, SimpleTrainer
 from fcos.checkpoint import AdetCheckpointer
-from fcos.engine import hooks
+from fcos.config import get_cfg
+from fcos.engine import loop as loop_module
 from fcos.engine.hooks import LossGuard
-from fcos.engine.loop import HostCopy, TrainingLoop, check_precision
+from fcos.engine.loop import HostCopy, TrainingLoop, amp_dtype
 from fcos.utils.errors import UserError
 from tests.engine.test_hooks import Model, batches
 from tests.imagined_gpu import ImaginedGpu, pretend
@@ -87,16 +88,24 @@ def test_another_data_loader():
 # ---- mixed precision -------------------------------------------------------------------------
 
 
+def amp(precision, device, is_enabled=True):
+    cfg = get_cfg()
+    cfg.MODEL.DEVICE = device
+    cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.PRECISION = is_enabled, precision
+    return cfg
+
+
 def test_precisions_that_a_device_lacks_are_refused(monkeypatch):
-    check_precision("bfloat16", "cpu")
-    check_precision("float16", "cuda:1")
+    assert amp_dtype(amp("bfloat16", "cpu")) is BF16
+    assert amp_dtype(amp("float16", "cuda:1")) is torch.float16
+    assert amp_dtype(amp("float16", "cpu", is_enabled=False)) is None
     with pytest.raises(UserError, match=r"PRECISION is 'fp16': expected one of float16, bfloat16"):
-        check_precision("fp16", "cuda")
+        amp_dtype(amp("fp16", "cuda"))
     with pytest.raises(UserError, match=r"but MODEL.DEVICE is cpu: float16 needs a GPU; set it to"):
-        check_precision("float16", "cpu")
+        amp_dtype(amp("float16", "cpu"))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
     with pytest.raises(UserError, match=r"bfloat16, which this GPU lacks; set it to float16\."):
-        check_precision("bfloat16", "cuda")
+        amp_dtype(amp("bfloat16", "cuda"))
 
 
 def losses_and_gradients(precision):
@@ -177,7 +186,7 @@ def test_an_iteration_on_a_gpu(precision, monkeypatch, tmp_path):
     read_copy, exchanged = HostCopy.read, []
     pretend(monkeypatch)
     # As in one of two processes, which NCCL connects: it takes tensors of the GPU alone.
-    monkeypatch.setattr(hooks, "comm", SimpleNamespace(get_world_size=lambda: 2))
+    monkeypatch.setattr(loop_module, "comm", SimpleNamespace(get_world_size=lambda: 2))
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda x, _: exchanged.append(x.is_cuda))
     monkeypatch.setattr(torch.Tensor, "backward", backward)
     monkeypatch.setattr(HostCopy, "read", lambda copy: (read.append(copy), read_copy(copy))[1])
@@ -185,10 +194,10 @@ def test_an_iteration_on_a_gpu(precision, monkeypatch, tmp_path):
         model.to("cuda")
         optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, foreach=True)
         loop = TrainingLoop(model, itertools.repeat(inputs()), optimizer, "cuda", precision)
-        loop.register_hooks([LossGuard(model, AdetCheckpointer(model, str(tmp_path)))])
+        loop.register_hooks([LossGuard(AdetCheckpointer(model, str(tmp_path)))])
         gpu.waits.clear()
         loop.train(0, 1)
     assert exchanged == [True]
-    assert len(read) == 2  # whether the losses are finite, and what they are
+    assert len(read) == 1  # the losses, and whether those of all processes are finite
     # The scaler asks whether gradients are finite; nobody else asks for anything else.
     assert ["grad_scaler" in wait for wait in gpu.waits] == [True] * (precision is torch.float16)

@@ -120,7 +120,7 @@ def test_views_are_made_from_the_images_as_they_are(project, monkeypatch):
     detect = OneStageDetectorWithTTA.forward
 
     def forward(self, batched_inputs):
-        sizes.update(tuple(entry["image"].shape) for entry in batched_inputs)
+        sizes.update(tuple(image["image"].shape) for image in batched_inputs)
         return detect(self, batched_inputs)
 
     monkeypatch.setattr(OneStageDetectorWithTTA, "forward", forward)

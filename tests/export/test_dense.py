@@ -1,11 +1,13 @@
 """Step 4 with fixed shapes, beside the step itself."""
 
+import dataclasses
+
 import pytest
 import torch
 from torchvision.ops import nms
 
 from fcos.export import dense
-from fcos.modeling.fcos.fcos_inference import detect
+from fcos.modeling.fcos.fcos_inference import DetectionRules, detect_batch
 
 COUNTS = (48, 12)  # locations of two levels: 6 x 8 and 3 x 4
 SIZE = (44, 60)
@@ -26,27 +28,26 @@ def scene(seed=0, bias=-1.0):
 
 
 def dense_detections(levels, size, **rules):
-    iou_thresh, most = rules.pop("nms_thresh", 0.6), rules.pop("post_nms_topk", 100)
-    found = dense.candidates(levels, torch.tensor([size]), **rules)
-    inclusive = rules.get("inclusive_pixels", False)
-    found = dense.best_apart(found, dense.suppress, C, iou_thresh, most, inclusive)
+    rules = DetectionRules(**rules)
+    found = dense.candidates(levels, torch.tensor([size]), rules)
+    found = dense.best_apart(found, dense.suppress, C, rules)
     real = found.scores[0] >= 0
     return [part[0][real] for part in found]
 
 
 RULES = [
     {},
-    {"score_thresh": 0.3},
-    {"score_thresh": 0.0, "post_nms_topk": 1000},
-    {"nms_thresh": 0.1, "post_nms_topk": 7},
+    {"score_threshold": 0.3},
+    {"score_threshold": 0.0, "post_nms_topk": 1000},
+    {"nms_threshold": 0.1, "post_nms_topk": 7},
     {"pre_nms_topk": 5},
     {"pre_nms_topk": 5, "rank_by_class": True},
-    {"thresh_with_ctr": True, "score_thresh": 0.2},
+    {"threshold_with_centerness": True, "score_threshold": 0.2},
     {"clip_before_nms": True},
     {"drop_empty": True},
-    {"clip_before_nms": True, "drop_empty": True, "nms_thresh": 0.3},
+    {"clip_before_nms": True, "drop_empty": True, "nms_threshold": 0.3},
     {"square_root": False},
-    {"inclusive_pixels": True, "nms_thresh": 0.3},
+    {"inclusive_pixels": True, "nms_threshold": 0.3},
 ]
 
 
@@ -54,8 +55,9 @@ RULES = [
 def test_equals_the_step_of_the_detector(rules):
     for seed in range(4):
         levels = scene(seed)
-        cls, ltrb, ctr = (torch.cat(part, dim=1)[0] for part in levels[1:])
-        want = detect(torch.cat(levels.points), cls, ltrb, ctr, COUNTS, SIZE, **rules)
+        outputs = (torch.cat(part, dim=1) for part in levels[1:])
+        points = torch.cat(levels.points)
+        (want,) = detect_batch(points, *outputs, COUNTS, [SIZE], DetectionRules(**rules))
         boxes, scores, classes = dense_detections(levels, SIZE, **rules)
         assert len(want.boxes) > 5
         torch.testing.assert_close(boxes, want.boxes, rtol=0, atol=0)
@@ -75,9 +77,16 @@ def test_every_rule_matters_here(rules):
     )
 
 
+def test_every_rule_is_looked_at():
+    """A new one needs a row above, and with it a place in the step for files."""
+    names = {name for rules in RULES for name in rules}
+    assert names == {field.name for field in dataclasses.fields(DetectionRules)}
+
+
 def test_a_level_with_fewer_pairs_than_asked_for():
     cls = torch.tensor([[[0.0, -9.0], [2.0, 1.0]]])  # only 0, 2 and 1 pass
-    location, class_, product = dense.best_of_level(cls, torch.zeros(1, 2), 0.05, 6)
+    rules = DetectionRules(score_threshold=0.05, pre_nms_topk=6)
+    location, class_, product = dense.best_of_level(cls, torch.zeros(1, 2), rules)
     assert product.shape == (1, 6)
     assert (product[0, 3:] == dense.NONE).all()
     assert location[0, :3].tolist() == [1, 1, 0]
@@ -89,7 +98,8 @@ def test_a_level_with_fewer_pairs_than_asked_for():
 
 
 def test_equal_to_the_threshold_does_not_pass():
-    _, _, product = dense.best_of_level(torch.zeros(1, 1, 1), torch.zeros(1, 1), 0.5, 1)
+    rules = DetectionRules(score_threshold=0.5, pre_nms_topk=1)
+    _, _, product = dense.best_of_level(torch.zeros(1, 1, 1), torch.zeros(1, 1), rules)
     assert product.tolist() == [[dense.NONE]]
 
 

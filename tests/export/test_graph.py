@@ -6,7 +6,7 @@ from torch import nn
 
 from detectron2.modeling import ROI_MASK_HEAD_REGISTRY, BaseMaskRCNNHead, build_model
 from detectron2.modeling.poolers import ROIPooler
-from fcos.export import build_graph, dense
+from fcos.export import build_graph
 from fcos.export.checking import Differences, _detections, _inputs, check
 from fcos.export.masks import level_of_box
 from fcos.utils.errors import UserError
@@ -112,11 +112,6 @@ def test_level_of_box_by_hand(side, level):
     assert level_of_box(boxes, 3, 5, 224, 4).tolist() == [level]
 
 
-def test_the_rules_are_those_of_the_detector():
-    rules = {*build_model(small_cfg()).proposal_generator.inference}
-    assert rules == {*dense.candidates.__kwdefaults__, "nms_thresh", "post_nms_topk"}
-
-
 # ---- what is refused -------------------------------------------------------------------------
 
 
@@ -166,13 +161,6 @@ def build_or_fake(cfg):
 
 
 def test_other_things_that_have_no_graph():
-    model = build_model(small_cfg())
-    model.proposal_generator.inference["soft_nms"] = True
-    with pytest.raises(
-        UserError, match=r"^The setting soft_nms of detection is unknown to the exp"
-    ):
-        build_graph(model)
-    assert build_graph(model, raw=True)
     with pytest.raises(UserError, match=r"^Linear cannot be exported: it is no detector whose MOD"):
         build_graph(nn.Linear(1, 1))
 

@@ -9,7 +9,7 @@ from torchvision.models.detection import fcos_resnet50_fpn
 
 from detectron2.modeling import build_model
 from fcos.checkpoint import AdetCheckpointer, read_checkpoint
-from fcos.checkpoint.architecture import fitting_configs, settings_of
+from fcos.checkpoint.architecture import architecture_of, fitting_configs
 from fcos.checkpoint.importers import FAMILIES, HEAD, recognise
 from fcos.checkpoint.writing import write_weights
 from fcos.config import get_cfg
@@ -329,7 +329,7 @@ def test_the_model_of_a_config_leads_back_to_the_config(path):
         pytest.importorskip("timm", reason="timm is not installed")
     with torch.device("meta"):
         weights = build_model(cfg).state_dict()
-    fitting = fitting_configs(path.split("/")[0], settings_of(weights))
+    fitting = fitting_configs(path.split("/")[0], architecture_of(weights))
     assert f"configs/published/{path}.yaml" in fitting
     assert not [other for other in fitting if "R_101" in other or "32x8d" in other]
     assert not [other for other in fitting if ("DLA" in other) != ("DLA" in path)]

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from fcos.predict.many import work
+from fcos.utils.errors import UserError
 from fcos_cli.detect import main, parse_args
 from tests.helpers import tiny_cfg, tiny_mask_cfg, write_model
 from tests.processes import wait_until_two_import
@@ -165,6 +166,12 @@ def test_what_cannot_be_done_is_one_sentence(run, line, message):
     assert result.err.count("\n") == 1 and "Traceback" not in result.err
 
 
+def test_debug_shows_where_it_was_found(run):
+    for line in ("--input gone --output o", "--input in --output o --num-machines 2"):
+        with pytest.raises(UserError):
+            run(f"{line} --debug")
+
+
 @pytest.mark.parametrize(
     "line, message",
     [
@@ -193,7 +200,7 @@ def test_what_is_done_is_not_done_again(run, monkeypatch):
     assert run("--input in --output out").code == 0
     first = Path("out/detections.json").read_bytes()
     os.remove("out/detections.json")
-    monkeypatch.setattr(work.Detector, "__call__", None)
+    monkeypatch.setattr(work.LineMaker, "__call__", None)
     assert run("--input in --output out").code == 0
     assert Path("out/detections.json").read_bytes() == first
 

@@ -1,5 +1,6 @@
 """python -m fcos.export, and the example that runs its file."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -26,7 +27,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "onnx_detect.py"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """a.yaml, weights of it, and a picture that needs no resizing."""
+    """a.yaml, weights of it, and an image that needs no resizing."""
     folder = tmp_path_factory.mktemp("export")
     cfg = small_cfg()
     (folder / "a.yaml").write_text(cfg.dump())
@@ -151,9 +152,9 @@ def test_that_nothing_was_compared_is_said(folder, capsys):
     opts = ["MODEL.FCOS.SCORE_THRESH_TEST", "0.999"]
     assert run(folder, "torchscript", "none.pt", opts=opts) == 0
     assert "In noise there is nothing to detect, so that boxes and" in capsys.readouterr().out
-    picture = ("--image", str(folder / "a.png"))
-    assert run(folder, "torchscript", "none.pt", *picture, opts=opts) == 0
-    assert "In the picture there is nothing to detect" in capsys.readouterr().out
+    image = ("--image", str(folder / "a.png"))
+    assert run(folder, "torchscript", "none.pt", *image, opts=opts) == 0
+    assert "In the image there is nothing to detect" in capsys.readouterr().out
 
 
 def test_a_file_that_differs_is_not_written(folder, capsys, monkeypatch):
@@ -161,7 +162,7 @@ def test_a_file_that_differs_is_not_written(folder, capsys, monkeypatch):
 
     def build_another(model, *args):
         graph = build(model, *args)
-        graph._iou_thresh = 0.05
+        graph._rules = dataclasses.replace(graph._rules, nms_threshold=0.05)
         return graph
 
     monkeypatch.setattr(fcos.export.exporting, "build_graph", build_another)

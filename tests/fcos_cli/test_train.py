@@ -16,12 +16,12 @@ import train_net
 from fcos.checkpoint import AdetCheckpointer
 from fcos.config import get_cfg
 from fcos.data import register_custom_datasets
-from fcos.engine import Trainer, run
-from fcos.engine.preflight import check_batch, check_training
+from fcos.engine import Trainer
+from fcos.engine.preflight import check_training
 from fcos.modeling import OneStageDetector
 from fcos.modeling.optimize import optimize_for_inference
 from fcos.utils.errors import UserError
-from fcos_cli.train import argument_parser, parse_args
+from fcos_cli.train import argument_parser, main, parse_args
 from tests.processes import wait_until_two_import
 from tests.tiny import MASK_OPTIONS, start, write_project
 from tests.tiny import train_net as run_program
@@ -43,9 +43,8 @@ def said(project, capfd):
     """Run the program with arguments that fail; gives the sentence."""
 
     def fail(*words, code=1):
-        args = argument_parser().parse_args(["--config-file", "tiny.yaml", *words])
         capfd.readouterr()
-        assert run(args) == code
+        assert main(["--config-file", "tiny.yaml", *words]) == code
         lines = capfd.readouterr().err.splitlines()
         assert len(lines) == 1, lines
         assert lines[0].startswith("Error: ")
@@ -122,7 +121,13 @@ def test_more_gpus_than_there_are(said, monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_no_gpu(said):
-    assert "set MODEL.DEVICE to cpu to run on the CPU" in said("MODEL.DEVICE", "cuda")
+    assert "finds no GPU here; set MODEL.DEVICE to cpu to run on" in said("MODEL.DEVICE", "cuda")
+
+
+@pytest.mark.parametrize("mode", [[], ["--eval-only"]])
+def test_a_precision_that_the_device_lacks(said, mode):
+    message = said(*mode, "SOLVER.AMP.ENABLED", "True")
+    assert "float16 needs a GPU; set it to bfloat16, or SOLVER.AMP.ENABLED False" in message
 
 
 # ---- data ------------------------------------------------------------------------------------
@@ -205,13 +210,6 @@ def test_a_compiler_is_looked_for_before_the_training(said, monkeypatch):
 
     monkeypatch.setattr("fcos.engine.preflight.check_compiler", refuse)
     assert said("MODEL.COMPILE", "True") == "no compiler on cpu"
-
-
-def test_a_batch_that_cannot_be_shared(project):
-    cfg = get_cfg()
-    cfg.merge_from_file("tiny.yaml")
-    with pytest.raises(UserError, match="IMS_PER_BATCH is 4, which 3 processes cannot share equa"):
-        check_batch(cfg, processes=3)
 
 
 @pytest.mark.parametrize(
@@ -306,8 +304,7 @@ def test_an_evaluation_with_augmentation(project, caplog):
     expected = "[['bbox','AP',0,100],['bbox_TTA','AP',0,100]]"
     words = ["--eval-only", "MODEL.WEIGHTS", "detector.pth", *options]
     words += ["TEST.EXPECTED_RESULTS", expected, "MODEL.FCOS.SCORE_THRESH_TEST", "0.0"]
-    args = argument_parser().parse_args(["--config-file", "tiny.yaml", *words])
-    assert run(args) == 0
+    assert main(["--config-file", "tiny.yaml", *words]) == 0
     for folder in ("inference", "inference_TTA"):
         assert (project / "output" / folder / "coco_instances_results.json").exists()
 
@@ -330,7 +327,7 @@ def test_an_evaluation_of_a_faster_copy_in_batches(project, precision, monkeypat
     words = ["--eval-only", *(["--optimize", precision] if precision else [])]
     words += ["MODEL.WEIGHTS", "detector.pth", "MODEL.FCOS.SCORE_THRESH_TEST", "0.0"]
     words += ["TEST.EXPECTED_RESULTS", "[['bbox','AP',0,100]]", "TEST.IMS_PER_BATCH", "2"]
-    assert run(argument_parser().parse_args(["--config-file", "tiny.yaml", *words])) == 0
+    assert main(["--config-file", "tiny.yaml", *words]) == 0
     assert sizes == [(precision is not None, 2), (precision is not None, 1)]
 
 
@@ -408,7 +405,10 @@ def test_weights_of_another_number_of_classes(said, project):
 
 def test_an_output_folder_that_cannot_be_written(said, project):
     (project / "file").touch()
-    assert "OUTPUT_DIR file/out cannot be written to" in said("OUTPUT_DIR", "file/out")
+    assert said("OUTPUT_DIR", "file/out") == (
+        "Nothing can be written to file/out: Not a directory. Set OUTPUT_DIR to a folder with room "
+        "for checkpoints."
+    )
 
 
 def test_an_output_folder_with_a_training(said, project):
@@ -461,18 +461,17 @@ def test_a_config_of_no_training(said, key, value, part):
 
 
 def test_debug_shows_where_it_came_up(project):
-    args = argument_parser().parse_args(["--debug", "--config-file", "no.yaml"])
     with pytest.raises(UserError):
-        run(args)
+        main(["--debug", "--config-file", "no.yaml"])
 
 
-def test_an_interrupt_before_the_training(project, monkeypatch):
-    def interrupt(_):
+def test_an_interrupt_before_the_training(project, monkeypatch, capfd):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fcos.engine.launching._process", interrupt)
-    args = argument_parser().parse_args(["--config-file", "tiny.yaml"])
-    assert run(args) == 128 + signal.SIGINT
+    monkeypatch.setattr("fcos.engine.launching.setup", interrupt)
+    assert main(["--config-file", "tiny.yaml"]) == 128 + signal.SIGINT
+    assert capfd.readouterr().err == "Stopped.\n"
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="asks Linux what is imported")

@@ -24,10 +24,8 @@ def test_names():
     assert set(PerLevelNorm(2, 4, synchronized=True).state_dict()) == names
 
 
-def test_synchronized_trains_on_gpus_only_and_infers_anywhere():
+def test_synchronized_infers_anywhere():
     norm, plain = PerLevelNorm(2, 4, synchronized=True), PerLevelNorm(2, 4)
-    with pytest.raises(ValueError, match="NORM: SyncBN cannot train on the CPU.*set it to 'BN'"):
-        norm(torch.zeros(1, 4, 2, 2), 0)
     plain(torch.randn(1, 4, 2, 2), 1)
     norm.load_state_dict(plain.state_dict())
     x = torch.randn(1, 4, 2, 2)

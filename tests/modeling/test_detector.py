@@ -9,7 +9,7 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, ImageList, Instances
 from fcos.config import get_cfg
-from fcos.modeling.fcos import FCOS, FCOSHead, FCOSLosses, FCOSTargets
+from fcos.modeling.fcos import FCOS, DetectionRules, FCOSHead, FCOSLosses, FCOSTargets
 from tests.helpers import GOLDEN, tiny_cfg
 
 IMAGE_SIZES = [(64, 96), (60, 50)]
@@ -154,7 +154,7 @@ def test_normalised_targets_train_and_detect_in_pixels():
         in_features=["p3", "p4", "p5", "p6", "p7"],
         strides=strides,
         normalize_reg_targets=True,
-        inference={"nms_thresh": 0.99},
+        rules=DetectionRules(nms_threshold=0.99),
     )
     features = {f"p{i + 3}": torch.zeros(1, 1, 256 // s, 256 // s) for i, s in enumerate(strides)}
     images = ImageList(torch.zeros(1, 3, 256, 256), [(256, 256)])
@@ -226,15 +226,27 @@ def test_r50_baseline_has_the_same_without_group_norm():
     [
         ("MODEL.FCOS.IN_FEATURES", "['p2', 'p3']", "the backbone has no p2; it gives p3, p4, p5"),
         ("MODEL.FCOS.FPN_STRIDES", "[4, 16, 32, 64, 128]", r"expected \[8, 16, 32, 64, 128\]"),
-        ("MODEL.FCOS.SCORE_THRESH_TEST", "1.0", r"SCORE_THRESH_TEST: expected within \[0, 1\)"),
-        ("MODEL.FCOS.NMS_THRESH_TEST", "-0.1", r"NMS_THRESH_TEST: expected within \[0, 1\)"),
-        ("MODEL.FCOS.NMS_PRE_TOPK", "0", "NMS_PRE_TOPK: expected at least 1, got 0"),
-        ("MODEL.FCOS.NUM_CLASSES", "0", "NUM_CLASSES: expected at least 1, got 0"),
-        ("MODEL.FCOS.LOC_LOSS_TYPE", "diou", "expected one of .*'giou'.*, got 'diou'"),
-        ("MODEL.FCOS.LOCATION", "edge", "LOCATION: expected one of .*'corner'.*, got 'edge'"),
-        ("MODEL.FCOS.DROP_EMPTY", "no", "DROP_EMPTY: expected one of 'before'.*, got 'no'"),
-        ("MODEL.FCOS.TOP_LEVELS", "3", "TOP_LEVELS: expected 0, 1 or 2, got 3"),
-        ("MODEL.FCOS.TOP_IN_FEATURE", "c5", "TOP_IN_FEATURE: expected 'p5' or 'res5', got 'c5'"),
+        (
+            "MODEL.FCOS.SCORE_THRESH_TEST",
+            "1.0",
+            r"SCORE_THRESH_TEST is 1\.0: set it to a number within \[0, 1\)",
+        ),
+        (
+            "MODEL.FCOS.NMS_THRESH_TEST",
+            "-0.1",
+            r"NMS_THRESH_TEST is -0\.1: set it to a number within \[0, 1\)",
+        ),
+        ("MODEL.FCOS.NMS_PRE_TOPK", "0", "NMS_PRE_TOPK is 0: set it to 1 or more"),
+        ("MODEL.FCOS.NUM_CLASSES", "0", "NUM_CLASSES is 0: set it to 1 or more"),
+        ("MODEL.FCOS.LOC_LOSS_TYPE", "diou", "LOC_LOSS_TYPE is 'diou': set it to one of .*'giou'"),
+        ("MODEL.FCOS.LOCATION", "edge", "LOCATION is 'edge': set it to one of .*'corner'"),
+        ("MODEL.FCOS.DROP_EMPTY", "no", "DROP_EMPTY is 'no': set it to one of 'before'"),
+        ("MODEL.FCOS.TOP_LEVELS", "3", "TOP_LEVELS is 3: set it to one of 0, 1, 2"),
+        (
+            "MODEL.FCOS.TOP_IN_FEATURE",
+            "c5",
+            "TOP_IN_FEATURE is 'c5': set it to one of 'p5', 'res5'",
+        ),
     ],
 )
 def test_settings_that_do_not_fit(key, value, message):
@@ -249,17 +261,33 @@ def test_p6_comes_from_p5_or_c5(source, channels):
     assert sorted(backbone(torch.zeros(1, 3, 64, 64))) == ["p3", "p4", "p5", "p6", "p7"]
 
 
-@pytest.mark.parametrize("levels", [0, 1])
-def test_fewer_top_levels(levels):
-    strides = [8, 16, 32, 64][: 3 + levels]
-    detector = model(
+def with_top_levels(levels):
+    strides = [8, 16, 32, 64, 128][: 3 + levels]
+    return model(
         **{
             "MODEL.FCOS.TOP_LEVELS": str(levels),
             "MODEL.FCOS.IN_FEATURES": str([f"p{i + 3}" for i in range(len(strides))]),
             "MODEL.FCOS.FPN_STRIDES": str(strides),
-            "MODEL.FCOS.SIZES_OF_INTEREST": str([64, 128, 256][: len(strides) - 1]),
+            "MODEL.FCOS.SIZES_OF_INTEREST": "[]",
         }
     )
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_levels_on_top_start_as_the_fpn_does(levels):
+    """Uniform within sqrt(3 / fan-in), bias 0, as in AdelaiDet; torch's own start is a third."""
+    layers = list(with_top_levels(levels).backbone.top_block.children())
+    assert len(layers) == levels
+    for layer in layers:
+        limit = (3 / layer.weight[0].numel()) ** 0.5
+        assert 0.99 * limit < layer.weight.abs().max() <= limit
+        assert layer.weight.std().item() == pytest.approx(limit / 3**0.5, rel=0.05)
+        assert (layer.bias == 0).all()
+
+
+@pytest.mark.parametrize("levels", [0, 1])
+def test_fewer_top_levels(levels):
+    detector = with_top_levels(levels)
     assert len(detector.train()(inputs())) == 3
 
 

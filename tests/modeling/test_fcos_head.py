@@ -68,7 +68,7 @@ def test_normalised_targets_use_relu():
 
 @pytest.mark.parametrize("on_reg", [False, True])
 def test_the_branch_of_centerness(on_reg):
-    head = small_head(ctr_on_reg=on_reg)
+    head = small_head(centerness_on_reg=on_reg)
     _, _, before = head(features())
     with torch.no_grad():
         for layer in (head.bbox_tower if on_reg else head.cls_tower).parameters():
@@ -176,20 +176,20 @@ def test_large_outputs_stay_finite_also_in_half_precision():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"norm": "IN"}, "MODEL.FCOS.NORM: expected one of .*'none', 'GN'.*, got 'IN'"),
+        ({"norm": "IN"}, "norm: expected one of .*'none', 'GN'.*, got 'IN'"),
         ({"in_channels": 48, "norm": "GN"}, "GN has 32 groups, which do not divide 48 channels"),
         ({"norm": "gn"}, "expected one of .*'none', 'GN', 'BN', 'SyncBN'.*, got 'gn'"),
-        ({"num_shared_convs": -1}, "MODEL.FCOS.NUM_SHARED_CONVS: expected at least 0, got -1"),
-        ({"num_convs": -2}, "MODEL.FCOS.NUM_STACKED_CONVS: expected at least 0, got -2"),
+        ({"num_shared_convs": -1}, "num_shared_convs: expected at least 0, got -1"),
+        ({"num_convs": -2}, "num_convs: expected at least 0, got -2"),
         (
             {"use_deformable": True, "num_convs": 0, "num_shared_convs": 4},
-            "MODEL.FCOS.USE_DEFORMABLE: .*but NUM_STACKED_CONVS is 0; set that to at least 1",
+            "use_deformable: needs a convolution in each tower, but num_convs is 0",
         ),
         ({"in_channels": 0}, "in_channels: expected at least 1, got 0"),
         ({"num_levels": 0}, "num_levels: expected at least 1, got 0"),
-        ({"num_classes": 0}, "MODEL.FCOS.NUM_CLASSES: expected at least 1, got 0"),
-        ({"num_classes": -1}, "MODEL.FCOS.NUM_CLASSES: expected at least 1, got -1"),
-        ({"prior_prob": 1.0}, r"MODEL.FCOS.PRIOR_PROB: expected within \(0, 1\), got 1.0"),
+        ({"num_classes": 0}, "num_classes: expected at least 1, got 0"),
+        ({"num_classes": -1}, "num_classes: expected at least 1, got -1"),
+        ({"prior_prob": 1.0}, r"prior_prob: expected within \(0, 1\), got 1.0"),
     ],
 )
 def test_settings_that_do_not_fit(options, message):
@@ -222,8 +222,8 @@ def test_wrong_number_of_features():
 
 def test_from_config():
     cfg = get_cfg()
-    cfg.MODEL.FCOS.NUM_CLASSES = 7
-    cfg.MODEL.FCOS.NUM_STACKED_CONVS = 2
+    cfg.num_classes = 7
+    cfg.num_convs = 2
     head = FCOSHead(cfg, [ShapeSpec(channels=16, stride=s) for s in (8, 16)])
     assert head.cls_logits.weight.shape == (7, 16, 3, 3)
     assert len(head.scales) == 2
@@ -231,7 +231,7 @@ def test_from_config():
         FCOSHead(cfg, [ShapeSpec(channels=16, stride=8), ShapeSpec(channels=32, stride=16)])
     cfg.merge_from_list(
         "MODEL.FCOS.USE_DEFORMABLE True MODEL.FCOS.DEFORM_MODULATED False "
-        "MODEL.FCOS.USE_SCALE False MODEL.FCOS.NORM BN MODEL.FCOS.NUM_SHARED_CONVS 1".split()
+        "MODEL.FCOS.USE_SCALE False MODEL.FCOS.NORM BN num_shared_convs 1".split()
     )
     head = FCOSHead(cfg, [ShapeSpec(channels=16, stride=8)])
     assert head.bbox_tower[3].offset.out_channels == 18

@@ -9,7 +9,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from detectron2.modeling import detector_postprocess
 from detectron2.structures import Boxes, Instances
 from fcos.modeling.fcos import FCOSTargets
-from fcos.modeling.fcos.fcos_inference import decode_boxes, detect, detect_batch, rank_candidates
+from fcos.modeling.fcos.fcos_inference import (
+    DetectionRules,
+    decode_boxes,
+    detect_batch,
+    rank_candidates,
+)
 from fcos.modeling.fcos.fcos_targets import ltrb_distances
 from tests.helpers import flatten, golden, raw_outputs, strides_of_locations
 
@@ -18,16 +23,16 @@ SETTINGS = sorted({"/".join(key.split("/")[:2]) for key in VALUES.files if "/nms
 PEERS = {
     "tianzhi": {"inclusive_pixels": True},
     "adet": {},
-    "adet_thresh_with_ctr": {"thresh_with_ctr": True},
+    "adet_thresh_with_ctr": {"threshold_with_centerness": True},
 }
 
 
 # Those that differ in more ways, and a few settings in which it matters.
 OTHER_PEERS = {
-    "d2": {"score_thresh": 0.2**2, "thresh_with_ctr": True},
+    "d2": {"score_threshold": 0.2**2, "threshold_with_centerness": True},
     "torchvision": {
-        "score_thresh": 0.2**2,
-        "thresh_with_ctr": True,
+        "score_threshold": 0.2**2,
+        "threshold_with_centerness": True,
         "clip_before_nms": True,
         "location": "corner",
     },
@@ -43,6 +48,18 @@ OTHER_SETTINGS = [
     "sparse/nms0.6_pre50_post100",
     "objects/nms0.5_pre1000_post100",
 ]
+
+
+def detect(points, cls_logits, ltrb_px, centerness_logits, locations_per_level, size, **rules):
+    """The detections of one image."""
+    outputs = cls_logits[None], ltrb_px[None], centerness_logits[None]
+    rules = DetectionRules(**rules)
+    return detect_batch(points, *outputs, locations_per_level, [size], rules)[0]
+
+
+def rank(cls_logits, centerness_logits, locations_per_level, score_threshold, topk, **rules):
+    rules = DetectionRules(score_threshold=score_threshold, pre_nms_topk=topk, **rules)
+    return rank_candidates(cls_logits, centerness_logits, locations_per_level, rules)
 
 
 def detections_of(setting, location="middle", **options):
@@ -61,7 +78,7 @@ def detections_of(setting, location="middle", **options):
             flatten(ctr)[i, :, 0],
             [h * w for h, w in sizes],
             tuple(int(n) for n in VALUES["image_sizes"][i]),
-            nms_thresh=float(nms.removeprefix("nms")),
+            nms_threshold=float(nms.removeprefix("nms")),
             pre_nms_topk=int(pre.removeprefix("pre")),
             post_nms_topk=int(post.removeprefix("post")),
             **options,
@@ -152,26 +169,28 @@ def logit(*probabilities):
 def test_ranking_by_hand():
     """Two levels of two locations; the product of probability and centerness decides the order."""
     cls_logits = logit(0.9, 0.5, 0.8, 0.04)[:, None]
-    ctr_logits = logit(0.1, 0.5, 0.5, 0.9)
-    location, classes, product = rank_candidates(cls_logits, ctr_logits, [2, 2], 0.05, 10)
+    centerness_logits = logit(0.1, 0.5, 0.5, 0.9)
+    location, classes, product = rank(cls_logits, centerness_logits, [2, 2], 0.05, 10)
     assert location.tolist() == [2, 1, 0]  # 0.40, 0.25, 0.09; location 3 is below 0.05
     assert classes.tolist() == [0, 0, 0]
     torch.testing.assert_close(product, torch.tensor([0.40, 0.25, 0.09]))
     # With one per level, location 0 gives way to location 1 of its own level.
-    location, _, _ = rank_candidates(cls_logits, ctr_logits, [2, 2], 0.05, 1)
+    location, _, _ = rank(cls_logits, centerness_logits, [2, 2], 0.05, 1)
     assert location.tolist() == [2, 1]
     # The threshold on the product: 0.09 fails 0.1, although its probability is 0.9.
-    location, _, _ = rank_candidates(cls_logits, ctr_logits, [2, 2], 0.1, 10, thresh_with_ctr=True)
+    location, _, _ = rank(
+        cls_logits, centerness_logits, [2, 2], 0.1, 10, threshold_with_centerness=True
+    )
     assert location.tolist() == [2, 1]
 
 
 def test_a_probability_equal_to_the_threshold_does_not_pass():
     # sigmoid(0) is exactly 0.5.
-    location, _, _ = rank_candidates(torch.zeros(1, 1), torch.zeros(1), [1], 0.5, 10)
+    location, _, _ = rank(torch.zeros(1, 1), torch.zeros(1), [1], 0.5, 10)
     assert len(location) == 0
-    location, _, _ = rank_candidates(torch.zeros(1, 1), torch.zeros(1), [1], 0.4999, 10)
+    location, _, _ = rank(torch.zeros(1, 1), torch.zeros(1), [1], 0.4999, 10)
     assert len(location) == 1
-    location, _, _ = rank_candidates(torch.full((1, 1), -80.0), torch.zeros(1), [1], 0.0, 10)
+    location, _, _ = rank(torch.full((1, 1), -80.0), torch.zeros(1), [1], 0.0, 10)
     assert len(location) == 1
 
 
@@ -204,17 +223,17 @@ def test_ranking_is_that_of_plain_loops(with_ctr, by_class, thresh, topk, step):
     if step:
         cls, ctr = (cls / step).round() * step, torch.zeros(90)
     sizes = [60, 20, 0, 10]
-    settings = sizes, thresh, topk, with_ctr, by_class
-    location, classes, product = rank_candidates(cls, ctr, *settings)
-    want, want_product = ranked_in_plain_loops(cls, ctr, *settings)
+    flags = {"threshold_with_centerness": with_ctr, "rank_by_class": by_class}
+    location, classes, product = rank(cls, ctr, sizes, thresh, topk, **flags)
+    want, want_product = ranked_in_plain_loops(cls, ctr, sizes, thresh, topk, with_ctr, by_class)
     assert list(zip(location.tolist(), classes.tolist(), strict=True)) == want
     torch.testing.assert_close(product, want_product)
     assert len(want) > 0
 
 
 def test_ranking_errors():
-    with pytest.raises(ValueError, match="ctr_logits and locations_per_level"):
-        rank_candidates(torch.zeros(3, 2), torch.zeros(3), [2], 0.05, 10)
+    with pytest.raises(ValueError, match="centerness_logits and locations_per_level"):
+        rank(torch.zeros(3, 2), torch.zeros(3), [2], 0.05, 10)
 
 
 # --- detections ----------------------------------------------------------------------------------
@@ -247,16 +266,16 @@ def test_detections_by_hand():
 
 
 def test_limits_of_detection():
-    assert len(detect_by_hand(nms_thresh=0.95).scores) == 3
+    assert len(detect_by_hand(nms_threshold=0.95).scores) == 3
     assert detect_by_hand(post_nms_topk=1).classes.tolist() == [0]
-    none = detect_by_hand(score_thresh=0.9)
+    none = detect_by_hand(score_threshold=0.9)
     assert none.boxes.shape == (0, 4)
     assert none.scores.shape == none.classes.shape == (0,)
     assert none.locations.shape == (0, 2)
 
 
 def test_inclusive_pixels_clip_before_suppression():
-    got = detect_by_hand(inclusive_pixels=True, nms_thresh=0.95)
+    got = detect_by_hand(inclusive_pixels=True, nms_threshold=0.95)
     # Clipped to x <= 39 and y <= 19, the first two are the same box: one of them goes.
     torch.testing.assert_close(got.boxes, torch.tensor([[0.0, 0, 39, 19], [0.0, 0, 39, 19]]))
 
@@ -285,7 +304,7 @@ def test_a_batch_is_its_images(options):
     ltrb = torch.rand(3, 60, 4, generator=generator) * 20
     ctr = torch.randn(3, 60, generator=generator)
     options = {"clip_before_nms": True, "pre_nms_topk": 20, "post_nms_topk": 15, **options}
-    together = detect_batch(points, cls, ltrb, ctr, sizes, image_sizes, **options)
+    together = detect_batch(points, cls, ltrb, ctr, sizes, image_sizes, DetectionRules(**options))
     for i, found in enumerate(together):
         alone = detect(points, cls[i], ltrb[i], ctr[i], sizes, image_sizes[i], **options)
         # Vectorised or not, a sigmoid may differ in its last bit.
@@ -301,7 +320,7 @@ def test_one_location_without_a_number_hides_no_other():
     """Its centerness overflowed; the two best of the others stay, as without it."""
     cls = logit(0.9, 0.8, 0.7, 0.6)[:, None]
     ctr = torch.tensor([0.0, math.nan, 0.0, 0.0])
-    location, class_, product = rank_candidates(cls, ctr, [4], 0.05, 2)
+    location, class_, product = rank(cls, ctr, [4], 0.05, 2)
     assert location.tolist() == [0, 2] and class_.tolist() == [0, 0]
     torch.testing.assert_close(product, torch.tensor([0.45, 0.35]))
 
@@ -325,8 +344,9 @@ def test_nothing_that_torch_refuses_when_a_gpu_shall_be_deterministic():
     ltrb = torch.rand(2, 60, 4, generator=generator) * 20
     ctr = torch.randn(2, 60, generator=generator)
     points = torch.rand(60, 2, generator=generator) * 60
+    rules = DetectionRules(pre_nms_topk=20)
     with Operations() as asked:
-        found = detect_batch(points, cls, ltrb, ctr, [48, 12], [(40, 60)] * 2, pre_nms_topk=20)
+        found = detect_batch(points, cls, ltrb, ctr, [48, 12], [(40, 60)] * 2, rules)
     assert min(len(each.boxes) for each in found) > 0
     refused = {"kthvalue", "median", "histc", "bincount", "put_", "resize_"}
     assert "sigmoid" in asked.names and not refused & asked.names

@@ -217,11 +217,11 @@ def test_bfloat16_outputs_lose_no_more_than_their_own_rounding():
 @pytest.mark.parametrize(
     "kwargs, message",
     [
-        ({"focal_alpha": -0.1}, r"MODEL.FCOS.LOSS_ALPHA: expected within \[0, 1\], got -0.1"),
-        ({"focal_alpha": math.nan}, "LOSS_ALPHA: .*, got nan"),
-        ({"focal_gamma": -1.0}, "MODEL.FCOS.LOSS_GAMMA: expected at least 0, got -1.0"),
-        ({"focal_gamma": math.nan}, "LOSS_GAMMA: .*, got nan"),
-        ({"focal_gamma": math.inf}, "LOSS_GAMMA: .*, got inf"),
+        ({"focal_alpha": -0.1}, r"focal_alpha: expected within \[0, 1\], got -0.1"),
+        ({"focal_alpha": math.nan}, "focal_alpha: .*, got nan"),
+        ({"focal_gamma": -1.0}, "focal_gamma: expected at least 0, got -1.0"),
+        ({"focal_gamma": math.nan}, "focal_gamma: .*, got nan"),
+        ({"focal_gamma": math.inf}, "focal_gamma: .*, got inf"),
     ],
 )
 def test_settings_that_do_not_fit(kwargs, message):
@@ -232,12 +232,12 @@ def test_settings_that_do_not_fit(kwargs, message):
 def test_loss_errors():
     with pytest.raises(ValueError, match="loc_loss_type: expected one of .*'giou'.*got 'diou'"):
         FCOSLosses(loc_loss_type="diou")
-    with pytest.raises(ValueError, match="MODEL.FCOS.BOX_QUALITY: .*'ctrness', 'iou'.*, got 'ctr'"):
+    with pytest.raises(ValueError, match="box_quality: .*'ctrness', 'iou'.*, got 'ctr'"):
         FCOSLosses(box_quality="ctr")
-    message = "MODEL.FCOS.LOSS_NORMALIZER: expected one of .*'fg', 'moving_fg', 'all'.*, got 'bg'"
+    message = "kind: expected one of .*'fg', 'moving_fg', 'all'.*, got 'bg'"
     with pytest.raises(ValueError, match=message):
         FCOSLosses(normalizer="bg")
-    with pytest.raises(ValueError, match=r"ctr_logits: expected \(1, 2\), got \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"centerness_logits: expected \(1, 2\), got \(1, 3\)"):
         FCOSLosses()(
             torch.zeros(1, 2, 1),
             torch.zeros(1, 2, 4),

@@ -104,13 +104,15 @@ def test_training_has_an_overlap_of_its_own():
 
 @pytest.mark.parametrize("key", ["SCORE_THRESH_TRAIN", "NMS_THRESH_TRAIN"])
 def test_settings_that_do_not_fit(key):
-    with pytest.raises(ValueError, match=rf"MODEL\.FCOS\.{key}: expected within \[0, 1\), got 1"):
+    with pytest.raises(
+        ValueError, match=rf"MODEL\.FCOS\.{key} is 1\.0: set it to a number within \[0, 1\)"
+    ):
         proposals_of(True, **{f"MODEL.FCOS.{key}": 1.0})
 
 
 @pytest.mark.parametrize("key", ["NMS_PRE_TOPK_TRAIN", "NMS_POST_TOPK_TRAIN"])
 def test_limits_that_do_not_fit(key):
-    with pytest.raises(ValueError, match=rf"MODEL\.FCOS\.{key}: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match=rf"MODEL\.FCOS\.{key} is 0: set it to 1 or more"):
         proposals_of(True, **{f"MODEL.FCOS.{key}": 0})
 
 

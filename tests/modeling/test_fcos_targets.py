@@ -76,7 +76,7 @@ def test_targets_at_corners_by_hand():
 
 
 def test_points_errors():
-    with pytest.raises(ValueError, match="MODEL.FCOS.LOCATION: expected one of .*got 'edge'"):
+    with pytest.raises(ValueError, match="location: expected one of .*got 'edge'"):
         FCOSTargets(location="edge")
     with pytest.raises(ValueError, match="stride: expected at least 1, got 0"):
         level_points((1, 1), 0)
@@ -246,13 +246,24 @@ def test_a_batch_is_its_images_one_by_one():
         torch.testing.assert_close((labels[index], ltrb[index]), want, atol=0, rtol=0)
 
 
-def test_a_box_that_is_not_a_number_is_nobodys():
-    nan = float("nan")
-    boxes = [[nan, nan, nan, nan], [10, 10, 50, 50]]
-    sizes = feature_sizes_for(128, 128)
-    labels, ltrb = FCOSTargets().fcos_target_single_image(sizes, ground_truth(boxes, [1, 2]))
-    want = FCOSTargets().fcos_target_single_image(sizes, ground_truth(boxes[1:], [2]))
-    torch.testing.assert_close((labels, ltrb), want, atol=0, rtol=0)
+@pytest.mark.parametrize("center_radius", [None, 1.5])
+@pytest.mark.parametrize(
+    "box",
+    [
+        [math.nan] * 4,
+        [20, math.nan, 60, 70],
+        [-math.inf, 20, 60, 70],
+        [20, 20, 60, math.inf],
+        [-math.inf, 20, math.inf, 70],
+        [-math.inf, -math.inf, math.inf, math.inf],
+    ],
+)
+def test_no_location_learns_a_box_that_is_not_finite(box, center_radius):
+    sizes, other = feature_sizes_for(128, 128), [10, 10, 50, 50]
+    targets = FCOSTargets(center_radius=center_radius)
+    found = targets.fcos_target_single_image(sizes, ground_truth([box, other], [1, 2]))
+    want = targets.fcos_target_single_image(sizes, ground_truth([other], [2]))
+    torch.testing.assert_close(found, want, atol=0, rtol=0)
 
 
 def test_memory_of_a_crowd_is_bounded():

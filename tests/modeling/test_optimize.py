@@ -12,6 +12,7 @@ from detectron2.modeling import build_model
 from fcos.modeling import optimize
 from fcos.modeling.optimize import optimize_for_inference
 from fcos.utils.errors import UserError
+from fcos_cli import arguments
 from tests.helpers import tiny_cfg, tiny_mask_cfg
 
 
@@ -247,3 +248,7 @@ def test_the_graph_that_is_compiled_takes_images_of_any_size():
     for size in ((64, 96), (128, 64)):
         same(run(made, size), run(model, size), 2e-5)
     torch.compiler.reset()
+
+
+def test_the_programs_offer_the_same_precisions():
+    assert arguments.PRECISIONS == optimize.PRECISIONS

@@ -1,5 +1,6 @@
 """Every switch of MODEL.FCOS with every other that it meets, and the sets of levels."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -66,7 +67,7 @@ def step_of_the_head(quality="ctr", **options):
     images = ImageList(torch.zeros(2, 3, 64, 64), [(64, 64)] * 2)
     _, losses = fcos.train()(images, features, [truth(), truth()])
     check_step(fcos, losses, quality)
-    fcos.inference["score_thresh"] = 0.0
+    fcos.rules = dataclasses.replace(fcos.rules, score_threshold=0.0)
     results, _ = fcos.eval()(images, features)
     for result in results:
         assert 0 < len(result) <= 100
@@ -227,46 +228,47 @@ def test_levels_on_top_of_p2_to_p5(source):
         ),
         (
             {"SIZES_OF_INTEREST": [64]},
-            r"MODEL.FCOS.SIZES_OF_INTEREST: expected one limit fewer than there are IN_FEATURES "
-            r"\(5\), or none to derive them from FPN_STRIDES, got 1",
+            r"MODEL.FCOS.SIZES_OF_INTEREST has 1 limits: expected one fewer than there are "
+            r"IN_FEATURES \(5\), or none to derive them from FPN_STRIDES",
         ),
-        ({"SIZES_OF_INTEREST": [64, 32, 256, 512]}, "sizes_of_interest: expected increasing"),
+        (
+            {"SIZES_OF_INTEREST": [64, 32, 256, 512]},
+            r"MODEL.FCOS.SIZES_OF_INTEREST is \[64, .*\]: set it to incre",
+        ),
         (
             {"CENTER_SAMPLE": True, "POS_RADIUS": 0.0},
-            "MODEL.FCOS.POS_RADIUS: expected more than 0 strides with CENTER_SAMPLE, got 0.0",
+            "MODEL.FCOS.POS_RADIUS is 0.0: set it to more than 0 strides",
         ),
-        ({"CENTER_SAMPLE": True, "POS_RADIUS": -1.5}, "POS_RADIUS: .* got -1.5; to make all of a"),
+        (
+            {"CENTER_SAMPLE": True, "POS_RADIUS": -1.5},
+            "POS_RADIUS is -1.5: .* which makes all of a",
+        ),
         ({"FPN.OUT_CHANNELS": 48, "NORM": "GN"}, "NORM: GN has 32 groups, .*not divide 48"),
-        ({"NORM": "LN"}, "MODEL.FCOS.NORM: expected one of .*'none', 'GN', 'BN', 'SyncBN'"),
-        ({"BOX_QUALITY": "giou"}, "BOX_QUALITY: expected one of .*'ctrness', 'iou'.*, got 'giou'"),
+        ({"NORM": "LN"}, "FCOS.NORM is 'LN': set it to one of 'none', 'GN', 'BN', 'SyncBN'"),
+        ({"BOX_QUALITY": "giou"}, "BOX_QUALITY is 'giou': set it to one of 'ctrness', 'iou'"),
         (
             {"LOSS_NORMALIZER": "none"},
-            "LOSS_NORMALIZER: expected one of .*'fg', 'moving_fg', 'all'.*, got 'none'",
+            "LOSS_NORMALIZER is 'none': set it to one of 'fg', 'moving_fg', 'all'",
         ),
-        ({"USE_DEFORMABLE": True, "NUM_STACKED_CONVS": 0}, "USE_DEFORMABLE: .*_CONVS is 0; set"),
-        ({"LOSS_ALPHA": 1.5}, r"LOSS_ALPHA: expected within \[0, 1\], got 1.5"),
-        ({"FPN.OUT_CHANNELS": 0}, "MODEL.FPN.OUT_CHANNELS: expected at least 1, got 0"),
-        ({"FPN.OUT_CHANNELS": -4}, "MODEL.FPN.OUT_CHANNELS: expected at least 1, got -4"),
-        ({"CENTER_SAMPLE": True, "POS_RADIUS": float("nan")}, "POS_RADIUS: .* got nan; to make"),
-        ({"LOSS_GAMMA": -1.0}, "LOSS_GAMMA: expected at least 0, got -1.0"),
+        (
+            {"USE_DEFORMABLE": True, "NUM_STACKED_CONVS": 0},
+            "USE_DEFORMABLE is True, .*_CONVS is 0: set",
+        ),
+        ({"LOSS_ALPHA": 1.5}, r"LOSS_ALPHA is 1.5: set it to a number within \[0, 1\]"),
+        ({"FPN.OUT_CHANNELS": 0}, "MODEL.FPN.OUT_CHANNELS is 0: set it to 1 or more"),
+        ({"FPN.OUT_CHANNELS": -4}, "MODEL.FPN.OUT_CHANNELS is -4: set it to 1 or more"),
+        ({"CENTER_SAMPLE": True, "POS_RADIUS": float("nan")}, "POS_RADIUS is nan: set it to more"),
+        ({"LOSS_GAMMA": -1.0}, "LOSS_GAMMA is -1.0: set it to 0 or more"),
         (
             {"RESNETS.DEFORM_ON_PER_STAGE": [False, False, True, True]},
-            "DEFORM_ON_PER_STAGE: the blocks of a ResNet of 18 layers have no bottleneck; set",
+            "PER_STAGE is .*, but the blocks of a ResNet of 18 layers have no bottleneck; set",
         ),
         (
             {"RESNETS.DEFORM_ON_PER_STAGE": [True]},
-            r"DEFORM_ON_PER_STAGE: expected one value for each of res2, res3, res4, res5, got \[T",
+            r"PER_STAGE is \[True\]: set it to one value for each of res2, res3, res4, res5",
         ),
     ],
 )
 def test_contradictions_are_refused_with_the_reason(options, message):
     with pytest.raises(ValueError, match=message):
         model(**options)
-
-
-def test_syncbn_on_the_cpu():
-    detector = model(NORM="SyncBN")
-    with torch.no_grad():
-        detector.eval()(batch())
-    with pytest.raises(ValueError, match="MODEL.FCOS.NORM: SyncBN cannot train on the CPU"):
-        detector.train()(batch())

@@ -8,6 +8,7 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from fcos.modeling import OneStageDetectorWithTTA
+from fcos.modeling.fcos import DetectionRules
 from fcos.utils.errors import UserError
 from tests.helpers import tiny_cfg
 
@@ -55,10 +56,14 @@ def picture(height=HEIGHT, width=WIDTH, dtype=torch.uint8):
     return image
 
 
-def augmented(model, min_sizes=(48, 96, 192), max_size=4000, flip=True, **options):
-    settings = {"nms_thresh": 0.6, "max_detections": 100, **options}
+def augmented(model, min_sizes=(48, 96, 192), max_size=4000, flip=True, mask_on=False, **rules):
     wrapped = OneStageDetectorWithTTA(
-        model=model, min_sizes=min_sizes, max_size=max_size, flip=flip, **settings
+        model=model,
+        min_sizes=min_sizes,
+        max_size=max_size,
+        flip=flip,
+        mask_on=mask_on,
+        rules=DetectionRules(**rules),
     )
     return wrapped.eval()
 
@@ -110,7 +115,7 @@ def test_boxes_of_different_classes_are_not_merged():
 
 @pytest.mark.parametrize("limit", [1, 2])
 def test_the_limit_holds_for_all_views_together(limit):
-    assert len(detect(Oracle(), max_detections=limit)) == limit
+    assert len(detect(Oracle(), post_nms_topk=limit)) == limit
 
 
 def test_nms_uses_its_threshold():
@@ -122,8 +127,8 @@ def test_nms_uses_its_threshold():
             return super().detect(entry)
 
     options = {"min_sizes": (96,), "flip": True}
-    assert len(detect(Disagree(), nms_thresh=0.79, **options)) == 1
-    assert len(detect(Disagree(), nms_thresh=0.81, **options)) == 2
+    assert len(detect(Disagree(), nms_threshold=0.79, **options)) == 1
+    assert len(detect(Disagree(), nms_threshold=0.81, **options)) == 2
 
 
 def test_the_output_has_the_size_that_was_asked_for():
@@ -182,7 +187,7 @@ def cfg_with(**options):
 def test_one_view_of_the_same_size_is_the_detector_itself(detector):
     image = torch.randint(0, 256, (3, 60, 90)).byte()
     # Nothing is merged: the detector's own NMS saw boxes that were not clipped yet.
-    wrapped = augmented(detector, min_sizes=(60,), flip=False, nms_thresh=1.0)
+    wrapped = augmented(detector, min_sizes=(60,), flip=False, nms_threshold=1.0)
     entry = {"image": image, "height": 120, "width": 180}
     (got,) = wrapped([entry])
     with torch.no_grad():
@@ -221,7 +226,7 @@ def test_the_config_says_how(detector):
     cfg.MODEL.FCOS.NMS_THRESH_TEST, cfg.MODEL.FCOS.NMS_POST_TOPK = 0.3, 7
     wrapped = OneStageDetectorWithTTA(cfg, detector)
     assert (wrapped.min_sizes, wrapped.max_size, wrapped.flip) == ((64, 96), 200, False)
-    assert (wrapped.nms_thresh, wrapped.max_detections) == (0.3, 7)
+    assert (wrapped.rules.nms_threshold, wrapped.rules.post_nms_topk) == (0.3, 7)
 
 
 # ---- masks -----------------------------------------------------------------------------------
@@ -401,7 +406,7 @@ def overlap(a, b):
         ({"MIN_SIZES": ()}, r"TEST.AUG.MIN_SIZES: .* at least one and each at least 1, got \(\)"),
         ({"MIN_SIZES": (400, 0)}, r"TEST.AUG.MIN_SIZES: .*, got \(400, 0\)"),
         ({"MIN_SIZES": (400.5,)}, r"in whole pixels, at least one .*, got \(400.5,\)"),
-        ({"MAX_SIZE": 0}, "TEST.AUG.MAX_SIZE: expected at least 1 pixel, got 0"),
+        ({"MAX_SIZE": 0}, "TEST.AUG.MAX_SIZE is 0: set it to 1 pixel or more"),
     ],
 )
 def test_sizes_that_make_no_view(detector, options, message):

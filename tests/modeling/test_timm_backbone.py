@@ -1,5 +1,6 @@
 """Backbones of timm below the FPN: built, trained, run on any size, and what is said otherwise."""
 
+import dataclasses
 import sys
 
 import pytest
@@ -61,7 +62,8 @@ def test_it_trains_and_then_detects_at_any_size(name):
     names = [k for k in model.state_dict() if k.startswith("backbone.bottom_up.")]
     assert len(names) > 100
 
-    model.eval().proposal_generator.inference["score_thresh"] = 0.0
+    generator = model.eval().proposal_generator
+    generator.rules = dataclasses.replace(generator.rules, score_threshold=0.0)
     pictures = [{"image": torch.zeros(3, *size)} for size in ((64, 64), (45, 99))]
     with torch.no_grad():
         for picture in pictures:
@@ -321,7 +323,7 @@ def test_weights_that_do_not_exist():
         ("MODEL.FPN.IN_FEATURES", "[]", "MODEL.FPN.IN_FEATURES is empty: name the features"),
         ("MODEL.FPN.IN_FEATURES", "['p3']", "'p3' is not a feature; res3 is the one of stride"),
         ("MODEL.BACKBONE.FREEZE_AT", "1", "FREEZE_AT 1 freezes need stride 2; choose another"),
-        ("MODEL.FCOS.TOP_LEVELS", "3", "TOP_LEVELS: expected 0, 1 or 2, got 3"),
+        ("MODEL.FCOS.TOP_LEVELS", "3", "TOP_LEVELS is 3: set it to one of 0, 1, 2"),
     ],
 )
 def test_settings_that_do_not_fit(key, value, message):

@@ -8,7 +8,8 @@ import torch
 from pycocotools.coco import COCO
 
 from detectron2.structures import Boxes, Instances
-from fcos.predict.results import ResultsFile, coco_results
+from fcos.predict.detector import Detector
+from fcos.predict.results import ResultsFile
 from fcos.utils.errors import UserError
 
 
@@ -21,21 +22,25 @@ def detections():
     )
 
 
+def coco_results(instances, image_id, file_name):
+    return Detector(None, 0.5, category_ids=(3, 7)).results(instances, image_id, file_name)
+
+
 def test_results_by_hand():
-    assert coco_results(detections(), 5, "a.jpg", category_ids=(3, 7)) == [
+    assert coco_results(detections(), 5, "a.jpg") == [
         {"image_id": 5, "file_name": "a.jpg", "category_id": 7, "score": 0.75,
          "bbox": [10.0, 20.0, 20.0, 40.0]},
         {"image_id": 5, "file_name": "a.jpg", "category_id": 3, "score": 0.5,
          "bbox": [1.5, 2.0, 1.5, 2.0]},
     ]  # fmt: skip
-    assert coco_results(detections()[:0], 5, "a.jpg", (3, 7)) == []
+    assert coco_results(detections()[:0], 5, "a.jpg") == []
 
 
 def test_masks_are_written_as_run_lengths():
     instances = detections()
     instances.pred_masks = torch.zeros(2, 60, 80, dtype=torch.bool)
     instances.pred_masks[0, 20:60, 10:30] = True
-    result = json.loads(json.dumps(coco_results(instances, 5, "a.jpg", (3, 7))))[0]
+    result = json.loads(json.dumps(coco_results(instances, 5, "a.jpg")))[0]
     assert result["segmentation"]["size"] == [60, 80]
 
 
@@ -46,8 +51,8 @@ def test_pycocotools_reads_the_file(tmp_path):
     truth.write_text(json.dumps({"images": images, "annotations": [], "categories": categories}))
     file = str(tmp_path / "results.json")
     results = ResultsFile(file)
-    results.add(detections(), 5, "5.jpg", (3, 7))
-    results.add(detections()[:0], 6, "6.jpg", (3, 7))
+    results.add(coco_results(detections(), 5, "5.jpg"))
+    results.add(coco_results(detections()[:0], 6, "6.jpg"))
     results.close()
     loaded = COCO(str(truth)).loadRes(file)
     found = loaded.loadAnns(loaded.getAnnIds(imgIds=[5], catIds=[7]))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fcos.utils.errors import UserError, config_errors
+from fcos.utils.errors import UserError, config_errors, one_line
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,9 @@ def test_what_is_said_already_and_what_is_a_bug_stay_as_they_are():
         with pytest.raises(type(error)) as caught, config_errors():
             raise error
         assert caught.value is error
+
+
+def test_the_text_of_an_error_on_one_line():
+    assert one_line(ValueError("one\n  two")) == "one two"
+    assert one_line(ValueError("x" * 9), most=5) == "xxxxx..."
+    assert one_line(KeyboardInterrupt()) == "KeyboardInterrupt"

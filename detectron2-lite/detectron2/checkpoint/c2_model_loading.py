@@ -106,7 +106,7 @@ def align_and_update_state_dicts(
 
 
 def _longest_ending(model_name: str, names: Mapping[str, Any]) -> str | None:
-    """The longest of ``names`` that ``model_name`` is, or ends in after a dot."""
+    """Return the longest of ``names`` that equals the last dotted parts of ``model_name``."""
     parts = model_name.split(".")
     endings = (".".join(parts[first:]) for first in range(len(parts)))
     return next((ending for ending in endings if ending in names), None)

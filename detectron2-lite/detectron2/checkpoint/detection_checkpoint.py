@@ -132,8 +132,8 @@ class DetectionCheckpointer(Checkpointer):
     def save(self, name: str, **kwargs: Any) -> None:
         """Write ``<save_dir>/<name>.pth`` and point ``last_checkpoint`` to it.
 
-        A file appears, or is replaced, only when the new one is complete, so whatever interrupts
-        this leaves the earlier checkpoint as it was.
+        A file appears, or is replaced, only when the new one is complete: an interrupted save
+        leaves the earlier checkpoint unchanged.
 
         Args:
             name: file name without its ending.
@@ -161,7 +161,7 @@ class DetectionCheckpointer(Checkpointer):
 
 @contextlib.contextmanager
 def _replacing(target: str) -> Iterator[IO[bytes]]:
-    """A file to write into that becomes ``target`` at the end, or never."""
+    """Open a file that replaces ``target`` at the end, unless writing it fails."""
     temporary = f"{target}.{os.getpid()}.tmp"
     try:
         with open(temporary, "wb") as file:

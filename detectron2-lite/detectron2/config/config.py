@@ -15,7 +15,7 @@ from detectron2._missing import missing, missing_names
 from detectron2.config.defaults import DEFAULTS
 from detectron2.utils.file_io import PathManager
 
-__all__ = ["CfgNode", "configurable", "get_cfg", "global_cfg", "set_global_cfg"]
+__all__ = ["CfgNode", "configurable", "get_cfg"]
 
 __getattr__ = missing_names(__name__)
 
@@ -91,21 +91,9 @@ class CfgNode(_FvcoreCfgNode):
         self.merge_from_other_cfg(loaded)
 
 
-global_cfg = CfgNode()
-
-
 def get_cfg() -> CfgNode:
     """A new config with every key of detectron2 and its default (``defaults.py``)."""
     return CfgNode(DEFAULTS)
-
-
-def set_global_cfg(cfg: CfgNode) -> None:
-    """Make ``detectron2.config.global_cfg`` hold the keys of ``cfg``.
-
-    For code that no config can be handed to; a config that is passed on is easier to follow.
-    """
-    global_cfg.clear()
-    global_cfg.update(cfg)
 
 
 def configurable(

@@ -1,4 +1,4 @@
-"""Where datasets are looked up by name: how to get their items, and what is known about them."""
+"""Catalogs: look up by name a dataset's items, and its metadata."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import logging
 import pickle
@@ -21,7 +20,6 @@ __all__ = [
     "DatasetFromList",
     "MapDataset",
     "ToIterableDataset",
-    "set_default_dataset_from_list_serialize_method",
 ]
 
 __getattr__ = missing_names(__name__)
@@ -32,8 +30,8 @@ logger = logging.getLogger(__name__)
 class MapDataset(Dataset):
     """A dataset with a function applied to each of its elements.
 
-    For an element that the function returns None for (a broken image, say), a map-style dataset
-    gives another one, picked at random, and an iterable one goes on to the next.
+    If the function returns None for an element (a broken image, say), a map-style dataset returns
+    another one, chosen at random, and an iterable dataset continues with the next.
     """
 
     def __new__(cls, dataset: Dataset, map_func: Callable[[Any], Any]) -> Any:
@@ -50,7 +48,7 @@ class MapDataset(Dataset):
         self._dataset = dataset
         self._map_func = map_func
         self._random = random.Random(42)
-        self._candidates = set(range(len(self)))  # what has not given None
+        self._candidates = set(range(len(self)))  # elements that have not become None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Workers that are not forked get the dataset pickled, and map_func is often a lambda.
@@ -101,10 +99,10 @@ class _MapIterableDataset(IterableDataset):
 
 
 class _PickledList:
-    """A list kept as one array of bytes.
+    """A list stored as one array of bytes, which forked workers share.
 
-    Forked workers share it.  A list of Python objects they would copy page by page, because
-    looking at an object writes its reference count.
+    Workers would copy a list of Python objects page by page, because reading an object changes its
+    reference count.
     """
 
     def __init__(self, elements: Sequence[Any]) -> None:
@@ -120,22 +118,6 @@ class _PickledList:
         index = range(len(self))[idx]
         start = self._ends[index - 1] if index else 0
         return pickle.loads(self._bytes[start : self._ends[index]].data)
-
-
-_default_serialize: Callable[[Sequence[Any]], Any] = _PickledList
-
-
-@contextlib.contextmanager
-def set_default_dataset_from_list_serialize_method(
-    new: Callable[[Sequence[Any]], Any],
-) -> Iterator[None]:
-    """Within this context ``DatasetFromList(..., serialize=True)`` stores lists by ``new``."""
-    global _default_serialize
-    before, _default_serialize = _default_serialize, new
-    try:
-        yield
-    finally:
-        _default_serialize = before
 
 
 class DatasetFromList(Dataset):
@@ -158,7 +140,7 @@ class DatasetFromList(Dataset):
         self._copy = copy
         self._serialize = serialize
         if serialize:
-            store = serialize if callable(serialize) else _default_serialize
+            store = serialize if callable(serialize) else _PickledList
             self._lst = store(lst)
         else:
             self._lst = lst
@@ -238,6 +220,6 @@ class AspectRatioGroupedDataset(IterableDataset):
             kind = int(image["width"] > image["height"])
             self._buckets[kind].append(image)
             if len(self._buckets[kind]) == self.batch_size:
-                # Emptied before the batch goes out: who stops iterating here leaves nothing over.
+                # Emptied before the batch is yielded: iteration may stop there.
                 batch, self._buckets[kind] = self._buckets[kind], []
                 yield batch

@@ -42,7 +42,7 @@ _RGB_TO_YUV = np.array(
 _YUV_TO_RGB = np.array([[1.0, 0.0, 1.13983], [1.0, -0.39465, -0.58060], [1.0, 2.03211, 0.0]])
 
 _EXIF_ORIENTATION = 0x0112
-# How to turn a picture upright, by the orientation its camera noted.
+# How to turn an image upright, by its EXIF orientation.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -107,7 +107,7 @@ def _open(file_name: str) -> Any:
 def _turned_upright(picture: Image.Image, file_name: str) -> Image.Image:
     try:
         orientation = picture.getexif().get(_EXIF_ORIENTATION)
-    # EXIF data that cannot be parsed says nothing; the picture itself may well be sound.
+    # Ignore EXIF data that cannot be parsed; the image itself may be intact.
     except Exception:
         logger.warning("Ignored the EXIF data of '%s', which cannot be read", file_name)
         return picture
@@ -339,7 +339,7 @@ def filter_empty_instances(
 
 
 def check_metadata_consistency(key: str, dataset_names: Sequence[str]) -> None:
-    """See that datasets which are used together agree in one entry of their metadata.
+    """Check that datasets used together agree in one entry of their metadata.
 
     Raises:
         AttributeError: one of them has no such entry.

@@ -1,4 +1,4 @@
-"""The parts of ``defaults`` that stand before a trainer: arguments, set-up of a job, writers."""
+"""The part of ``defaults`` used before training: arguments, set-up of a job, writers."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
     add("--num-gpus", type=int, default=1, help="number of GPUs *per machine*")
     add("--num-machines", type=int, default=1, help="number of machines in all")
     add("--machine-rank", type=int, default=0, help="number of this machine, counted from 0")
-    # A port of the user's own among those that nobody is given (49152 to 65535): two users of one
-    # machine can start a training at the same time.
+    # A port for each user, from the range for private use (49152 to 65535): two users of a machine
+    # can start a training at the same time.
     user = os.getuid() if hasattr(os, "getuid") else 1
     add(
         "--dist-url",
@@ -134,7 +134,7 @@ def default_setup(cfg: CfgNode, args: argparse.Namespace | Mapping) -> None:
         logger.info("Full config saved to %s", path)
 
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
-    # Trying out algorithms pays when sizes repeat for long; validation sizes hardly repeat.
+    # Trying out algorithms pays off if sizes repeat, which they rarely do in an evaluation.
     if not getattr(args, "eval_only", False):
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
     _set_float32_precision(cfg.FLOAT32_PRECISION)
@@ -146,7 +146,7 @@ def _set_float32_precision(precision: str) -> None:
         raise ValueError(f"FLOAT32_PRECISION is {precision!r}; it has to be one of {choices}")
     if precision and torch.cuda.is_available():
         torch.set_float32_matmul_precision(precision)
-        # The line above is about matrix products only.
+        # The line above affects matrix products only.
         torch.backends.cudnn.allow_tf32 = precision != "highest"
 
 

@@ -170,7 +170,7 @@ class DefaultTrainer(TrainerBase):
         if cfg.TEST.PRECISE_BN.ENABLED:
             loader_cfg = cfg.clone()
             loader_cfg.defrost()
-            loader_cfg.DATALOADER.NUM_WORKERS = 0  # its memory and start-up are not worth it
+            loader_cfg.DATALOADER.NUM_WORKERS = 0  # workers would take memory and time to start
             precise_bn = hooks.PreciseBN(
                 cfg.TEST.EVAL_PERIOD,
                 self.model,
@@ -279,7 +279,7 @@ class DefaultTrainer(TrainerBase):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        """The evaluator of a dataset; which one cannot be known here, so a subclass says it."""
+        """Make the evaluator of a dataset; to be defined by a subclass."""
         raise NotImplementedError(
             f"{cls.__name__} does not define build_evaluator(cfg, dataset_name), which evaluation "
             "during training needs: let it return a DatasetEvaluator such as COCOEvaluator, "

@@ -1,4 +1,4 @@
-"""Start a function in several processes that talk to each other."""
+"""Run a function in several processes that communicate."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _run_worker(
     """Body of each process: join the others, then call ``main_func``."""
     has_gpu = torch.cuda.is_available()
     if has_gpu:
-        # First of all: otherwise every process opens a context on GPU 0.
+        # Before all else: otherwise every process opens a context on GPU 0.
         torch.cuda.set_device(local_rank)
     try:
         dist.init_process_group(
@@ -119,7 +119,7 @@ def _run_worker(
         logging.getLogger(__name__).error("The processes did not find each other at %s", dist_url)
         raise
     comm.create_local_process_group(workers_per_machine)
-    # Nobody may run ahead into code with a shorter timeout while others still start up.
+    # Wait for processes that still start: later code may have a shorter timeout.
     comm.synchronize()
     main_func(*args)
     if dist.is_initialized():  # main_func may have left the group itself

@@ -1,4 +1,4 @@
-"""The training loop: trainers, and the hooks that everything else hangs on."""
+"""The training loop: trainers, and the base class of hooks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class HookBase:
-    """Something to be done beside the training itself; see :meth:`TrainerBase.register_hooks`.
+    """Base class of what runs around iterations; see :meth:`TrainerBase.register_hooks`.
 
     The methods do nothing until a subclass overrides them.  ``self.trainer`` is the trainer that
     the hook was registered with.  Slow work belongs into ``after_step``: the time between
@@ -51,7 +51,7 @@ class HookBase:
         """Called after every iteration."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint has to keep of this hook; nothing by default."""
+        """Return what a checkpoint stores of this hook; nothing by default."""
         return {}
 
 
@@ -129,7 +129,7 @@ class TrainerBase:
         raise NotImplementedError(f"{type(self).__name__} does not define run_step()")
 
     def state_dict(self) -> dict[str, Any]:
-        """The iteration and what the hooks want kept; of two hooks of one class, the first's."""
+        """Return the iteration and the state of hooks; of two hooks of a class, the first's."""
         states: dict[str, Any] = {}
         for hook in self._hooks:
             state = hook.state_dict()
@@ -138,7 +138,7 @@ class TrainerBase:
         return {"iteration": self.iter, "hooks": states} if states else {"iteration": self.iter}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take back what ``state_dict`` gave; the state of a hook that is not there is skipped."""
+        """Load what ``state_dict`` returned; skip the state of hooks that are not registered."""
         self.iter = state_dict["iteration"]
         for name, state in state_dict.get("hooks", {}).items():
             takers = [hook for hook in self._hooks if type(hook).__qualname__ == name]
@@ -210,7 +210,7 @@ class SimpleTrainer(TrainerBase):
         self._update()
 
     def _next_batch(self) -> tuple[Any, float]:
-        """A batch and the seconds for which it kept this process waiting."""
+        """Return a batch and the seconds that this process waited for it."""
         asked = time.perf_counter()
         batch = next(self._data_loader_iter)
         return batch, time.perf_counter() - asked
@@ -227,13 +227,13 @@ class SimpleTrainer(TrainerBase):
 
     @property
     def _data_loader_iter(self) -> Iterator:
-        # Made when the first batch is needed: that starts the workers of the loader.
+        # Made when the first batch is needed, because it starts the workers of the loader.
         if self._data_loader_iter_obj is None:
             self._data_loader_iter_obj = iter(self.data_loader)
         return self._data_loader_iter_obj
 
     def reset_data_loader(self, data_loader_builder: Callable[[], Iterable]) -> None:
-        """Drop the data loader and go on with the one that ``data_loader_builder()`` returns."""
+        """Replace the data loader by the one that ``data_loader_builder()`` returns."""
         # Before the new one is built: two sets of workers at a time may not fit into memory.
         self._data_loader_iter_obj = self.data_loader = None
         self.data_loader = data_loader_builder()

@@ -1,4 +1,4 @@
-"""Layers that torch has not, or has with less: convolutions with a norm, frozen batch norm, ..."""
+"""Layers that torch lacks: convolutions with a norm, frozen batch norm, ..."""
 
 from detectron2._missing import missing_names
 from detectron2.layers.batch_norm import FrozenBatchNorm2d, get_norm

@@ -45,8 +45,7 @@ class FrozenBatchNorm2d(nn.Module):
         mean, var = self.running_mean, self.running_var
         if not x.requires_grad:
             return F.batch_norm(x, mean, var, self.weight, self.bias, training=False, eps=self.eps)
-        # The buffers need no gradient, so one multiplication and addition is all that is kept
-        # for the backward pass; batch_norm would keep its input.
+        # Not by batch_norm, which would keep its input for the backward pass.
         scale = self.weight * (var + self.eps).rsqrt()
         shift = self.bias - mean * scale
         shape = (1, -1, 1, 1)

@@ -23,7 +23,7 @@ _Size = int | tuple[int, int]
 
 
 class _DeformableConv(nn.Module):
-    """What the two kinds have in common; a subclass says what its forward takes."""
+    """Common base of the two kinds; a subclass defines ``forward``."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class _DeformableConv(nn.Module):
         super().__init__()
         name = type(self).__name__
         for what, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            # torch would find out at the first input, in its own words.
+            # Otherwise torch fails at the first input, with a less clear message.
             assert channels % groups == 0, (
                 f"{name}: {what}, {channels}, must be a multiple of groups, {groups}"
             )
@@ -61,8 +61,8 @@ class _DeformableConv(nn.Module):
         # Imported here, because torchvision takes as long to import as torch.
         from torchvision.ops import deform_conv2d
 
-        # In the weight's precision also under autocast: the operator wants one for all, and has
-        # no half precision on the CPU.
+        # In the weight's type under autocast too: the operator needs all inputs in one type, and
+        # has no half precision on the CPU.
         wide = self.weight.dtype
         out = deform_conv2d(
             x.to(wide),
@@ -174,7 +174,7 @@ class ModulatedDeformConv(_DeformableConv):
             norm,
             activation,
         )
-        # As they were given, as detectron2 keeps them.
+        # Kept as given, as detectron2 does.
         self.stride, self.padding, self.dilation = stride, padding, dilation
 
     def forward(self, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:

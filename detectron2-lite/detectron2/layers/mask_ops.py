@@ -1,9 +1,9 @@
-"""From masks in the frames of boxes to masks of the image."""
+"""Paste masks, each given relative to a box, into the image."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,27 +11,30 @@ from torch.nn import functional as F
 
 from detectron2._missing import missing_names
 
-if TYPE_CHECKING:
-    from detectron2.structures import Boxes
-
 __all__ = ["paste_masks_in_image"]
 
 __getattr__ = missing_names(__name__)
 
 BYTES_PER_FLOAT = 4
 GPU_MEM_LIMIT = 1024**3
-"""Bytes that are taken at a time on a GPU, apart from the result."""
+"""Bytes of temporary tensors on a GPU."""
+
+
+class _HasTensor(Protocol):
+    """``Boxes``. It is not imported, because structures import layers."""
+
+    tensor: Tensor
 
 
 @torch.no_grad()
 def paste_masks_in_image(
-    masks: Tensor, boxes: Tensor | Boxes, image_shape: tuple[int, int], threshold: float = 0.5
+    masks: Tensor, boxes: Tensor | _HasTensor, image_shape: tuple[int, int], threshold: float = 0.5
 ) -> Tensor:
-    """Stretch masks over their boxes, and say of each pixel of the image if it is inside.
+    """Stretch masks to the size of their boxes and paste them into the image.
 
     The value at the middle of a pixel is interpolated between the middles of the mask's cells, and
-    falls to zero within half a cell outside the box.  On the CPU one box is pasted after the
-    other, and no further than one pixel around it; on a GPU as many at a time as fit into
+    falls to zero within half a cell outside the box.  On the CPU, masks are pasted one by one,
+    each only into its box and one pixel around it; on a GPU, as many at a time as fit into
     ``GPU_MEM_LIMIT``.  Only the result holds all N masks.
 
     Args:
@@ -68,7 +71,7 @@ def paste_masks_in_image(
 
 
 def _paste_one_by_one(masks: Tensor, boxes: Tensor, threshold: float, pasted: Tensor) -> None:
-    """Fill ``pasted``, computing only what lies in a box and one pixel around it."""
+    """Fill ``pasted``, computing only the pixels of each box and one pixel around it."""
     height, width = pasted.shape[1:]
     for mask, box, target in zip(masks, boxes, pasted, strict=True):
         rows, columns = _pixels_of(box, height, width)
@@ -79,9 +82,9 @@ def _paste_one_by_one(masks: Tensor, boxes: Tensor, threshold: float, pasted: Te
 
 
 def _paste_many(masks: Tensor, boxes: Tensor, threshold: float, pasted: Tensor) -> None:
-    """Fill ``pasted``, computing all of its pixels: reading where the boxes are would wait."""
+    """Fill ``pasted``, computing all pixels: reading the boxes would wait for the GPU."""
     height, width = pasted.shape[1:]
-    # Of each pixel there are where to look in the mask, in x and y, and the value.
+    # Three floats per pixel: x and y in the mask, and the value.
     at_a_time = max(1, GPU_MEM_LIMIT // (height * width * 3 * BYTES_PER_FLOAT))
     for start in range(0, len(masks), at_a_time):
         part = slice(start, start + at_a_time)
@@ -107,7 +110,7 @@ def _values(masks: Tensor, boxes: Tensor, rows: range, columns: range) -> Tensor
     # -1 at the left or upper side of the box, 1 at the right or lower one.
     y = (y - y1) / (y2 - y1) * 2 - 1
     x = (x - x1) / (x2 - x1) * 2 - 1
-    # Of a box without width or height, 0 / 0: outside.
+    # 0 / 0, for a box without width or height: outside.
     x, y = x.nan_to_num(nan=-2.0), y.nan_to_num(nan=-2.0)
     shape = (len(masks), y.shape[1], x.shape[1])
     grid = torch.stack([x[:, None, :].expand(shape), y[:, :, None].expand(shape)], dim=3)

@@ -40,5 +40,5 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
     from torchvision.ops import batched_nms as operator  # as above
 
     assert boxes.shape[-1] == 4, f"boxes: expected (N, 4), got {boxes.shape}"
-    # In float32 also under autocast: the groups are told apart by moving them far away.
+    # In float32 under autocast too: boxes of each group are moved far away from the others.
     return operator(boxes.float(), scores.float(), idxs, iou_threshold)

@@ -1,4 +1,4 @@
-"""``ShapeSpec``: what is known of a feature map before there is one."""
+"""``ShapeSpec``: the shape of a feature map before it is computed."""
 
 from __future__ import annotations
 

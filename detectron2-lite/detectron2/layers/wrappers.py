@@ -53,7 +53,7 @@ class Conv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, out_channels, H', W')."""
         if not torch.jit.is_scripting():
-            # torch hangs or fails here, process by process, in an unclear way.
+            # Without this check torch hangs, or fails with an unclear message.
             is_empty = x.numel() == 0 and self.training
             assert not (is_empty and isinstance(self.norm, nn.SyncBatchNorm)), (
                 "SyncBatchNorm cannot train on an input without elements"

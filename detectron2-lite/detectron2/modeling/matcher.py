@@ -1,4 +1,4 @@
-"""Which ground-truth box each prediction belongs to, by how well they fit."""
+"""Match each prediction to the ground-truth box that it fits best."""
 
 from __future__ import annotations
 

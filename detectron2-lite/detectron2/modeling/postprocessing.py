@@ -1,4 +1,4 @@
-"""From the pixels of the network's input to those of the picture that was read."""
+"""Scale detections from the network's input to the original image."""
 
 from __future__ import annotations
 

@@ -10,16 +10,12 @@ from detectron2.solver.build import (
 )
 from detectron2.solver.lr_scheduler import (
     LRMultiplier,
-    WarmupCosineLR,
-    WarmupMultiStepLR,
     WarmupParamScheduler,
 )
 
 __all__ = [
     "LRMultiplier",
     "LRScheduler",
-    "WarmupCosineLR",
-    "WarmupMultiStepLR",
     "WarmupParamScheduler",
     "build_lr_scheduler",
     "build_optimizer",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_right
 from typing import Any, Literal
 
 from fvcore.common import param_scheduler as schedules
@@ -11,7 +9,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-__all__ = ["LRMultiplier", "WarmupCosineLR", "WarmupMultiStepLR", "WarmupParamScheduler"]
+from detectron2._missing import missing_names
+
+__all__ = ["LRMultiplier", "WarmupParamScheduler"]
+
+__getattr__ = missing_names(__name__)
 
 Method = Literal["linear", "constant"]
 
@@ -94,111 +96,3 @@ class LRMultiplier(LRScheduler):
         """The rate of each parameter group at the present iteration."""
         factor = self._multiplier(self.last_epoch / self._max_iter)
         return [base_lr * factor for base_lr in self.base_lrs]
-
-
-class _WarmupLR(LRScheduler):
-    """The common part of the two schedules below, which count in iterations."""
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        warmup_factor: float,
-        warmup_iters: int,
-        warmup_method: Method,
-        last_epoch: int,
-    ):
-        self.warmup_factor = warmup_factor
-        self.warmup_iters = warmup_iters
-        self.warmup_method = warmup_method
-        super().__init__(optimizer, last_epoch)
-
-    def get_lr(self) -> list[float | Tensor]:
-        """The rate of each parameter group at the present iteration."""
-        factor = self._warmup() * self._decay()
-        return [base_lr * factor for base_lr in self.base_lrs]
-
-    def _warmup(self) -> float:
-        if self.last_epoch >= self.warmup_iters:
-            return 1.0
-        if self.warmup_method == "constant":
-            return self.warmup_factor
-        if self.warmup_method == "linear":
-            done = self.last_epoch / self.warmup_iters
-            return self.warmup_factor * (1 - done) + done
-        raise ValueError(
-            f"warmup_method: expected 'linear' or 'constant', got {self.warmup_method!r}"
-        )
-
-    def _decay(self) -> float:
-        raise NotImplementedError
-
-
-class WarmupMultiStepLR(_WarmupLR):
-    """Multiplies the rate by ``gamma`` at each milestone.
-
-    The older form, kept for code that uses it; :class:`LRMultiplier` with fvcore's
-    ``MultiStepParamScheduler`` in a :class:`WarmupParamScheduler` gives the same rates.
-
-    Args:
-        optimizer: whose rates are set.
-        milestones: increasing iterations; each is the first with the lower rate.
-        gamma: factor per milestone.
-        warmup_factor, warmup_method: see :class:`WarmupParamScheduler`.
-        warmup_iters: length of the warm-up in iterations.
-        last_epoch: the iteration that was finished last, -1 at the start of training.
-
-    Raises:
-        ValueError: the milestones do not increase, or the method is unknown.
-    """
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        milestones: list[int],
-        gamma: float = 0.1,
-        warmup_factor: float = 0.001,
-        warmup_iters: int = 1000,
-        warmup_method: Method = "linear",
-        last_epoch: int = -1,
-    ):
-        if list(milestones) != sorted(milestones):
-            raise ValueError(f"milestones: expected increasing iterations, got {milestones}")
-        self.milestones = milestones
-        self.gamma = gamma
-        super().__init__(optimizer, warmup_factor, warmup_iters, warmup_method, last_epoch)
-
-    def _decay(self) -> float:
-        return self.gamma ** bisect_right(self.milestones, self.last_epoch)
-
-
-class WarmupCosineLR(_WarmupLR):
-    """Lowers the rate to 0 along half a cosine; the warm-up is a factor on top of that.
-
-    The older form, kept for code that uses it. Unlike with :class:`WarmupParamScheduler` a
-    linear warm-up is not a straight line here, as the cosine falls under it.
-
-    Args:
-        optimizer: whose rates are set.
-        max_iters: the iteration at which the rate is 0.
-        warmup_factor, warmup_method: see :class:`WarmupParamScheduler`.
-        warmup_iters: length of the warm-up in iterations.
-        last_epoch: the iteration that was finished last, -1 at the start of training.
-
-    Raises:
-        ValueError: the method is unknown.
-    """
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        max_iters: int,
-        warmup_factor: float = 0.001,
-        warmup_iters: int = 1000,
-        warmup_method: Method = "linear",
-        last_epoch: int = -1,
-    ):
-        self.max_iters = max_iters
-        super().__init__(optimizer, warmup_factor, warmup_iters, warmup_method, last_epoch)
-
-    def _decay(self) -> float:
-        return (1 + math.cos(math.pi * self.last_epoch / self.max_iters)) / 2

@@ -1,12 +1,10 @@
-"""What is passed around: boxes, masks, instances, batches of images."""
+"""Data structures: boxes, masks, instances, batches of images."""
 
 from detectron2._missing import missing_names
 from detectron2.structures.boxes import (
     Boxes,
     BoxMode,
-    pairwise_ioa,
     pairwise_iou,
-    pairwise_point_box_distance,
 )
 from detectron2.structures.image_list import ImageList
 from detectron2.structures.instances import Instances
@@ -20,9 +18,7 @@ __all__ = [
     "Instances",
     "PolygonMasks",
     "ROIMasks",
-    "pairwise_ioa",
     "pairwise_iou",
-    "pairwise_point_box_distance",
     "polygons_to_bitmask",
 ]
 

@@ -15,11 +15,8 @@ from detectron2._missing import missing_names
 __all__ = [
     "BoxMode",
     "Boxes",
-    "matched_pairwise_iou",
     "pairwise_intersection",
-    "pairwise_ioa",
     "pairwise_iou",
-    "pairwise_point_box_distance",
 ]
 
 __getattr__ = missing_names(__name__)
@@ -29,7 +26,7 @@ _RawBoxes = list[float] | tuple[float, ...] | Tensor | np.ndarray
 
 @unique
 class BoxMode(IntEnum):
-    """How the numbers of a box are meant. An ``IntEnum``, so that JSON can hold it."""
+    """What the numbers of a box mean. An ``IntEnum``, so that JSON can hold it."""
 
     XYXY_ABS = 0
     """Left, top, right, bottom, in pixels."""
@@ -119,7 +116,7 @@ class Boxes:
         self.tensor = tensor
 
     def clone(self) -> "Boxes":
-        """Boxes of the same numbers in memory of their own."""
+        """Return a copy."""
         return Boxes(self.tensor.clone())
 
     def to(self, device: device) -> "Boxes":
@@ -217,30 +214,3 @@ def pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
     overlap = pairwise_intersection(boxes1, boxes2)
     union = boxes1.area()[:, None] + boxes2.area() - overlap
     return torch.where(overlap > 0, overlap / union, overlap.new_zeros(1))
-
-
-def pairwise_ioa(boxes1: Boxes, boxes2: Boxes) -> Tensor:
-    """(N, M) intersection over the area of the box of ``boxes2``; zero without an overlap."""
-    overlap = pairwise_intersection(boxes1, boxes2)
-    return torch.where(overlap > 0, overlap / boxes2.area(), overlap.new_zeros(1))
-
-
-def pairwise_point_box_distance(points: Tensor, boxes: Boxes) -> Tensor:
-    """(P, N, 4) distances of (P, 2) points (x, y) to the left, top, right and bottom sides.
-
-    Negative where the point lies outside that side.
-    """
-    corners = boxes.tensor[None]
-    points = points[:, None]
-    return torch.cat([points - corners[..., :2], corners[..., 2:] - points], dim=2)
-
-
-def matched_pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
-    """(N,) intersection over union of box i of the one with box i of the other; NaN for 0 / 0."""
-    assert len(boxes1) == len(boxes2), (
-        f"Matched boxes come in pairs, got {len(boxes1)} and {len(boxes2)}"
-    )
-    low = torch.maximum(boxes1.tensor[:, :2], boxes2.tensor[:, :2])
-    high = torch.minimum(boxes1.tensor[:, 2:], boxes2.tensor[:, 2:])
-    overlap = (high - low).clamp(min=0).prod(dim=1)
-    return overlap / (boxes1.area() + boxes2.area() - overlap)

@@ -54,8 +54,8 @@ class Instances:
             self.set(name, value)
 
     def __getattr__(self, name: str) -> Any:
-        # Asked only for what is no attribute. `_fields` itself is absent while an object is
-        # being unpickled or copied.
+        # Called only if there is no such attribute. `_fields` itself is absent while an object
+        # is being unpickled or copied.
         if name == "_fields" or name not in self._fields:
             raise AttributeError(f"Cannot find field '{name}' in the given Instances!")
         return self._fields[name]

@@ -1,4 +1,4 @@
-"""Masks of the objects of one image: as polygons, as one bit per pixel, or in their boxes' frames.
+"""Masks of the objects of one image: as polygons, as bitmaps, or relative to their boxes.
 
 Coordinates are pixels of the image, x to the right, y down, the origin at the upper left corner of
 the upper left pixel.  Polygons are drawn by pycocotools, so that masks cover the same pixels as in
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, device
 
 from detectron2._missing import missing_names
+from detectron2.layers.mask_ops import paste_masks_in_image
 from detectron2.layers.roi_align import ROIAlign
 from detectron2.structures.boxes import Boxes
 
@@ -22,7 +23,7 @@ __all__ = ["BitMasks", "PolygonMasks", "ROIMasks", "polygons_to_bitmask"]
 
 __getattr__ = missing_names(__name__)
 
-# So many pixels of masks are widened to float32 at a time (64 MiB) while they are cropped.
+# Number of mask pixels that crop_and_resize converts to float32 at a time (64 MiB).
 _PIXELS_AT_A_TIME = 1 << 24
 
 
@@ -61,7 +62,7 @@ def polygons_to_bitmask(polygons: list[np.ndarray], height: int, width: int) -> 
 def rasterize_polygons_within_box(
     polygons: list[np.ndarray], box: np.ndarray, mask_size: int
 ) -> Tensor:
-    """What a box shows of an object, in ``mask_size`` rows and columns.
+    """Draw the part of an object inside a box, in ``mask_size`` rows and columns.
 
     Args:
         polygons: the object's, each x, y, x, y, ..., in pixels of the image. Not changed.
@@ -72,8 +73,8 @@ def rasterize_polygons_within_box(
         (mask_size, mask_size) bool.
     """
     left_top = box[:2]
-    # In the box's own precision (float32), as detectron2 has it: a corner that falls on the
-    # border of a cell would else go to the other side.
+    # In the box's precision (float32), as detectron2: in float64, a corner on the border of a cell
+    # could fall on the other side of it.
     scale = np.array([mask_size / max(side, 0.1) for side in box[2:] - left_top])
     in_cells = [
         ((np.asarray(polygon, dtype=np.float64).reshape(-1, 2) - left_top) * scale).reshape(-1)
@@ -163,7 +164,7 @@ class BitMasks:
         )
 
     def crop_and_resize(self, boxes: Tensor, mask_size: int) -> Tensor:
-        """What N boxes show of N masks: mask i in box i, averaged over the cells of a grid.
+        """Crop mask i to box i, averaged over the cells of a grid.
 
         Args:
             boxes: (N, 4) x1, y1, x2, y2 in pixels, on any device.
@@ -207,7 +208,7 @@ class BitMasks:
 
 def _extent(is_set: Tensor) -> tuple[Tensor, Tensor]:
     """First set index of each row of (N, L) bool, and one behind the last; 0 and L if none is."""
-    # The first of several largest values is the one that argmax finds.
+    # argmax returns the first of several largest values.
     first = is_set.int().argmax(dim=1)
     last = is_set.shape[1] - is_set.flip(1).int().argmax(dim=1)
     return first, last
@@ -237,7 +238,7 @@ class PolygonMasks:
         self.polygons: list[list[np.ndarray]] = [_checked_polygons(one) for one in polygons]
 
     def to(self, *args: Any, **kwargs: Any) -> PolygonMasks:
-        """Themselves: polygons stay on the CPU."""
+        """Return the object itself: polygons stay on the CPU."""
         return self
 
     @property
@@ -256,7 +257,7 @@ class PolygonMasks:
             if polygons:
                 points = torch.from_numpy(np.concatenate(polygons)).float().reshape(-1, 2)
                 box[:2] = points.amin(dim=0)
-                # Never left of or above the image, as detectron2 has it.
+                # As in detectron2, never left of or above the image.
                 box[2:] = points.amax(dim=0).clamp(min=0)
         return Boxes(boxes)
 
@@ -288,7 +289,7 @@ class PolygonMasks:
         return len(self.polygons)
 
     def crop_and_resize(self, boxes: Tensor, mask_size: int) -> Tensor:
-        """What N boxes show of N objects, object i in box i, drawn into the cells of a grid.
+        """Draw the part of object i inside box i into a grid.
 
         Args:
             boxes: (N, 4) x1, y1, x2, y2 in pixels.
@@ -298,7 +299,7 @@ class PolygonMasks:
             (N, mask_size, mask_size) bool, on the device of ``boxes``.
         """
         assert len(boxes) == len(self), f"{len(self)} masks and {len(boxes)} boxes do not match"
-        # Drawn on the CPU: one copy there and one back, not one for each object.
+        # Polygons are drawn on the CPU: copy all boxes at once, not one by one.
         corners = [box.numpy() for box in boxes.to(torch.device("cpu"))]
         crops = [torch.zeros(0, mask_size, mask_size, dtype=torch.bool)]
         for polygons, box in zip(self.polygons, corners, strict=True):
@@ -401,7 +402,4 @@ class ROIMasks:
             height, width: of the image.
             threshold: what is at least this probable is inside.
         """
-        # Here, because the layers use these structures.
-        from detectron2.layers.mask_ops import paste_masks_in_image
-
         return BitMasks(paste_masks_in_image(self.tensor, boxes, (height, width), threshold))

@@ -35,7 +35,7 @@ class VisImage:
         self.scale = scale
         self.height, self.width = img.shape[:2]
         self.fig = Figure(frameon=False)
-        # A hundredth of a pixel too much, lest rounding makes it one pixel less.
+        # A hundredth of a pixel more, or rounding could make the image a pixel smaller.
         self.fig.set_size_inches(
             (self.width * scale + 0.01) / self.fig.dpi, (self.height * scale + 0.01) / self.fig.dpi
         )

@@ -53,7 +53,7 @@ def create_local_process_group(num_workers_per_machine: int) -> None:
     )
     machine = dist.get_rank() // num_workers_per_machine
     for first in range(0, world_size, num_workers_per_machine):
-        # Each process has to take part in the making of every group.
+        # new_group has to be called in every process for every group.
         group = dist.new_group(list(range(first, first + num_workers_per_machine)))
         if first == machine * num_workers_per_machine:
             _local_group = group
@@ -115,7 +115,7 @@ def _leave_groups() -> None:
 
 
 def all_gather(data: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
-    """What every process gave, by rank, on every process.
+    """Gather a value from every process, ordered by rank, on every process.
 
     Args:
         data: any object that pickles; tensors keep their device.
@@ -130,7 +130,7 @@ def all_gather(data: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
 
 
 def gather(data: Any, dst: int = 0, group: dist.ProcessGroup | None = None) -> list[Any]:
-    """What every process gave, by rank, on process ``dst``; an empty list on the others.
+    """Gather a value from every process, ordered by rank, on ``dst``; elsewhere an empty list.
 
     Args:
         data: any object that pickles.

@@ -1,4 +1,4 @@
-"""What happens during a training: where it is put, and the writers that pass it on.
+"""Metrics of a training: the storage that collects them, and the writers that output them.
 
 ``EventStorage`` holds scalars, images and histograms by name.  Whoever measures something calls
 ``get_event_storage().put_scalar(...)``; writers read the storage from time to time.
@@ -227,10 +227,10 @@ class EventStorage:
 
 
 class EventWriter:
-    """Something that passes on what the current storage holds."""
+    """Base class of objects that output the content of the current storage."""
 
     def write(self) -> None:
-        """Pass on what is new."""
+        """Output what is new."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -365,7 +365,7 @@ class CommonMetricPrinter(EventWriter):
             seconds = storage.history("time").median(1000) * left
             storage.put_scalar("eta_seconds", seconds, smoothing_hint=False)
             return f"eta: {datetime.timedelta(seconds=int(seconds))}  "
-        # Nobody measures the iterations (IterationTimer): take the time since the last line.
+        # Without an IterationTimer: take the time since the last line.
         now, previous = (storage.iter, time.perf_counter()), self._last_write
         self._last_write = now
         if previous is None or now[0] == previous[0]:

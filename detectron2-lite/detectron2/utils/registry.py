@@ -41,8 +41,8 @@ def locate(name: str) -> Any:
         try:
             found = importlib.import_module(".".join(parts[:length]))
         except ModuleNotFoundError as error:
-            # Absent is fine, a shorter prefix may be the module; one that exists but
-            # misses a dependency of its own is not what was asked about.
+            # Absent: try a shorter prefix. But do not hide that a module that exists lacks a
+            # dependency.
             if error.name is None or not name.startswith(error.name):
                 raise
             continue

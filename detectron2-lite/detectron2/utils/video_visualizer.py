@@ -116,7 +116,7 @@ class VideoVisualizer:
         """(new, old) of one class that overlap enough to be one object, the best first."""
         if not shapes:
             return []
-        # A mask tells nothing about an object that is known by its box.
+        # An object known by its box cannot be compared with a mask.
         kind = type(shapes[0])
         candidates = [j for j, known in enumerate(self._objects) if isinstance(known.shape, kind)]
         known_shapes = [self._objects[j].shape for j in candidates]

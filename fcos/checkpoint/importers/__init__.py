@@ -31,28 +31,28 @@ _OUR_FPN = re.compile(r"backbone\.(fpn_(lateral|output)\d|top_block)\.")
 
 
 def recognise(names: Collection[str]) -> Family | None:
-    """The family that weights are of, by the names of their parameters.
+    """Find the family of weights by the names of their parameters.
 
     Args:
         names: those of all parameters, without a prefix ``module.``.
 
     Returns:
-        The family; ``None`` where the names are of none, or of several.
+        The family; ``None`` if the names fit none, or several.
     """
     found = [family for family in FAMILIES.values() if family.is_of(names)]
     return found[0] if len(found) == 1 else None
 
 
 def choose_classes(weights: Weights, family: Family, wanted: int | None) -> tuple[Weights, str]:
-    """Weights of torchvision's 91 outputs for a model of COCO's 80 categories.
+    """Choose the outputs of COCO's 80 categories among the 91 outputs of torchvision.
 
     Args:
         weights: with our names.
-        family: that they come from.
+        family: where they come from.
         wanted: the number of classes of the model, if it is known.
 
     Returns:
-        The weights, and a sentence on what was left out, or "".
+        The weights, and a sentence that tells what was chosen, or "".
     """
     names = [f"{HEAD}cls_logits.weight", f"{HEAD}cls_logits.bias"]
     rows = list(torchvision.COCO_CATEGORY_IDS)
@@ -67,14 +67,14 @@ def choose_classes(weights: Weights, family: Family, wanted: int | None) -> tupl
 
 
 def leave_masks(weights: Weights, wanted: Collection[str]) -> tuple[Weights, tuple[str, ...]]:
-    """Weights of a detector with masks for one without: its boxes do not depend on them.
+    """Leave out the mask head for a model without masks; the boxes do not depend on it.
 
     Args:
         weights: with our names.
         wanted: names of the parameters of the model.
 
     Returns:
-        The weights, and the names of those of the mask head that were left out.
+        The weights, and the names of the parameters that were left out.
     """
     prefix = "roi_heads.mask_head."
     left = tuple(name for name in weights if name.startswith(prefix))
@@ -84,21 +84,21 @@ def leave_masks(weights: Weights, wanted: Collection[str]) -> tuple[Weights, tup
 
 
 def is_ours(name: str) -> bool:
-    """Whether a name, translated as far as rules know it, is of a part that our detectors have."""
+    """Say whether a renamed parameter belongs to a part that our detectors have."""
     part = rf"{_OUR_FPN.pattern}|backbone\.bottom_up\.|{re.escape(HEAD)}|roi_heads\.mask_head\."
     return re.match(part, name) is not None
 
 
 def check_backbone(weights: Weights, family: Family, path: str) -> None:
-    """Refuse a detector whose backbone is known to no rule of its family.
+    """Refuse a detector whose backbone no rule of its family knows.
 
     Args:
-        weights: with our names as far as the rules know them.
-        family: that they come from.
-        path: of the file.
+        weights: renamed to ours by the rules.
+        family: where they come from.
+        path: of the file, for the message.
 
     Raises:
-        UserError: no name became that of a layer of a backbone.
+        UserError: no parameter was renamed to one of a backbone.
     """
     names = [n for n in weights if n.startswith("backbone.") and not _OUR_FPN.match(n)]
     if names and not any(re.match(rf"backbone\.bottom_up\.|{family.kept}", n) for n in names):

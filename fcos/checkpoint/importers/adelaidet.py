@@ -1,4 +1,4 @@
-"""Files of AdelaiDet, whose names are ours as well, but for those of its DLA-34."""
+"""Files of AdelaiDet. Its names are ours, except those of its DLA-34."""
 
 import re
 
@@ -11,9 +11,9 @@ _DLA = "backbone.bottom_up."
 
 
 def _leave(weights: Weights) -> Weights:
-    """Add the projections that a DLA has there for stages of two levels.
+    """Add the unused projections that AdelaiDet's DLA has in stages of two levels.
 
-    Nothing is computed from them; they get the values of those beside them, of the same shape.
+    They get the values of ``tree1.project``, which has the same shape.
     """
     left = dict(weights)
     for name, value in weights.items():
@@ -27,15 +27,15 @@ FAMILY = Family(
     mark=r"proposal_generator\.fcos_head\.(ctrness|centerness)\.",
     rules=(
         Rule(HEAD + "ctrness.{what}", HEAD + "ctrness.{what}"),
-        # AdelaiDet's own converter of the original's files leaves this name.
+        # In the original's files that AdelaiDet's converter has converted.
         Rule(HEAD + "centerness.{what}", HEAD + "ctrness.{what}"),
-        # Our DLA-34 is timm's. Both have the names of the network's authors (arXiv:1707.06484), but
-        # timm's stand in "net".
+        # Our DLA-34 is timm's, in a module "net". Both have the names of the network's authors
+        # (arXiv:1707.06484).
         Rule(_DLA + "base_layer.{rest}", _DLA + "net.base_layer.{rest}"),
         Rule(_DLA + "level{s}.{rest}", _DLA + "net.level{s}.{rest}"),
     ),
     kept=".*",
-    # The first two are in files of 2020; the config has them. For the third, see _leave.
+    # Files of 2020 have the first two, which are in our config. For the third, see _leave.
     dropped=r"pixel_mean|pixel_std|backbone\.bottom_up\.level[34]\.project\..*",
     leave=_leave,
     note=(

@@ -1,4 +1,4 @@
-"""A family of published weights: how its files are recognised, read and written."""
+"""A family of published weights: recognise, read and write its files."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Imported:
     """Weights with our names.
 
     Attributes:
-        weights: name -> value. A name that no rule takes is as it was.
-        dropped: names in the file of what nothing is computed from, such as counters.
+        weights: name -> value. A name that fits no rule is unchanged.
+        dropped: names in the file that are not needed to compute anything, such as counters.
         names: our name -> the name in the file.
     """
 
@@ -49,17 +49,16 @@ class Family:
     Attributes:
         name: as in ``convert --to`` and in ``configs/published/``.
         mark: regular expression for the start of names that only this family has.
-        rules: the table of names; the first rule that applies decides, so that older spellings
-            come last and are only read.
-        kept: regular expression for our names that are the same there.
-        dropped: regular expression for names in a file that nothing here is computed from.
-        has_scales: whether the head has a factor for each level.
-        arrive: changes values that have been given our names, where the family computes
-            otherwise; never in place.
+        rules: the table of names. The first rule that applies is used, so older spellings come
+            last: they are read, but never written.
+        kept: regular expression for names that are the same in this family and here.
+        dropped: regular expression for names in a file that are not needed here.
+        has_scales: whether the head has a scale for each level.
+        arrive: changes values, after renaming, if the family computes differently; not in place.
         leave: undoes ``arrive``.
-        advice: for names of this family, what a model must be built with to take all of them, in
-            a sentence, or "".
-        note: said when a file of this family is loaded.
+        advice: returns a sentence on how to build a model of this family that takes all of the
+            given names, or "".
+        note: logged when a file of this family is loaded.
     """
 
     name: str
@@ -74,16 +73,14 @@ class Family:
     note: str = ""
 
     def is_of(self, names: Iterable[str]) -> bool:
-        """Whether weights with these names are of this family."""
+        """Say whether weights with these names are of this family."""
         return any(re.match(self.mark, name) for name in names)
 
     def to_ours(self, weights: Weights) -> Imported:
-        """Give weights of this family our names and our meaning.
-
-        Values that need no change are not copied.
+        """Convert names and values of this family to ours; values that stay are not copied.
 
         Raises:
-            UserError: two entries of the file are the same parameter.
+            UserError: two names in the file are the same parameter.
         """
         renamed: Weights = {}
         names: dict[str, str] = {}
@@ -99,7 +96,7 @@ class Family:
         return Imported(self.arrive(renamed), tuple(dropped), names)
 
     def from_ours(self, weights: Weights) -> Weights:
-        """Undo :meth:`to_ours`; factors of 1 for the levels come and go as the family has them.
+        """Undo :meth:`to_ours`; add scales of 1 for the levels, or remove them, as in the family.
 
         Raises:
             UserError: the family has no place for some of the weights.
@@ -125,7 +122,7 @@ class Family:
 
 
 def _with_scales(weights: Weights) -> Weights:
-    """Factors of 1 for the levels, where a whole detector has none."""
+    """Add scales of 1 for the levels to a whole detector that has none."""
     if f"{HEAD}bbox_pred.weight" not in weights or f"{HEAD}scales.0.scale" in weights:
         return weights
     levels = [n for n in weights if re.match(r"backbone\.(fpn_output\d|top_block\.p\d)\.weight", n)]

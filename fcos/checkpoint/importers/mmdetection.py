@@ -19,13 +19,13 @@ def _tower(theirs: str, ours: str) -> tuple[Rule, ...]:
         Rule(conv + "conv.{what}", layer + "{what}", beside=(conv + "gn.weight", norm + "weight")),
         Rule(conv + "gn.{what}", norm + "{what}", beside=(conv + "conv.weight", layer + "weight")),
         Rule(conv + "gn.{what}", norm + "{what}", beside=offset),
-        # Without normalisation, a layer of ours is a convolution and its activation.
+        # Without normalisation, each convolution is followed by its activation alone.
         Rule(conv + "conv.{what}", f"{HEAD}{ours}.{{i*2}}.{{what}}"),
     )
 
 
 def _arrive(weights: Weights) -> Weights:
-    """Biases of 0 for convolutions that have none, and scales of one dimension."""
+    """Add biases of 0 to convolutions without any, and give scales one dimension."""
     arrived = dict(weights)
     for name, value in weights.items():
         if _has_norm(name, weights) and _bias(name) not in weights:
@@ -36,7 +36,7 @@ def _arrive(weights: Weights) -> Weights:
 
 
 def _leave(weights: Weights) -> Weights:
-    """Undo :func:`_arrive`; the counters of batch normalisation, which we drop, start at 0."""
+    """Undo :func:`_arrive`, and add the counters of batch normalisation, with value 0."""
     biases = [_bias(name) for name in weights if _has_norm(name, weights)]
     if any(bool((torch.as_tensor(weights[name]) != 0).any()) for name in biases):
         biases = []
@@ -52,7 +52,7 @@ def _leave(weights: Weights) -> Weights:
 
 
 def _has_norm(name: str, weights: Weights) -> bool:
-    """Whether it is the kernel of a convolution in a tower, with normalisation behind it."""
+    """Say whether this is the kernel of a tower's convolution that normalisation follows."""
     match = re.fullmatch(re.escape(HEAD) + r"(\w+_tower)\.(\d+)\.(conv\.)?weight", name)
     if match is None or int(match[2]) % 3:  # of every three layers, the first
         return False

@@ -5,8 +5,8 @@ import torch
 from fcos.checkpoint.importers.family import HEAD, Family, Weights
 from fcos.checkpoint.importers.rules import Rule, resnet
 
-# Its frozen batch normalisation divides by the root of the variance alone; the framework's adds
-# this to the variance first. With the difference in the variance, both compute the same.
+# Its frozen batch normalisation divides by the root of the variance; the framework's adds this to
+# the variance first. Subtracted from the variance, it makes both compute the same.
 _EPSILON = 1e-5
 
 
@@ -42,7 +42,7 @@ FAMILY = Family(
         Rule("rpn.head.centerness.{what}", HEAD + "ctrness.{what}"),
         Rule("rpn.head.cls_logits.{what}", HEAD + "cls_logits.{what}"),
         Rule("rpn.head.bbox_pred.{what}", HEAD + "bbox_pred.{what}"),
-        Rule("rpn.head.scales.{i}.scale", HEAD + "scales.{i}.scale"),
+        # The towers, and the scales of the levels.
         Rule("rpn.head.{tower}.{i}.{what}", HEAD + "{tower}.{i}.{what}"),
         # Deformable convolution in the towers: its offsets and itself.
         Rule("rpn.head.{tower}.{i}.{part}.{what}", HEAD + "{tower}.{i}.{part}.{what}"),

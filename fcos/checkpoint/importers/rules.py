@@ -1,4 +1,4 @@
-"""Names of parameters in two layouts, as a table of rules that is read in either direction."""
+"""Names of parameters in two layouts: a table of rules that is used in both directions."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ class Rule:
     Attributes:
         theirs: the name in another layout, such as ``"layer{s}.{b}.conv{c}.{what}"``. A field of
             one letter is a number, a longer one a word without dots, and ``{rest}`` anything. A
-            number may be a multiple of and an offset from what the other side has: ``{s+1}``,
-            ``{i*3}``.
+            number may be multiplied and shifted on one side: ``{s+1}``, ``{i*3}``.
         ours: the name in our layout, with the same fields.
-        beside: their and our name of another parameter, which must be there for the rule to apply.
+        beside: their and our name of another parameter; without it the rule does not apply.
     """
 
     theirs: str
@@ -32,7 +31,7 @@ class Rule:
     beside: tuple[str, str] | None = None
 
     def translate(self, name: str, names: Collection[str], to_ours: bool = True) -> str | None:
-        """The name in the other layout; ``None`` where the rule does not apply.
+        """Translate a name to the other layout; return ``None`` if the rule does not apply.
 
         Args:
             name: of a parameter, in their layout or, without ``to_ours``, in ours.
@@ -51,16 +50,16 @@ class Rule:
 def rename(
     name: str, rules: Iterable[Rule], names: Collection[str], to_ours: bool = True
 ) -> str | None:
-    """The name by the first rule that applies, as :meth:`Rule.translate`; ``None`` by none."""
+    """Translate a name by the first rule that applies; return ``None`` if none does."""
     translated = (rule.translate(name, names, to_ours) for rule in rules)
     return next((new for new in translated if new is not None), None)
 
 
 def resnet(theirs: str) -> tuple[Rule, ...]:
-    """The rules for the blocks of a ResNet with torchvision's names (layer1.0.conv1, bn1, ...).
+    """Make the rules for the blocks of a ResNet with torchvision's names (layer1.0.conv1, ...).
 
     Args:
-        theirs: what stands in front of them.
+        theirs: prefix of these names.
     """
     block, ours = theirs + "layer{s}.{b}.", "backbone.bottom_up.res{s+1}.{b}."
     return (
@@ -72,7 +71,7 @@ def resnet(theirs: str) -> tuple[Rule, ...]:
 
 
 def _fields(name: str, source: str) -> dict[str, str | int] | None:
-    """What stands in the fields of ``source``, if ``name`` is of that form."""
+    """Return the values of the fields of ``source``, if ``name`` has this form."""
     match = _pattern(source).fullmatch(name)
     if match is None:
         return None

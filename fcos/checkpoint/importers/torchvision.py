@@ -23,7 +23,7 @@ FAMILY = Family(
     has_scales=False,
 )
 
-# Its published detector has an output for each of COCO's category ids, 0 to 90. These are the 80
-# that are categories; other programs number them 0 to 79 in this order.
+# Its published detector has 91 outputs, for the numbers 0 to 90. 80 of these are COCO's category
+# ids; other programs number the categories 0 to 79 in the same order.
 _NO_CATEGORIES = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 COCO_CATEGORY_IDS = tuple(i for i in range(91) if i not in _NO_CATEGORIES)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from detectron2.layers import CNNBlockBase, ShapeSpec
 from detectron2.modeling import ResNet, build_resnet_backbone
 from detectron2.modeling.backbone.resnet import BottleneckBlock
+from fcos.config.checks import check_deformable_stages
 from fcos.layers import as_deformable, split_offsets
 
 STAGES = ("res2", "res3", "res4", "res5")
@@ -44,7 +45,7 @@ class DeformableBottleneck(CNNBlockBase):
 
 
 def build_resnet(cfg, input_shape: ShapeSpec) -> ResNet:
-    """detectron2's ResNet, with deformable stages as ``MODEL.RESNETS`` says.
+    """Build detectron2's ResNet, with deformable stages as ``MODEL.RESNETS`` says.
 
     Args:
         cfg: a config with the keys of detectron2.
@@ -54,23 +55,14 @@ def build_resnet(cfg, input_shape: ShapeSpec) -> ResNet:
         The network; its first ``MODEL.BACKBONE.FREEZE_AT`` parts are frozen.
 
     Raises:
-        ValueError: ``MODEL.RESNETS.DEFORM_ON_PER_STAGE`` has not four values or asks for a ResNet
-            without 3x3 bottlenecks, or ``DEFORM_NUM_GROUPS`` does not divide the channels.
+        UserError: see :func:`fcos.config.checks.check_deformable_stages`.
+        ValueError: ``DEFORM_NUM_GROUPS`` does not divide the channels.
     """
+    check_deformable_stages(cfg)
     options = cfg.MODEL.RESNETS
-    is_deformable = list(options.DEFORM_ON_PER_STAGE)
-    if len(is_deformable) != len(STAGES):
-        raise ValueError(
-            "MODEL.RESNETS.DEFORM_ON_PER_STAGE: expected one value for each of "
-            f"{', '.join(STAGES)}, got {is_deformable}"
-        )
+    is_deformable = options.DEFORM_ON_PER_STAGE
     if not any(is_deformable):
         return build_resnet_backbone(cfg, input_shape)
-    if options.DEPTH < 50:
-        raise ValueError(
-            "MODEL.RESNETS.DEFORM_ON_PER_STAGE: the blocks of a ResNet of "
-            f"{options.DEPTH} layers have no bottleneck; set MODEL.RESNETS.DEPTH to 50 or more"
-        )
     plain = cfg.clone()
     plain.defrost()
     plain.MODEL.RESNETS.DEFORM_ON_PER_STAGE = [False] * len(STAGES)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelP6P7
+from fcos.config.checks import check_fpn
 from fcos.modeling.backbone.deformable import build_resnet
 from fcos.modeling.backbone.frozen_norm import join_frozen_norms
 from fcos.modeling.memory_format import backbone_as_configured
@@ -38,7 +39,7 @@ class LastLevelP6(nn.Module):
 
 @BACKBONE_REGISTRY.register()
 def build_fcos_resnet_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
-    """A ResNet with FPN and, on top, as many levels as ``MODEL.FCOS.TOP_LEVELS`` says.
+    """Build a ResNet with FPN and as many levels on top as ``MODEL.FCOS.TOP_LEVELS`` says.
 
     Stages with deformable convolution (``MODEL.RESNETS.DEFORM_ON_PER_STAGE``) need no compiled
     code.
@@ -57,7 +58,7 @@ def build_fcos_resnet_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
 
 
 def add_fpn(cfg, bottom_up: Backbone) -> FPN:
-    """FPN with P6 and P7, as ``MODEL.FPN`` and ``MODEL.FCOS`` say, on top of a backbone.
+    """Put an FPN with P6 and P7, as ``MODEL.FPN`` and ``MODEL.FCOS`` say, on a backbone.
 
     Args:
         cfg: a config with the keys of detectron2 and FCOS.
@@ -67,10 +68,11 @@ def add_fpn(cfg, bottom_up: Backbone) -> FPN:
         The backbone; its outputs are called p3, p4, ... by the logarithm of their strides.
 
     Raises:
-        ValueError: the backbone lacks one of ``IN_FEATURES``, ``TOP_LEVELS`` is not 0, 1 or 2,
-            ``TOP_IN_FEATURE`` is not "p5" or "res5", a level on top would have nothing to be
-            computed from or is used by nothing, or ``OUT_CHANNELS`` is not positive.
+        UserError: see :func:`fcos.config.checks.check_fpn`.
+        ValueError: the backbone lacks one of ``IN_FEATURES``, or a level on top would have nothing
+            to be computed from or is used by nothing.
     """
+    check_fpn(cfg)
     given = bottom_up.output_shape()
     _check_top_levels(cfg.MODEL, list(given))
     missing = [name for name in cfg.MODEL.FPN.IN_FEATURES if name not in given]
@@ -78,10 +80,6 @@ def add_fpn(cfg, bottom_up: Backbone) -> FPN:
         raise ValueError(
             f"MODEL.FPN.IN_FEATURES: the backbone has no {', '.join(missing)}; it gives "
             f"{', '.join(given)} (a ResNet those of MODEL.RESNETS.OUT_FEATURES)"
-        )
-    if cfg.MODEL.FPN.OUT_CHANNELS < 1:
-        raise ValueError(
-            f"MODEL.FPN.OUT_CHANNELS: expected at least 1, got {cfg.MODEL.FPN.OUT_CHANNELS}"
         )
     fpn = FPN(
         bottom_up=bottom_up,
@@ -111,13 +109,9 @@ def _build_top_block(
 
 
 def _check_top_levels(model, bottom_up: list[str]) -> None:
-    """Refuse levels on top that cannot be, or that would be computed for nothing."""
+    """Refuse levels on top that cannot be computed, or that nothing would use."""
     options, finer = model.FCOS, model.FPN.IN_FEATURES
     number, source = options.TOP_LEVELS, options.TOP_IN_FEATURE
-    if number not in (0, 1, 2):
-        raise ValueError(f"MODEL.FCOS.TOP_LEVELS: expected 0, 1 or 2, got {number}")
-    if source not in ("p5", "res5"):
-        raise ValueError(f"MODEL.FCOS.TOP_IN_FEATURE: expected 'p5' or 'res5', got {source!r}")
     by_fpn = source == "p5"
     key, features = ("MODEL.FPN.IN_FEATURES", finer) if by_fpn else ("the backbone", bottom_up)
     if number and "res5" not in features:
@@ -128,7 +122,7 @@ def _check_top_levels(model, bottom_up: list[str]) -> None:
     made = ("p6", "p7")[:number]
     unused = [name for name in made if name not in options.IN_FEATURES]
     given = [name.replace("res", "p") for name in finer]
-    # A feature that the backbone has not is the head's to refuse, as it knows any backbone.
+    # FCOS itself refuses a feature that the backbone lacks, whatever the backbone is.
     if unused and set(options.IN_FEATURES) <= {*given, *made}:
         raise ValueError(
             f"MODEL.FCOS.TOP_LEVELS: {number} makes {', '.join(made)}, but "

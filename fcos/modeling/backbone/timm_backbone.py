@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 from fcos.modeling.backbone.fpn import add_fpn
-from fcos.utils.errors import UserError
+from fcos.utils.errors import UserError, one_line
 
 __all__ = ["TimmBackbone", "build_fcos_timm_fpn_backbone", "starts_from_timm"]
 
@@ -38,7 +38,7 @@ _TRIAL_SIZE = (96, 160)
 
 @BACKBONE_REGISTRY.register()
 def build_fcos_timm_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
-    """The model of timm that ``MODEL.TIMM`` names, with the FPN of FCOS on top.
+    """Build the model of timm that ``MODEL.TIMM`` names, with the FPN of FCOS on top.
 
     Args:
         cfg: a config with the keys of detectron2 and FCOS.
@@ -68,7 +68,7 @@ def build_fcos_timm_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
 
 
 def starts_from_timm(cfg) -> bool:
-    """Whether the backbone starts from weights that timm downloads.
+    """Say whether the backbone starts from weights that timm downloads.
 
     With ``MODEL.WEIGHTS`` it does not: these are loaded over them anyway, and a trained detector
     has to run on a machine without a network.
@@ -155,7 +155,7 @@ class TimmBackbone(Backbone):
         return dict(zip(self._out_features, features, strict=True))
 
     def train(self, mode: bool = True) -> TimmBackbone:
-        """As of any module, but batch normalisation that is fixed stays so."""
+        """Switch to training or evaluation; fixed batch normalisation stays fixed."""
         super().train(mode)
         for name in self._fixed_norms:
             self.net.get_submodule(name).eval()
@@ -192,7 +192,7 @@ class _Draft:
         self.is_channels_last = str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC")
 
     def build(self, indices: Sequence[int], pretrained: bool) -> Any:
-        """The model itself, on the CPU."""
+        """Build the model itself, on the CPU."""
         import timm
 
         if pretrained and not _what_is_known(self.name).has_weights:
@@ -207,12 +207,12 @@ class _Draft:
             return timm.create_model(self.name, pretrained=True, **options)
         except Exception as error:  # of the network, the disk or the file: many libraries' errors
             raise UserError(
-                f"timm's weights of {self.name} could not be loaded ({_one_line(error)}); they "
+                f"timm's weights of {self.name} could not be loaded ({one_line(error)}); they "
                 "need a network or an earlier download, or give MODEL.WEIGHTS a file instead."
             ) from error
 
     def indices(self, strides: dict[str, int], what: str) -> list[int]:
-        """Which of the model's features have these strides; of several with one, the last."""
+        """Find the model's features of these strides; of several with one stride, the last."""
         last = {entry["reduction"]: index for index, entry in enumerate(self._info)}
         missing = [str(stride) for stride in strides.values() if stride not in last]
         if missing:
@@ -223,7 +223,7 @@ class _Draft:
         return [last[stride] for stride in strides.values()]
 
     def check_sizes(self, indices: Sequence[int]) -> list[int]:
-        """The channels of the features; sees that a picture of any size gives whole strides."""
+        """Check that images of any size give whole strides; return the features' channels."""
         features = self._features(indices)
         height, width = _TRIAL_SIZE
         for index, feature in zip(indices, features, strict=True):
@@ -240,7 +240,7 @@ class _Draft:
         return [self._info[index]["num_chs"] for index in indices]
 
     def parameters_below(self, stride: int) -> set[str]:
-        """Names of the parameters that the feature of this stride is computed from."""
+        """Name the parameters that the feature of this stride is computed from."""
         what = f"the parts that MODEL.BACKBONE.FREEZE_AT {int(math.log2(stride))} freezes"
         indices = self.indices({"": stride}, what)
         model = self._create(indices)
@@ -257,7 +257,7 @@ class _Draft:
             except Exception as error:  # whatever the model trips over
                 raise UserError(
                     f"timm's {self.name} does not take an image of {_TRIAL_SIZE[0]}x"
-                    f"{_TRIAL_SIZE[1]} ({_one_line(error)}), and a detector's images come in all "
+                    f"{_TRIAL_SIZE[1]} ({one_line(error)}), and a detector's images come in all "
                     "multiples of 32; choose another model."
                 ) from error
 
@@ -266,7 +266,7 @@ class _Draft:
             return model(torch.zeros(1, self._in_channels, *_TRIAL_SIZE))
 
     def _create(self, indices: Sequence[int]) -> nn.Module:
-        """A draft with these features alone, in evaluation mode."""
+        """Make a draft with these features alone, in evaluation mode."""
         import timm
 
         with torch.device("meta"):
@@ -286,7 +286,7 @@ class _Draft:
                     continue  # it has no such option
                 raise UserError(
                     f"timm's {self.name} cannot be a backbone, because it does not give the "
-                    f"features of its stages ({_one_line(error)}); choose another model."
+                    f"features of its stages ({one_line(error)}); choose another model."
                 ) from error
             self._options = options
             return model
@@ -294,7 +294,7 @@ class _Draft:
 
 
 def _require_model(name: str) -> None:
-    """Say what is wrong with the name of a model, or that timm is missing."""
+    """Refuse a name that timm does not know, or a machine without timm."""
     try:
         import timm
     except ImportError as error:
@@ -320,7 +320,7 @@ def _require_model(name: str) -> None:
 
 
 def _what_is_known(name: str) -> Any:
-    """Of a model's weights: whether there are any, the images they were made for, and so on."""
+    """Look up what timm knows of a model's weights, and of the images they were made for."""
     import timm
     from timm.models import PretrainedCfg
 
@@ -328,7 +328,7 @@ def _what_is_known(name: str) -> Any:
 
 
 def _strides(out_features: Sequence[str]) -> dict[str, int]:
-    """The stride of each feature, in pixels, from fine to coarse."""
+    """Map each feature to its stride, in pixels, from fine to coarse."""
     if not out_features:
         raise UserError(
             "MODEL.FPN.IN_FEATURES is empty: name the features that the FPN takes, such as "
@@ -347,7 +347,7 @@ def _strides(out_features: Sequence[str]) -> dict[str, int]:
 
 
 def _warn_of_other_pixels(cfg, bottom_up: TimmBackbone) -> None:
-    """Say so when images come otherwise than the pretrained weights know them."""
+    """Warn where pixels are not normalised as they were for the pretrained weights."""
     known = _what_is_known(bottom_up.name)
     mean, std = ([round(255 * value, 3) for value in values] for values in (known.mean, known.std))
     given = cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD
@@ -357,11 +357,7 @@ def _warn_of_other_pixels(cfg, bottom_up: TimmBackbone) -> None:
     )
     if not close or cfg.INPUT.FORMAT != "RGB":
         logger.warning(
-            f"timm's weights of {bottom_up.name} know images as INPUT.FORMAT RGB, MODEL.PIXEL_MEAN "
+            f"timm's weights of {bottom_up.name} expect INPUT.FORMAT RGB, MODEL.PIXEL_MEAN "
             f"{mean}, MODEL.PIXEL_STD {std}, but the config says {cfg.INPUT.FORMAT}, "
             f"{list(given[0])}, {list(given[1])}."
         )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

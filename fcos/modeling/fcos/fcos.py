@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -11,8 +12,9 @@ from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import PROPOSAL_GENERATOR_REGISTRY
 from detectron2.structures import Boxes, ImageList, Instances
+from fcos.config.checks import check_fcos
 from fcos.modeling.fcos.fcos_head import FCOSHead
-from fcos.modeling.fcos.fcos_inference import Detections, detect_batch
+from fcos.modeling.fcos.fcos_inference import DetectionRules, Detections, detect_batch
 from fcos.modeling.fcos.fcos_losses import FCOSLosses
 from fcos.modeling.fcos.fcos_targets import FCOSTargets
 from fcos.modeling.memory_format import head_as_configured
@@ -30,11 +32,10 @@ class FCOS(nn.Module):
         in_features: names of the features to run on, finest first.
         strides: pixels of the network input between two locations of each feature.
         normalize_reg_targets: the distances of ``head`` are in strides, not in pixels.
-        inference: keyword arguments of
-            :func:`fcos.modeling.fcos.fcos_inference.detect_batch`, for instance ``score_thresh``.
+        rules: what counts as a detection.
         feeds_roi_heads: detections are the regions of ROI heads, in training too, and have the
             fields that detectron2's ROI heads read (see :meth:`forward`).
-        inference_in_training: as ``inference``, for the detections that ROI heads are trained on.
+        rules_in_training: what counts as a detection that ROI heads are trained on.
     """
 
     @configurable
@@ -47,9 +48,9 @@ class FCOS(nn.Module):
         in_features: Sequence[str],
         strides: Sequence[int],
         normalize_reg_targets: bool = False,
-        inference: dict | None = None,
+        rules: DetectionRules = DetectionRules(),  # noqa: B008, it is frozen
         feeds_roi_heads: bool = False,
-        inference_in_training: dict | None = None,
+        rules_in_training: DetectionRules = DetectionRules(),  # noqa: B008
     ) -> None:
         super().__init__()
         self.fcos_head = head
@@ -58,16 +59,16 @@ class FCOS(nn.Module):
         self.in_features = tuple(in_features)
         self.strides = tuple(strides)
         self.normalize_reg_targets = normalize_reg_targets
-        self.inference = dict(inference or {})
+        self.rules = rules
         self.feeds_roi_heads = feeds_roi_heads
-        self.inference_in_training = dict(inference_in_training or {})
+        self.rules_in_training = rules_in_training
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
         node = cfg.MODEL.FCOS
         shapes = _shapes_of(input_shape, node.IN_FEATURES, node.FPN_STRIDES)
-        _check_numbers(node)
-        _check_architecture(cfg.MODEL.META_ARCHITECTURE)
+        check_fcos(cfg)
+        rules, rules_in_training = detection_rules(cfg)
         return {
             "head": head_as_configured(cfg, FCOSHead(cfg, shapes)),
             "targets": FCOSTargets(
@@ -88,21 +89,9 @@ class FCOS(nn.Module):
             "in_features": node.IN_FEATURES,
             "strides": node.FPN_STRIDES,
             "normalize_reg_targets": node.NORMALIZE_REG_TARGETS,
-            "inference": {
-                "score_thresh": node.SCORE_THRESH_TEST,
-                "nms_thresh": node.NMS_THRESH_TEST,
-                "pre_nms_topk": node.NMS_PRE_TOPK,
-                "post_nms_topk": node.NMS_POST_TOPK,
-                **_detection_rules(node),
-            },
+            "rules": rules,
             "feeds_roi_heads": cfg.MODEL.META_ARCHITECTURE != "OneStageDetector",
-            "inference_in_training": {
-                "score_thresh": node.SCORE_THRESH_TRAIN,
-                "nms_thresh": node.NMS_THRESH_TRAIN,
-                "pre_nms_topk": node.NMS_PRE_TOPK_TRAIN,
-                "post_nms_topk": node.NMS_POST_TOPK_TRAIN,
-                **_detection_rules(node),
-            },
+            "rules_in_training": rules_in_training,
         }
 
     def forward(
@@ -111,7 +100,7 @@ class FCOS(nn.Module):
         features: dict[str, Tensor],
         gt_instances: Sequence[Instances] | None = None,
     ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """Losses in training, detections otherwise; with ``feeds_roi_heads`` detections in both.
+        """Compute losses in training, and detections otherwise or for ROI heads.
 
         For ROI heads, boxes are clipped to the image and those without an area left out. In
         training they get ``proposal_boxes`` and ``objectness_logits`` (the logit of the score) and
@@ -133,12 +122,12 @@ class FCOS(nn.Module):
         """
         outputs = self.fcos_head([features[name] for name in self.in_features])
         feature_sizes = [tuple(scores.shape[-2:]) for scores in outputs[0]]
-        cls_logits, ltrb, ctr_logits = (_flatten(levels) for levels in outputs)
-        ctr_logits = ctr_logits.squeeze(-1)
+        cls_logits, ltrb, centerness_logits = (_flatten(levels) for levels in outputs)
+        centerness_logits = centerness_logits.squeeze(-1)
         proposals = []
         if self.feeds_roi_heads or not self.training:
             proposals = self.predict_proposals(
-                cls_logits, ltrb, ctr_logits, feature_sizes, images.image_sizes
+                cls_logits, ltrb, centerness_logits, feature_sizes, images.image_sizes
             )
         if not self.training:
             return proposals, {}
@@ -147,30 +136,30 @@ class FCOS(nn.Module):
         labels, ltrb_targets = self.targets.fcos_target(feature_sizes, gt_instances)
         if self.normalize_reg_targets:
             ltrb_targets = ltrb_targets / self._stride_of_location(feature_sizes, ltrb)
-        return proposals, self.losses(cls_logits, ltrb, ctr_logits, labels, ltrb_targets)
+        return proposals, self.losses(cls_logits, ltrb, centerness_logits, labels, ltrb_targets)
 
     @torch.no_grad()
     def predict_proposals(
         self,
         cls_logits: Tensor,
         ltrb: Tensor,
-        ctr_logits: Tensor,
+        centerness_logits: Tensor,
         feature_sizes: Sequence[tuple[int, int]],
         image_sizes: Sequence[tuple[int, int]],
     ) -> list[Instances]:
-        """Detections of a batch.
+        """Detect the objects of a batch.
 
         Args:
             cls_logits: (N, L, C) float, before the sigmoid.
             ltrb: (N, L, 4) float, distances as the head gives them.
-            ctr_logits: (N, L) float, before the sigmoid.
+            centerness_logits: (N, L) float, before the sigmoid.
             feature_sizes: rows and columns of each level.
             image_sizes: height and width of each image, without padding, in pixels.
 
         Returns:
             Per image, ``pred_boxes`` (pixels of the network input, not clipped), ``scores``,
-            ``pred_classes`` and ``locations`` (M, 2), highest score first; what differs for ROI
-            heads is told at :meth:`forward`.
+            ``pred_classes`` and ``locations`` (M, 2), highest score first. For ROI heads see
+            :meth:`forward`.
 
         Raises:
             UserError: outside of training, the outputs are beyond the range of float16.
@@ -179,19 +168,21 @@ class FCOS(nn.Module):
         if self.normalize_reg_targets:
             ltrb = ltrb * self._stride_of_location(feature_sizes, ltrb)
         locations_per_level = [rows * columns for rows, columns in feature_sizes]
-        return self._detect(points, cls_logits, ltrb, ctr_logits, locations_per_level, image_sizes)
+        return self._detect(
+            points, cls_logits, ltrb, centerness_logits, locations_per_level, image_sizes
+        )
 
     def predict_proposals_single_image(
         self,
         points: Tensor,
         cls_logits: Tensor,
         ltrb_px: Tensor,
-        ctr_logits: Tensor,
+        centerness_logits: Tensor,
         locations_per_level: Sequence[int],
         image_size: tuple[int, int],
     ) -> Instances:
-        """Detections of one image, from its (L, ...) outputs with distances in pixels."""
-        outputs = points, cls_logits[None], ltrb_px[None], ctr_logits[None]
+        """Detect in one image, as :meth:`predict_proposals`, from (L, ...) outputs in pixels."""
+        outputs = points, cls_logits[None], ltrb_px[None], centerness_logits[None]
         return self._detect(*outputs, locations_per_level, [image_size])[0]
 
     def _detect(
@@ -199,21 +190,23 @@ class FCOS(nn.Module):
         points: Tensor,
         cls_logits: Tensor,
         ltrb_px: Tensor,
-        ctr_logits: Tensor,
+        centerness_logits: Tensor,
         locations_per_level: Sequence[int],
         image_sizes: Sequence[tuple[int, int]],
     ) -> list[Instances]:
-        is_finite = None if self.training else _is_finite_float16(cls_logits, ltrb_px, ctr_logits)
+        is_finite = (
+            None if self.training else _is_finite_float16(cls_logits, ltrb_px, centerness_logits)
+        )
         detections = detect_batch(
             points,
             cls_logits,
             ltrb_px,
-            ctr_logits,
+            centerness_logits,
             locations_per_level,
             image_sizes,
-            **(self.inference_in_training if self.training else self.inference),
+            self.rules_in_training if self.training else self.rules,
         )
-        # Asked now, when the GPU has been waited for anyway.
+        # Read only now: detection has waited for the GPU anyway.
         if is_finite is not None and not is_finite:
             raise UserError(
                 "The detector's outputs for these images are not finite in float16, which ends at "
@@ -235,7 +228,7 @@ class FCOS(nn.Module):
         return _for_roi_heads(result, self.training) if self.feeds_roi_heads else result
 
     def _stride_of_location(self, feature_sizes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
-        """(L, 1): the stride, in pixels, of the level that each location belongs to."""
+        """Return (L, 1): the stride, in pixels, of the level that each location belongs to."""
         return torch.cat(
             [
                 like.new_full((rows * columns, 1), stride)
@@ -245,30 +238,32 @@ class FCOS(nn.Module):
 
 
 def _flatten(levels: Sequence[Tensor]) -> Tensor:
-    """Per level (N, X, H, W) to (N, L, X): levels in order, each row by row."""
+    """Join levels of (N, X, H, W) as (N, L, X): in order, each row by row."""
     return torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)
 
 
-def _is_finite_float16(cls_logits: Tensor, ltrb: Tensor, ctr_logits: Tensor) -> Tensor | None:
-    """() bool, whether a detector in float16 has stayed within its range; None for other types.
+def _is_finite_float16(
+    cls_logits: Tensor, ltrb: Tensor, centerness_logits: Tensor
+) -> Tensor | None:
+    """Say whether outputs in float16 are within its range, () bool; None for other types.
 
-    What has not would be no detection, without a word.
+    Overflow would silently give no detections.
     """
     if cls_logits.dtype != torch.float16:
         return None
-    are_finite = [outputs.isfinite().all() for outputs in (cls_logits, ltrb, ctr_logits)]
+    are_finite = [outputs.isfinite().all() for outputs in (cls_logits, ltrb, centerness_logits)]
     return torch.stack(are_finite).all()
 
 
 def _for_roi_heads(result: Instances, is_training: bool) -> Instances:
-    """Detections with the fields that detectron2's ROI heads read."""
+    """Give detections the fields that detectron2's ROI heads read."""
     # Imported here, because torchvision takes as long to import as torch.
     from torchvision.ops import clip_boxes_to_image
 
-    # Features of a region that is clipped only afterwards would be those of another region. Not by
-    # Boxes.clip, which asserts that boxes are finite: a loss that is not has a better message.
+    # Clipped now, so that a region's features are those of its box. Not by Boxes.clip, which
+    # asserts that boxes are finite: the check of the loss has a better message.
     result.pred_boxes = Boxes(clip_boxes_to_image(result.pred_boxes.tensor, result.image_size))
-    # Each field that is chosen from by a mask waits for the GPU to count; by indices, none does.
+    # Indexing by a mask would wait for the GPU once for each field; by indices it does not.
     result = result[result.pred_boxes.nonempty().nonzero()[:, 0]]
     as_proposals = {
         "proposal_boxes": result.pred_boxes.clone(),
@@ -279,22 +274,42 @@ def _for_roi_heads(result: Instances, is_training: bool) -> Instances:
     return Instances(result.image_size, **result.get_fields(), **as_proposals)
 
 
-def _detection_rules(node) -> dict:
-    """The keyword arguments of ``detect_batch`` that are the same in training and afterwards."""
-    return {
-        "thresh_with_ctr": node.THRESH_WITH_CTR,
-        "rank_by_class": node.RANK_BY_CLASS,
-        "clip_before_nms": node.CLIP_BEFORE_NMS,
-        "drop_empty": node.DROP_EMPTY == "before",
-        "square_root": node.SQRT_SCORE,
-        "inclusive_pixels": node.INCLUSIVE_PIXELS,
-    }
+def detection_rules(cfg) -> tuple[DetectionRules, DetectionRules]:
+    """Read the rules of detection from a config.
+
+    Args:
+        cfg: a config with the keys of FCOS.
+
+    Returns:
+        Those of a detector, and those of the detections that ROI heads are trained on.
+    """
+    node = cfg.MODEL.FCOS
+    rules = DetectionRules(
+        score_threshold=node.SCORE_THRESH_TEST,
+        threshold_with_centerness=node.THRESH_WITH_CTR,
+        rank_by_class=node.RANK_BY_CLASS,
+        pre_nms_topk=node.NMS_PRE_TOPK,
+        clip_before_nms=node.CLIP_BEFORE_NMS,
+        drop_empty=node.DROP_EMPTY == "before",
+        nms_threshold=node.NMS_THRESH_TEST,
+        post_nms_topk=node.NMS_POST_TOPK,
+        square_root=node.SQRT_SCORE,
+        inclusive_pixels=node.INCLUSIVE_PIXELS,
+    )
+    in_training = dataclasses.replace(
+        rules,
+        score_threshold=node.SCORE_THRESH_TRAIN,
+        pre_nms_topk=node.NMS_PRE_TOPK_TRAIN,
+        nms_threshold=node.NMS_THRESH_TRAIN,
+        post_nms_topk=node.NMS_POST_TOPK_TRAIN,
+    )
+    return rules, in_training
 
 
 def _shapes_of(
     input_shape: dict[str, ShapeSpec], names: Sequence[str], strides: Sequence[int]
 ) -> list[ShapeSpec]:
-    """The shapes of the features that FCOS runs on, checked against the config."""
+    """Choose the features that FCOS runs on; check their shapes against the config."""
     missing = [name for name in names if name not in input_shape]
     if missing or not names:
         raise ValueError(
@@ -315,31 +330,3 @@ def _shapes_of(
             f"got {list(strides)}"
         )
     return shapes
-
-
-def _check_architecture(name: str) -> None:
-    if name == "ProposalNetwork":  # it would scale the detections to the output, not the proposals
-        raise ValueError(
-            "MODEL.META_ARCHITECTURE: FCOS gives detections, not proposals alone, so it is no "
-            "ProposalNetwork; expected 'OneStageDetector', or 'GeneralizedRCNN' for ROI heads"
-        )
-
-
-def _check_numbers(node) -> None:
-    for key in ("SCORE_THRESH_TEST", "NMS_THRESH_TEST", "SCORE_THRESH_TRAIN", "NMS_THRESH_TRAIN"):
-        if not 0 <= node[key] < 1:
-            raise ValueError(f"MODEL.FCOS.{key}: expected within [0, 1), got {node[key]}")
-    for key in ("NMS_PRE_TOPK", "NMS_POST_TOPK", "NMS_PRE_TOPK_TRAIN", "NMS_POST_TOPK_TRAIN"):
-        if node[key] < 1:
-            raise ValueError(f"MODEL.FCOS.{key}: expected at least 1, got {node[key]}")
-    if node.CENTER_SAMPLE and not node.POS_RADIUS > 0:
-        raise ValueError(
-            "MODEL.FCOS.POS_RADIUS: expected more than 0 strides with CENTER_SAMPLE, got "
-            f"{node.POS_RADIUS}; to make all of a box positive, set CENTER_SAMPLE to False"
-        )
-    number = len(node.SIZES_OF_INTEREST)
-    if number not in (0, len(node.IN_FEATURES) - 1):
-        raise ValueError(
-            "MODEL.FCOS.SIZES_OF_INTEREST: expected one limit fewer than there are IN_FEATURES "
-            f"({len(node.IN_FEATURES)}), or none to derive them from FPN_STRIDES, got {number}"
-        )

@@ -28,7 +28,7 @@ class Grid(NamedTuple):
 def location_grids(
     feature_sizes: Sequence[tuple[int, int]], strides: Sequence[int], location: str = "middle"
 ) -> list[Grid]:
-    """The grid of locations of every level.
+    """Place the grid of locations of every level.
 
     Args:
         feature_sizes: rows and columns of each feature map, finest level first.
@@ -41,10 +41,10 @@ def location_grids(
         One grid per level.
 
     Raises:
-        ValueError: ``location`` is unknown, or a stride is below 1, or there is none.
+        ValueError: ``location`` is unknown, or a stride is below 1, or there are no strides.
     """
     if location not in LOCATIONS:
-        raise ValueError(f"MODEL.FCOS.LOCATION: expected one of {LOCATIONS}, got {location!r}")
+        raise ValueError(f"location: expected one of {LOCATIONS}, got {location!r}")
     if min(strides, default=0) < 1:
         raise ValueError(f"strides: expected one or more of at least 1, got {list(strides)}")
     if location == "middle":
@@ -70,7 +70,7 @@ class Level(NamedTuple):
 
 
 def level_limits(strides: Sequence[int], sizes_of_interest: Sequence[float] = ()) -> list[float]:
-    """The ends of the ranges of max(l, t, r, b) that the levels take.
+    """List the ends of the ranges of max(l, t, r, b) that the levels take.
 
     Args:
         strides: pixels between two locations of each level, finest level first.
@@ -121,7 +121,7 @@ def assign_boxes(
 
     Args:
         boxes: (G, 4) float, x1, y1, x2, y2 in pixels of the network input, of all images. A box
-            without width or height is never assigned.
+            without width or height, or with a coordinate that is not finite, is never assigned.
         image_index: (G,) int64 in [0, N), the image that each box lies in.
         num_images: N.
         levels: the pyramid, finest level first.
@@ -139,6 +139,8 @@ def assign_boxes(
             "boxes and image_index: expected (G, 4) and (G,), "
             f"got {tuple(boxes.shape)} and {tuple(image_index.shape)}"
         )
+    # A box of no size matches nothing. Infinity or NaN, made an index below, could be any.
+    boxes = torch.where(boxes.isfinite().all(dim=1, keepdim=True), boxes, 0.0)
     num_boxes = len(boxes)
     num_locations = sum(rows * columns for (rows, columns), *_ in levels)
     one_more = 1.0 if inclusive_pixels else 0.0
@@ -165,7 +167,7 @@ def assign_boxes(
 def _candidate_cells(
     boxes: Tensor, levels: Sequence[Level], center_radius: float | None
 ) -> tuple[Tensor, Tensor]:
-    """The cells near each box: whether each is a candidate, and which location it is.
+    """Look at the cells near each box: is each a candidate, and which location is it?
 
     Returns two (G, sum of K) tensors, bool and int64; the second is only meaningful where the
     first is true.
@@ -195,7 +197,7 @@ def _candidate_cells(
 
 
 def _candidate_region(boxes: Tensor, level: Level, center_radius: float | None) -> Tensor:
-    """(G, 4): outside of this part of its box, no location of the level is a candidate."""
+    """Bound the part of each box, (G, 4), that holds all candidates of the level."""
     if center_radius is None:
         reach = level.max_distance
         # A location here is at most ``reach`` from the far side too.
@@ -210,18 +212,17 @@ def _candidate_region(boxes: Tensor, level: Level, center_radius: float | None) 
 def _window(
     low: Tensor, level: Level, axis: int, center_radius: float | None
 ) -> tuple[Tensor, Tensor]:
-    """The cells along one axis (0 rows, 1 columns) that can lie in a region that starts at ``low``.
+    """Find the cells along one axis (0 rows, 1 columns) that can lie in a region from ``low`` on.
 
     Returns their indices, (G, n) int64, all of them on the feature map, and their coordinates in
     pixels, (G, n). The number n depends on the level alone.
     """
     cells, step, offset = level.feature_size[axis], level.grid.steps[axis], level.grid.first
-    # An interval of this length has at most length / step + 1 cells. One more on either side
-    # keeps rounding out of the question; the comparisons that follow are made on coordinates.
+    # An interval of this length has at most length / step + 1 cells. One more on
+    # either side allows for rounding; the caller compares the exact coordinates.
     length = level.max_distance if center_radius is None else 2 * center_radius * level.stride
     count = cells if math.isinf(length) else min(cells, math.floor(length / step) + 3)
     first = ((low - offset) / step).floor() - 1
-    # A box that is not a number matches nothing below; as an integer it would be any.
-    first = first.nan_to_num(0.0).clamp(min=0, max=cells - count).to(torch.int64)
+    first = first.clamp(min=0, max=cells - count).to(torch.int64)
     index = first[:, None] + torch.arange(count, device=low.device)
     return index, index.to(low.dtype) * step + offset

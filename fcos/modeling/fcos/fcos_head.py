@@ -42,7 +42,7 @@ class FCOSHead(nn.Module):
 
     Two towers of 3x3 convolutions run on a feature map. Class logits come from the first, the
     distances l, t, r, b from the second, and centerness from the first (the paper's baseline) or,
-    with ``ctr_on_reg``, from the second.
+    with ``centerness_on_reg``, from the second.
 
     Args:
         in_channels: channels of every feature map.
@@ -54,9 +54,9 @@ class FCOSHead(nn.Module):
             groups; "BN" or "SyncBN", batch normalisation with statistics and factors for each
             level, of one process or of all.
         use_deformable: the last convolution of each tower is deformable.
-        deform_modulated: it is so in the way of v2 (arXiv:1811.11168), else of v1.
+        deform_modulated: as in v2 (arXiv:1811.11168), else as in v1.
         use_scale: each level has its own learnable factor on the distances.
-        ctr_on_reg: predict centerness from the box tower.
+        centerness_on_reg: predict centerness from the box tower.
         normalize_reg_targets: distances are in strides and at least 0 by relu, instead of in
             pixels and positive by exp.
         prior_prob: the score of every class everywhere before training, in (0, 1).
@@ -80,7 +80,7 @@ class FCOSHead(nn.Module):
         use_deformable: bool = False,
         deform_modulated: bool = True,
         use_scale: bool = True,
-        ctr_on_reg: bool = False,
+        centerness_on_reg: bool = False,
         normalize_reg_targets: bool = False,
         prior_prob: float = 0.01,
     ) -> None:
@@ -88,13 +88,13 @@ class FCOSHead(nn.Module):
         for name, number in (
             ("in_channels", in_channels),
             ("num_levels", num_levels),
-            ("MODEL.FCOS.NUM_CLASSES", num_classes),
+            ("num_classes", num_classes),
         ):
             if number < 1:
                 raise ValueError(f"{name}: expected at least 1, got {number}")
         _check_towers(in_channels, num_shared_convs, num_convs, norm, use_deformable)
         if not 0 < prior_prob < 1:
-            raise ValueError(f"MODEL.FCOS.PRIOR_PROB: expected within (0, 1), got {prior_prob}")
+            raise ValueError(f"prior_prob: expected within (0, 1), got {prior_prob}")
         self.in_channels = in_channels
         self.num_levels = num_levels
         self.num_classes = num_classes
@@ -104,7 +104,7 @@ class FCOSHead(nn.Module):
         self.use_deformable = use_deformable
         self.deform_modulated = deform_modulated
         self.use_scale = use_scale
-        self.ctr_on_reg = ctr_on_reg
+        self.centerness_on_reg = centerness_on_reg
         self.normalize_reg_targets = normalize_reg_targets
         self.prior_prob = prior_prob
         self._init_layers()
@@ -128,7 +128,7 @@ class FCOSHead(nn.Module):
             "use_deformable": cfg.MODEL.FCOS.USE_DEFORMABLE,
             "deform_modulated": cfg.MODEL.FCOS.DEFORM_MODULATED,
             "use_scale": cfg.MODEL.FCOS.USE_SCALE,
-            "ctr_on_reg": cfg.MODEL.FCOS.CTR_ON_REG,
+            "centerness_on_reg": cfg.MODEL.FCOS.CTR_ON_REG,
             "normalize_reg_targets": cfg.MODEL.FCOS.NORMALIZE_REG_TARGETS,
             "prior_prob": cfg.MODEL.FCOS.PRIOR_PROB,
         }
@@ -173,7 +173,7 @@ class FCOSHead(nn.Module):
     def forward(
         self, features: Sequence[Tensor]
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Raw outputs of every level.
+        """Compute the raw outputs of every level.
 
         Args:
             features: per level (N, in_channels, Hi, Wi) float, finest level first.
@@ -200,7 +200,9 @@ class FCOSHead(nn.Module):
             bbox_feature = self.bbox_tower(feature, level)
             cls_scores.append(self.cls_logits(cls_feature))
             bbox_preds.append(self._distances(self.bbox_pred(bbox_feature), scale))
-            centernesses.append(self.ctrness(bbox_feature if self.ctr_on_reg else cls_feature))
+            centernesses.append(
+                self.ctrness(bbox_feature if self.centerness_on_reg else cls_feature)
+            )
         return cls_scores, bbox_preds, centernesses
 
     def _distances(self, raw: Tensor, scale: nn.Module) -> Tensor:
@@ -212,7 +214,7 @@ class FCOSHead(nn.Module):
 
 
 def _check_groups(features: Sequence[Tensor]) -> None:
-    """torch refuses to normalise a single value, by an error that names neither key nor reason."""
+    """Refuse groups of a single value; torch's own error names neither key nor reason."""
     if any(feature.numel() == 32 for feature in features):
         raise UserError(
             "MODEL.FCOS.NORM: GN has 32 groups, each of a single channel with "
@@ -226,16 +228,13 @@ def _check_towers(
     channels: int, num_shared_convs: int, num_convs: int, norm: str, use_deformable: bool
 ) -> None:
     if norm not in NORMS:
-        raise ValueError(f"MODEL.FCOS.NORM: expected one of {NORMS}, got {norm!r}")
+        raise ValueError(f"norm: expected one of {NORMS}, got {norm!r}")
     if norm == "GN" and channels % 32:
         raise ValueError(
             f"MODEL.FCOS.NORM: GN has 32 groups, which do not divide {channels} channels"
         )
-    for key, number in (("NUM_SHARED_CONVS", num_shared_convs), ("NUM_STACKED_CONVS", num_convs)):
+    for name, number in (("num_shared_convs", num_shared_convs), ("num_convs", num_convs)):
         if number < 0:
-            raise ValueError(f"MODEL.FCOS.{key}: expected at least 0, got {number}")
+            raise ValueError(f"{name}: expected at least 0, got {number}")
     if use_deformable and num_convs == 0:
-        raise ValueError(
-            "MODEL.FCOS.USE_DEFORMABLE: it is the last convolution of each tower that becomes "
-            "deformable, but NUM_STACKED_CONVS is 0; set that to at least 1"
-        )
+        raise ValueError("use_deformable: needs a convolution in each tower, but num_convs is 0")

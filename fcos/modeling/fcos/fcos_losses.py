@@ -65,16 +65,14 @@ class LossNormalizer(nn.Module):
     def __init__(self, kind: str = "fg") -> None:
         super().__init__()
         if kind not in LOSS_NORMALIZERS:
-            raise ValueError(
-                f"MODEL.FCOS.LOSS_NORMALIZER: expected one of {LOSS_NORMALIZERS}, got {kind!r}"
-            )
+            raise ValueError(f"kind: expected one of {LOSS_NORMALIZERS}, got {kind!r}")
         self.kind = kind
         if kind == "moving_fg":
             # In the state dict, so that a resumed training goes on with it.
             self.register_buffer("moving_num_fg", torch.tensor(100.0))
 
     def forward(self, num_positive: Tensor, num_locations: Tensor) -> Tensor:
-        """The divisor of this step.
+        """Choose the divisor of this step.
 
         Args:
             num_positive: scalar above 0, the mean over all processes.
@@ -106,8 +104,9 @@ class FCOSLosses(nn.Module):
         focal_alpha: see :func:`fcos.layers.focal_loss_sum`.
         focal_gamma: see :func:`fcos.layers.focal_loss_sum`.
         loc_loss_type: "iou", "linear_iou" or "giou".
-        box_quality: what the third branch learns: "ctrness", the centerness of its location, or
-            "iou", the IoU of the box that its location predicts.
+        box_quality: what the centerness branch learns, called quality where it may be either:
+            "ctrness", the centerness of its location, or "iou", the IoU of the box that its
+            location predicts (AdelaiDet).
         normalizer: see :class:`LossNormalizer`.
 
     Raises:
@@ -126,13 +125,11 @@ class FCOSLosses(nn.Module):
     ) -> None:
         super().__init__()
         if box_quality not in BOX_QUALITIES:
-            raise ValueError(
-                f"MODEL.FCOS.BOX_QUALITY: expected one of {BOX_QUALITIES}, got {box_quality!r}"
-            )
+            raise ValueError(f"box_quality: expected one of {BOX_QUALITIES}, got {box_quality!r}")
         if not 0 <= focal_alpha <= 1:
-            raise ValueError(f"MODEL.FCOS.LOSS_ALPHA: expected within [0, 1], got {focal_alpha}")
+            raise ValueError(f"focal_alpha: expected within [0, 1], got {focal_alpha}")
         if not 0 <= focal_gamma < math.inf:
-            raise ValueError(f"MODEL.FCOS.LOSS_GAMMA: expected at least 0, got {focal_gamma}")
+            raise ValueError(f"focal_gamma: expected at least 0, got {focal_gamma}")
         self.focal_alpha = focal_alpha
         self.focal_gamma = focal_gamma
         self.iou_loss = IOULoss(loc_loss_type)
@@ -143,11 +140,11 @@ class FCOSLosses(nn.Module):
         self,
         cls_logits: Tensor,
         ltrb: Tensor,
-        ctr_logits: Tensor,
+        centerness_logits: Tensor,
         labels: Tensor,
         ltrb_targets: Tensor,
     ) -> dict[str, Tensor]:
-        """The losses of a batch.
+        """Compute the losses of a batch.
 
         The class loss is divided as :class:`LossNormalizer` says. With centerness as the quality,
         the box loss of a location is weighted by its centerness target and divided by the sum of
@@ -159,7 +156,7 @@ class FCOSLosses(nn.Module):
         Args:
             cls_logits: (N, L, C) float, before the sigmoid.
             ltrb: (N, L, 4) float, predicted distances, at least 0.
-            ctr_logits: (N, L) float, of centerness (or of the IoU), before the sigmoid.
+            centerness_logits: (N, L) float, of the quality, before the sigmoid.
             labels: (N, L) int64 in [0, C]; C is background.
             ltrb_targets: (N, L, 4) float, in the unit of ``ltrb``.
 
@@ -171,9 +168,10 @@ class FCOSLosses(nn.Module):
         Raises:
             ValueError: the shapes do not fit together.
         """
-        if ctr_logits.shape != labels.shape:
+        if centerness_logits.shape != labels.shape:
             raise ValueError(
-                f"ctr_logits: expected {tuple(labels.shape)}, got {tuple(ctr_logits.shape)}"
+                f"centerness_logits: expected {tuple(labels.shape)}, "
+                f"got {tuple(centerness_logits.shape)}"
             )
         is_positive = labels < cls_logits.shape[-1]
         weight = is_positive.to(torch.float32)
@@ -191,7 +189,7 @@ class FCOSLosses(nn.Module):
 
         cls_sum = focal_loss_sum(cls_logits, labels, self.focal_alpha, self.focal_gamma)
         quality_sum = F.binary_cross_entropy_with_logits(
-            ctr_logits.float(), quality, weight, reduction="sum"
+            centerness_logits.float(), quality, weight, reduction="sum"
         )
         is_iou = self.box_quality == "iou"
         loc_divisor = num_positive if is_iou else loc_weight_sum.clamp(min=1e-6)

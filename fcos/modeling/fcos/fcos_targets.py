@@ -32,7 +32,7 @@ def level_points(
     device: torch.device | str | None = None,
     grid: Grid | None = None,
 ) -> Tensor:
-    """The location of every cell of one level.
+    """Place the location of every cell of one level.
 
     Source: arXiv:1904.01355, Sec. 3.1.
 
@@ -59,7 +59,7 @@ def level_points(
 
 
 def ltrb_distances(points: Tensor, boxes: Tensor) -> Tensor:
-    """Distances from points to the left, top, right and bottom sides of boxes.
+    """Measure from points to the left, top, right and bottom sides of boxes.
 
     Source: arXiv:1904.01355, Eq. (1).
 
@@ -82,7 +82,7 @@ def ltrb_distances(points: Tensor, boxes: Tensor) -> Tensor:
 
 
 def centerness(ltrb: Tensor) -> Tensor:
-    """How close a location lies to the middle of its box.
+    """Measure how close a location lies to the middle of its box.
 
     Source: arXiv:1904.01355, Eq. (3).
 
@@ -150,7 +150,7 @@ class FCOSTargets:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ) -> list[Tensor]:
-        """The locations of every level.
+        """Place the locations of every level.
 
         Args:
             feature_sizes: rows and columns of each feature map, finest level first.
@@ -180,13 +180,13 @@ class FCOSTargets:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ) -> Tensor:
-        """The locations of one level, (H*W, 2), in the middle; see :func:`level_points`."""
+        """Place the locations of one level, (H*W, 2), in the middle; see :func:`level_points`."""
         return level_points(feature_size, stride, dtype, device)
 
     def fcos_target(
         self, feature_sizes: Sequence[tuple[int, int]], gt_instances: Sequence[Any]
     ) -> tuple[Tensor, Tensor]:
-        """What every location of a batch has to predict.
+        """Find what every location of a batch has to predict.
 
         Args:
             feature_sizes: rows and columns of each feature map, finest level first.
@@ -224,12 +224,12 @@ class FCOSTargets:
     def fcos_target_single_image(
         self, feature_sizes: Sequence[tuple[int, int]], gt_instances: Any
     ) -> tuple[Tensor, Tensor]:
-        """:meth:`fcos_target` of one image: labels (L,) and distances (L, 4)."""
+        """Do :meth:`fcos_target` for one image: labels (L,) and distances (L, 4)."""
         labels, ltrb_px = self.fcos_target(feature_sizes, [gt_instances])
         return labels[0], ltrb_px[0]
 
     def compute_centerness_targets(self, ltrb: Tensor) -> Tensor:
-        """Eq. (3) of the paper for (..., 4) distances; see :func:`centerness`."""
+        """Apply Eq. (3) of the paper to (..., 4) distances; see :func:`centerness`."""
         return centerness(ltrb)
 
     def _levels(self, feature_sizes: Sequence[tuple[int, int]]) -> list[Level]:
@@ -241,7 +241,7 @@ class FCOSTargets:
     def _gather(
         self, points: Tensor, boxes: Tensor, classes: Tensor, box_index: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Labels and distances of the assigned boxes; one entry past the last is background."""
+        """Look up labels and distances of the assigned boxes; one past the last is background."""
         label_of = torch.cat((classes, classes.new_full((1,), self.num_classes)))
         box_of = torch.cat((boxes, boxes.new_zeros(1, 4)))
         labels = label_of[box_index]

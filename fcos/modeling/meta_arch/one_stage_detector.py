@@ -17,8 +17,8 @@ from detectron2.modeling import (
     detector_postprocess,
 )
 from detectron2.structures import Boxes, ImageList, Instances
+from fcos.config.checks import check_boxes_only
 from fcos.utils.device import upload
-from fcos.utils.errors import UserError
 
 
 @META_ARCH_REGISTRY.register()
@@ -62,12 +62,7 @@ class OneStageDetector(nn.Module):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        if cfg.MODEL.MASK_ON:
-            raise UserError(
-                "MODEL.MASK_ON is True, but OneStageDetector has boxes only: set "
-                "MODEL.META_ARCHITECTURE GeneralizedRCNN and MODEL.ROI_HEADS.NAME "
-                "FCOSMaskROIHeads, as configs/Mask_R_50_FPN_1x.yaml does, or MODEL.MASK_ON False."
-            )
+        check_boxes_only(cfg)
         backbone = build_backbone(cfg)
         generator = build_proposal_generator(cfg, backbone.output_shape())
         return {
@@ -75,7 +70,7 @@ class OneStageDetector(nn.Module):
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "backbone": backbone,
             "proposal_generator": generator,
-            "keep_empty": _keeps_empty(cfg.MODEL.FCOS.DROP_EMPTY),
+            "keep_empty": cfg.MODEL.FCOS.DROP_EMPTY == "never",
             "num_classes": cfg.MODEL.FCOS.NUM_CLASSES,
         }
 
@@ -85,7 +80,7 @@ class OneStageDetector(nn.Module):
         return self.pixel_mean.device
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict]:
-        """Losses in training, detections otherwise.
+        """Compute losses in training, detections otherwise.
 
         Args:
             batched_inputs: per image a dict as detectron2's DatasetMapper gives it: ``image``,
@@ -100,7 +95,7 @@ class OneStageDetector(nn.Module):
 
         Raises:
             ValueError: an input has no ``image`` of that shape or, in training, no ``instances``
-                or one of a class that there is not.
+                or a class beyond ``num_classes``.
         """
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
@@ -109,14 +104,14 @@ class OneStageDetector(nn.Module):
         if self.training:
             return losses
         return [
-            {"instances": _to_output_size(result, dataset_dict, self.keep_empty)}
-            for result, dataset_dict in zip(detections, batched_inputs, strict=True)
+            {"instances": _to_output_size(result, record, self.keep_empty)}
+            for result, record in zip(detections, batched_inputs, strict=True)
         ]
 
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         """Normalise the images and pad them on the right and below to one common size."""
         _check_images(batched_inputs, len(self.pixel_mean))
-        images = [upload(entry["image"], self.device) for entry in batched_inputs]
+        images = [upload(record["image"], self.device) for record in batched_inputs]
         return ImageList.from_tensors(
             [(image - self.pixel_mean) / self.pixel_std for image in images],
             self.backbone.size_divisibility,
@@ -124,15 +119,15 @@ class OneStageDetector(nn.Module):
         )
 
     def _ground_truth(self, batched_inputs: list[dict[str, Any]]) -> list[Instances]:
-        if any("instances" not in entry for entry in batched_inputs):
+        if any("instances" not in record for record in batched_inputs):
             raise ValueError(
                 "batched_inputs: training needs 'instances' with gt_boxes and gt_classes for each "
                 "image; was the input mapped for testing?"
             )
         if self.num_classes is not None:
-            for index, entry in enumerate(batched_inputs):
-                _check_classes(index, entry["instances"].gt_classes, self.num_classes)
-        return [_on_device(entry["instances"], self.device) for entry in batched_inputs]
+            for index, record in enumerate(batched_inputs):
+                _check_classes(index, record["instances"].gt_classes, self.num_classes)
+        return [_on_device(record["instances"], self.device) for record in batched_inputs]
 
 
 def _check_images(batched_inputs: Sequence[Any], channels: int) -> None:
@@ -141,17 +136,17 @@ def _check_images(batched_inputs: Sequence[Any], channels: int) -> None:
             "batched_inputs: expected a list with a dict for each image, got "
             f"{'no image' if isinstance(batched_inputs, Sequence) else _kind(batched_inputs)}"
         )
-    for index, entry in enumerate(batched_inputs):
-        image = entry.get("image") if isinstance(entry, Mapping) else None
+    for index, record in enumerate(batched_inputs):
+        image = record.get("image") if isinstance(record, Mapping) else None
         if not (isinstance(image, Tensor) and image.dim() == 3 and len(image) == channels):
             raise ValueError(
                 f"batched_inputs[{index}]: expected a dict whose 'image' is a tensor of "
-                f"({channels}, H, W), got {_kind(entry if image is None else image)}"
+                f"({channels}, H, W), got {_kind(record if image is None else image)}"
             )
 
 
 def _check_classes(index: int, classes: Tensor, num_classes: int) -> None:
-    """A number too high would be learnt as background. On the GPU, looking would mean waiting."""
+    """Refuse numbers that would be learnt as background; on a GPU, looking would mean waiting."""
     if classes.device.type == "cpu" and ((classes < 0) | (classes >= num_classes)).any():
         raise ValueError(
             f"batched_inputs[{index}]['instances'].gt_classes: expected 0 to {num_classes - 1} "
@@ -165,7 +160,7 @@ def _kind(thing: object) -> str:
 
 
 def _on_device(instances: Instances, device: torch.device) -> Instances:
-    """What ``instances.to(device)`` gives, without a wait for each box and class."""
+    """Do what ``instances.to(device)`` does, without a wait for each box and class."""
     fields = {}
     for name, value in instances.get_fields().items():
         if type(value) is Boxes:
@@ -177,18 +172,9 @@ def _on_device(instances: Instances, device: torch.device) -> Instances:
     return Instances(instances.image_size, **fields)
 
 
-def _keeps_empty(drop_empty: str) -> bool:
-    if drop_empty not in ("before", "after", "never"):
-        raise ValueError(
-            "MODEL.FCOS.DROP_EMPTY: expected one of 'before', 'after' and 'never' (NMS), got "
-            f"{drop_empty!r}"
-        )
-    return drop_empty == "never"
-
-
-def _to_output_size(result: Instances, dataset_dict: dict[str, Any], keep_empty: bool) -> Instances:
-    height = dataset_dict.get("height", result.image_size[0])
-    width = dataset_dict.get("width", result.image_size[1])
+def _to_output_size(result: Instances, record: dict[str, Any], keep_empty: bool) -> Instances:
+    height = record.get("height", result.image_size[0])
+    width = record.get("width", result.image_size[1])
     if not keep_empty or result.has("pred_masks"):  # an empty box has no mask
         return detector_postprocess(result, height, width)
     boxes = result.pred_boxes.clone()

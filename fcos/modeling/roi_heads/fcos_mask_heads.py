@@ -20,6 +20,7 @@ from detectron2.modeling import ROI_HEADS_REGISTRY, ROIHeads, build_mask_head
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from detectron2.utils.events import get_event_storage, has_event_storage
+from fcos.config.checks import check_mask_heads
 from fcos.layers import at_least_float32
 from fcos.modeling.fcos.fcos_losses import mean_over_processes
 from fcos.modeling.memory_format import head_as_configured
@@ -59,27 +60,16 @@ class FCOSMaskROIHeads(ROIHeads):
         self.mask_head = mask_head
         self.mask_on = mask_head is not None
         self.regions_per_image = int(self.batch_size_per_image * self.positive_fraction)
-        if self.regions_per_image < 1:
-            raise UserError(
-                "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE times MODEL.ROI_HEADS.POSITIVE_FRACTION is "
-                f"{self.batch_size_per_image * self.positive_fraction:g}, the most regions of an "
-                "image that masks are learnt from: make it at least 1."
-            )
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
+        check_mask_heads(cfg)
         made = super().from_config(cfg)
-        _check_classes(cfg)
         if not cfg.MODEL.MASK_ON:
             return made
         names, node = cfg.MODEL.ROI_HEADS.IN_FEATURES, cfg.MODEL.ROI_MASK_HEAD
         shapes = _shapes_of(input_shape, names)
         side = node.POOLER_RESOLUTION
-        if side < 1:
-            raise UserError(
-                f"MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION is {side}, the side of the grid that a "
-                "region is cut out as: set it to 1 or more; Mask R-CNN has 14."
-            )
         pooler = ROIPooler(
             output_size=side,
             scales=[1 / shape.stride for shape in shapes],
@@ -97,7 +87,7 @@ class FCOSMaskROIHeads(ROIHeads):
         proposals: list[Instances],
         targets: list[Instances] | None = None,
     ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """Losses in training, detections with masks otherwise.
+        """Compute losses in training, detections with masks otherwise.
 
         Args:
             images: not used.
@@ -125,7 +115,7 @@ class FCOSMaskROIHeads(ROIHeads):
     def forward_with_given_boxes(
         self, features: dict[str, Tensor], instances: list[Instances]
     ) -> list[Instances]:
-        """Masks for boxes that are known already.
+        """Predict masks for boxes that are known already.
 
         Args:
             features: as in :meth:`forward`.
@@ -144,7 +134,7 @@ class FCOSMaskROIHeads(ROIHeads):
     def label_and_sample_proposals(
         self, proposals: list[Instances], targets: list[Instances]
     ) -> list[Instances]:
-        """The regions that the mask head is trained on.
+        """Choose the regions that the mask head is trained on.
 
         The base class draws them by chance. These are chosen without: where an image has more than
         ``regions_per_image``, they are taken at equal distances from the list of objects, then
@@ -186,7 +176,7 @@ class FCOSMaskROIHeads(ROIHeads):
     def _mask_losses(
         self, features: dict[str, Tensor], regions: list[Instances]
     ) -> dict[str, Tensor]:
-        """The losses of the mask head, as means over the regions of all processes together.
+        """Compute the mask losses as means over the regions of all processes together.
 
         The head averages over the regions of its own process. Averaging these averages, as
         DistributedDataParallel does, would give a region among few more weight than one among
@@ -211,7 +201,7 @@ class FCOSMaskROIHeads(ROIHeads):
 
 
 def evenly_spread(number: int, most: int, device: torch.device | None = None) -> Tensor:
-    """Places in a list of ``number`` things: of each if there are ``most`` or fewer.
+    """Choose places in a list of ``number`` things: all if there are ``most`` or fewer.
 
     Args:
         number: length of the list, at least 0.
@@ -226,7 +216,7 @@ def evenly_spread(number: int, most: int, device: torch.device | None = None) ->
 
 
 def share_of_regions(number: Tensor) -> Tensor:
-    """By what a mean over this process's regions is multiplied, for gradients to be averaged.
+    """Weight this process's mean over its regions, so that averaged gradients are right.
 
     Args:
         number: scalar, float, the regions of this process. Every process makes this call in every
@@ -240,25 +230,15 @@ def share_of_regions(number: Tensor) -> Tensor:
 
 
 def _without_proposal_fields(proposal: Instances) -> Instances:
-    """What stays in the result: the rest would not be brought to the size of the output."""
+    """Leave out the fields that would not be brought to the size of the output."""
     fields = dict(proposal.get_fields())
     for name in ("proposal_boxes", "objectness_logits"):
         fields.pop(name, None)
     return Instances(proposal.image_size, **fields)
 
 
-def _check_classes(cfg) -> None:
-    of_boxes, of_masks = cfg.MODEL.FCOS.NUM_CLASSES, cfg.MODEL.ROI_HEADS.NUM_CLASSES
-    if of_boxes != of_masks:
-        raise UserError(
-            f"MODEL.ROI_HEADS.NUM_CLASSES is {of_masks}, but MODEL.FCOS.NUM_CLASSES is {of_boxes}: "
-            "masks are of the classes that FCOS detects; set both to the number of classes of the "
-            "data set."
-        )
-
-
 def _shapes_of(input_shape: dict[str, ShapeSpec], names: Sequence[str]) -> list[ShapeSpec]:
-    """The shapes of the features that regions are cut from, checked against the backbone."""
+    """Choose the features that regions are cut from; check them against the backbone."""
     missing = [name for name in names if name not in input_shape]
     if missing or not names:
         raise UserError(

@@ -1,5 +1,5 @@
 """Detections for very many images, on all GPUs of one or several machines."""
 
-from fcos.predict.many.running import run
+from fcos.predict.many.running import DetectionJob, detect_many
 
-__all__ = ["run"]
+__all__ = ["DetectionJob", "detect_many"]

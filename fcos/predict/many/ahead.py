@@ -1,4 +1,4 @@
-"""Images are read and decoded in threads, a few batches before they are needed."""
+"""Read and decode images in threads, a few batches before they are needed."""
 
 from __future__ import annotations
 
@@ -12,27 +12,25 @@ import numpy as np
 from fcos.data.images import read_bgr
 from fcos.utils.errors import UserError
 
-__all__ = ["read_ahead"]
+__all__ = ["ReadImage", "read_ahead"]
 
-Image = tuple[int, str, "np.ndarray | str"]
+# Number and path of an image, and its pixels, (H, W, 3) uint8 in blue, green, red; for an image
+# that cannot be read, a sentence instead of pixels.
+ReadImage = tuple[int, str, "np.ndarray | str"]
 
 
 def read_ahead(
     batches: Iterable[Sequence[tuple[int, str]]], threads: int, batch_size: int
-) -> Iterator[list[Image]]:
-    """Read the images of batches, which keep their order.
+) -> Iterator[list[ReadImage]]:
+    """Read the images of batches, and yield the batches in their order.
 
-    Threads, not processes: decoders run outside Python's lock, and pixels need not be sent.
+    Threads, not processes: decoders release Python's lock, and pixels need not be copied.
 
     Args:
-        batches: pairs of an image's number and path; asked for one by one, ahead of use.
-        threads: how many read at the same time.
-        batch_size: of a full batch. Two batches or two images for each thread, whichever is more,
-            wait in memory.
-
-    Yields:
-        Per batch and image its number, its path, and its pixels, (H, W, 3) uint8 in blue, green,
-        red; or, for one that cannot be read, a sentence instead of pixels.
+        batches: number and path of each image; asked for one batch at a time, ahead of use.
+        threads: how many images are read at the same time.
+        batch_size: images in a full batch. Two batches or two images for each thread, whichever is
+            more, wait in memory.
     """
     depth = max(2, math.ceil(2 * threads / batch_size))
     pool = ThreadPoolExecutor(threads)
@@ -48,7 +46,7 @@ def read_ahead(
         pool.shutdown(cancel_futures=True)
 
 
-def _results(batch: list[tuple[int, str, Future[np.ndarray | str]]]) -> list[Image]:
+def _results(batch: list[tuple[int, str, Future[np.ndarray | str]]]) -> list[ReadImage]:
     return [(image, path, future.result()) for image, path, future in batch]
 
 
@@ -57,5 +55,5 @@ def _read(path: str) -> np.ndarray | str:
         return read_bgr(path)
     except UserError as error:
         return str(error)
-    except Exception as error:  # one that went wrong and then, asked why, did not
+    except Exception as error:  # reading failed, and reading again to find out why did not
         return f"Image {path} could not be read ({error})."

@@ -1,7 +1,8 @@
-"""Which images go through the model together: fixed by the images alone, not by who does them."""
+"""Which images go through the model together. It depends on the images, not on the processes."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -12,11 +13,11 @@ from detectron2.data.transforms import ResizeShortestEdge
 
 __all__ = ["Batches", "make_batches", "padded_shape", "upright_size"]
 
-_ORIENTATION = 0x0112  # EXIF tag; with 5 to 8 the image lies on its side
+_ORIENTATION = 0x0112  # EXIF tag; with 5 to 8, width and height are exchanged
 
 
 def upright_size(path: str) -> tuple[int, int]:
-    """Height and width of an image turned upright, from its header alone.
+    """Read height and width of an image, turned upright, from its header alone.
 
     Returns:
         Pixels; (0, 0) if the header cannot be read.
@@ -25,20 +26,20 @@ def upright_size(path: str) -> tuple[int, int]:
         with Image.open(path) as image:
             width, height = image.size
             is_on_its_side = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-    except Exception:  # Pillow raises a dozen kinds; reading the whole image will tell
+    except Exception:  # of many kinds; reading the whole image later says why
         return 0, 0
     return (width, height) if is_on_its_side else (height, width)
 
 
 def padded_shape(cfg: CfgNode, divisor: int) -> Callable[[int, int], tuple[int, int]]:
-    """A function from the size of an image to the size that it has in the model.
+    """Return a function from the size of an image to its size in the model.
 
     Args:
         cfg: INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST resize, unless TEST.AUG.ENABLED.
         divisor: sides are padded to its multiples.
 
     Returns:
-        Takes height and width in pixels; gives those that the image has in the model, resized and
+        Takes height and width in pixels; returns those of the image in the model, resized and
         padded, in multiples of ``divisor``.
     """
     short, longest = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
@@ -52,48 +53,48 @@ def padded_shape(cfg: CfgNode, divisor: int) -> Callable[[int, int], tuple[int, 
     return shape
 
 
+@dataclasses.dataclass(frozen=True)
 class Batches:
-    """Image numbers in batches; a sequence of arrays."""
+    """Image numbers in batches; a sequence of arrays.
 
-    def __init__(self, order: np.ndarray, starts: np.ndarray) -> None:
-        """
-        Args:
-            order: (N,) int, the images, batch after batch.
-            starts: (B,) int, where in ``order`` each batch begins; increasing, the first is 0.
-        """
-        self._order = order
-        self._starts = starts
+    Attributes:
+        order: (N,) int, the images, batch after batch.
+        starts: (B,) int, where in ``order`` each batch begins; increasing, the first is 0.
+    """
+
+    order: np.ndarray
+    starts: np.ndarray
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self.starts)
 
     def __getitem__(self, number: int) -> np.ndarray:
-        ends = self._starts[number + 1 : number + 2]
-        return self._order[self._starts[number] : ends[0] if len(ends) else None]
+        ends = self.starts[number + 1 : number + 2]
+        return self.order[self.starts[number] : ends[0] if len(ends) else None]
 
     def unfinished(self, is_finished: np.ndarray) -> np.ndarray:
-        """Numbers of the batches with an image that is not finished; ``is_finished``: (N,) bool."""
-        if not len(self._order):
+        """Return the batches with an unfinished image; ``is_finished``: (N,) bool."""
+        if not len(self.order):
             return np.zeros(0, np.int64)
-        is_whole = np.logical_and.reduceat(is_finished[self._order], self._starts)
+        is_whole = np.logical_and.reduceat(is_finished[self.order], self.starts)
         return np.flatnonzero(~is_whole)
 
 
 def make_batches(
     sizes: np.ndarray, shape_of: Callable[[int, int], tuple[int, int]], batch_size: int
 ) -> Batches:
-    """Batches of images that need no padding because of each other.
+    """Put images of one size in the model into batches, so that none is padded for another.
 
-    So an image's detections are, up to rounding, those that it has alone; and since the batches
-    depend on nothing but the arguments, rounding is the same for any number of processes.
+    Padding changes detections. Without it, an image's detections are, up to rounding, the same as
+    alone. The batches do not depend on the number of processes, so neither does the rounding.
 
     Args:
-        sizes: (N, 2) int, height and width of each image; (0, 0), not known, makes a batch of one.
-        shape_of: from such a size to the shape in the model; images of one shape share batches.
+        sizes: (N, 2) int, height and width of each image; (0, 0), unknown, makes a batch of one.
+        shape_of: from such a size to the size in the model.
         batch_size: images in a batch, at most.
 
     Returns:
-        Every image once; batches in the order of their first images, and images in their own.
+        Every image once; batches in the order of their first images, images of a batch in theirs.
     """
     number = len(sizes)
     if number == 0:

@@ -1,26 +1,26 @@
-"""The output folder: what belongs to a run, whether a command goes on with it, and its results."""
+"""The output folder: the run in it, whether a command goes on with that run, and its results."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
 import os
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
+import filelock
 import numpy as np
 
 from fcos.checkpoint.reading import local_file
 from fcos.config import CfgNode
-from fcos.predict.many.shards import Records
+from fcos.predict.many.shards import FinishedImages
 from fcos.utils.errors import UserError
 from fcos.utils.files import check_writable, write_whole
+from fcos.utils.nested import flat
 
-__all__ = ["DETECTIONS", "IMAGES", "LEFT_OUT", "RunFolder", "settings_of"]
+__all__ = ["DETECTIONS", "IMAGES", "LEFT_OUT", "DetectionFolder", "run_settings"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,32 +32,24 @@ _NAMED = 3  # changed settings that a message names
 _WAIT_S = 10  # for the processes of a run that was just killed
 
 
-def settings_of(cfg: CfgNode, **more: Any) -> Settings:
-    """All that the results depend on, so that two runs can be told apart.
+def run_settings(cfg: CfgNode, **more: Any) -> Settings:
+    """Return all that the results depend on, to tell two runs apart.
 
     Args:
-        cfg: its nodes MODEL, INPUT and TEST count. The weights do by their content, wherever the
-            file is; the device does not, so that a run can go on elsewhere.
-        more: what else there is, JSON values.
+        cfg: its nodes MODEL, INPUT and TEST are taken; of the weights the content, not the path;
+            and not the device, so that a run can go on elsewhere.
+        more: further settings, JSON values.
 
     Raises:
         UserError: the weights file cannot be read.
     """
     settings: Settings = {"weights": _fingerprint(cfg.MODEL.WEIGHTS), **more}
     for name in ("MODEL", "INPUT", "TEST"):
-        settings.update(_flat(cfg[name], name))
+        settings.update(flat(cfg[name], f"{name}."))
     for name in ("MODEL.WEIGHTS", "MODEL.DEVICE"):
         settings.pop(name, None)
     whole: Settings = json.loads(json.dumps(settings, default=str))  # tuples become lists
     return whole
-
-
-def _flat(node: CfgNode, prefix: str) -> Settings:
-    flat: Settings = {}
-    for key, value in node.items():
-        name = f"{prefix}.{key}"
-        flat.update(_flat(value, name) if isinstance(value, CfgNode) else {name: value})
-    return flat
 
 
 def _fingerprint(weights: str) -> str:
@@ -69,68 +61,60 @@ def _fingerprint(weights: str) -> str:
     return digest.hexdigest()
 
 
-class RunFolder:
+class DetectionFolder:
     """The output folder of a run.
 
     ``shards/run.json`` has the settings, ``shards/images.jsonl`` the paths of all images in the
-    order of their numbers, ``shards/sizes.npy`` their sizes; the other files there are
-    :class:`fcos.predict.many.shards.ShardWriter`'s, several for each time that the run was started.
+    order of their numbers, ``shards/sizes.npy`` their sizes. Each start of the run adds files of
+    :class:`fcos.predict.many.shards.ShardWriter`, one for each process.
     """
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self._shards = os.path.join(folder, "shards")
-        self._lock: int | None = None
+        self._lock = filelock.FileLock(self._shard("lock"))
 
-    def __enter__(self) -> RunFolder:
+    def __enter__(self) -> DetectionFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     def path_of(self, name: str) -> str:
-        """Where a file of the results is."""
+        """Return the path of a file of the results."""
         return os.path.join(self.folder, name)
 
     def lock(self) -> None:
         """Make the folder, and let no other run write to it until this context is left.
 
+        The operating system releases the lock however the process ends.
+
         Raises:
-            UserError: it cannot be written to, or another run does so.
+            UserError: it cannot be written to, or another run is writing to it.
         """
         check_writable(self._shards)
-        # Whatever ends the process ends the lock.
-        self._lock = os.open(self._shard("lock"), os.O_WRONLY | os.O_CREAT, 0o666)
-        until = time.monotonic() + _WAIT_S
-        while True:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise UserError(
-                        f"Another run is writing to {self.folder}: wait for its end, or name "
-                        "another --output."
-                    ) from None
-                time.sleep(0.2)
-            except OSError as error:  # some network file systems have no locks
-                logger.warning(f"{self.folder} cannot be locked: {error.strerror}. Start one run.")
-                return
+        try:
+            self._lock.acquire(timeout=_WAIT_S, poll_interval=0.2)
+        except filelock.Timeout:
+            raise UserError(
+                f"Another run is writing to {self.folder}: wait for its end, or name another "
+                "--output."
+            ) from None
+        except OSError as error:  # some network file systems have no locks
+            logger.warning(f"{self.folder} cannot be locked: {error.strerror}. Start one run.")
 
     def begin(
         self, settings: Settings, list_images: Callable[[], Sequence[str]], fresh: bool
     ) -> str:
-        """Go on with the run that the folder has, or make a new one.
+        """Go on with the run in the folder, or begin a new one.
 
         Args:
-            settings: as :func:`settings_of` returns them.
-            list_images: gives the paths of the images.
+            settings: as :func:`run_settings` returns them.
+            list_images: returns the paths of the images.
             fresh: throw away an earlier run.
 
         Returns:
-            A word that no other run has.
+            The token of the run, which no other run has.
 
         Raises:
             UserError: the folder has a run with other settings, or results without a run.
@@ -151,12 +135,12 @@ class RunFolder:
         self._write("images.jsonl", text.encode())
         token = uuid.uuid4().hex
         run = {"token": token, "settings": settings}
-        self._write("run.json", json.dumps(run, indent=1).encode())  # from here on, there is a run
+        self._write("run.json", json.dumps(run, indent=1).encode())  # last: with it, the run exists
         return token
 
     def _remove_shards(self) -> None:
         names = set(os.listdir(self._shards)) - {"lock"}
-        # run.json first: without it, nothing of the others counts.
+        # run.json first: without it, the other files are ignored.
         for name in sorted(names, key=lambda name: name != "run.json"):
             os.remove(self._shard(name))
 
@@ -182,10 +166,10 @@ class RunFolder:
             )
 
     def check_token(self, token: str) -> None:
-        """See that this process looks into the same folder as the main one.
+        """Check that this process sees the folder of the main process.
 
         Raises:
-            UserError: it does not.
+            UserError: it sees another one.
         """
         path = self._shard("run.json")
         if not os.path.exists(path) or json.loads(self._read("run.json"))["token"] != token:
@@ -195,71 +179,71 @@ class RunFolder:
             )
 
     def paths(self) -> list[str]:
-        """The paths of all images."""
+        """Return the paths of all images."""
         return [json.loads(line) for line in self._read("images.jsonl").splitlines()]
 
     def has_sizes(self) -> bool:
-        """Whether the sizes of the images are known."""
+        """Say whether the sizes of the images are known."""
         return os.path.exists(self._shard("sizes.npy"))
 
     def sizes(self) -> np.ndarray:
-        """(N, 2) int32, height and width of the images; (0, 0) of those whose size is unknown."""
+        """Return (N, 2) int32, height and width of each image; (0, 0) where they are unknown."""
         sizes: np.ndarray = np.load(self._shard("sizes.npy"))
         return sizes
 
     def save_sizes(self, sizes: np.ndarray) -> None:
-        """Keep what :meth:`sizes` shall return from now on."""
+        """Write the sizes, for :meth:`sizes` to return."""
         write_whole(self._shard("sizes.npy"), lambda file: np.save(file, sizes), _ADVICE)
 
     def shards(self) -> list[str]:
-        """The files with lines, those of earlier starts first."""
+        """Return the files with lines, those of earlier starts first."""
         names = [name for name in os.listdir(self._shards) if name.startswith("part-")]
         return [self._shard(name) for name in sorted(names)]
 
     def new_shards(self, processes: int) -> list[str]:
-        """Names for the shards of another start, one for each process."""
+        """Choose the shards of a new start, one for each process."""
         starts = {os.path.basename(path).split("-")[1] for path in self.shards()}
         start = 1 + max(map(int, starts), default=-1)
         return [self._shard(f"part-{start:05}-{rank:05}.jsonl") for rank in range(processes)]
 
     def write_results(
-        self, records: Records, paths: Sequence[str], categories: Sequence[dict[str, Any]]
+        self, finished: FinishedImages, paths: Sequence[str], categories: Sequence[dict[str, Any]]
     ) -> None:
-        """Write the files that users read, each whole or not at all.
+        """Write the files for the user, each whole or not at all.
 
         Args:
-            records: of all images.
+            finished: the lines of all images.
             paths: of all images.
-            categories: of ``images.json``, in COCO's form.
+            categories: for ``images.json``, in COCO's form.
 
         Raises:
             UserError: they cannot be written.
         """
 
         def images(file: BinaryIO) -> None:
-            # "info" and "annotations", so that pycocotools takes it for a data set.
+            # pycocotools reads no data set without "info" and "annotations".
             head = {"info": {}, "categories": list(categories), "annotations": []}
             file.write(json.dumps(head)[:-1].encode() + b', "images": ')
-            _write_json_list(file, (_image(i) for i in np.flatnonzero(records.is_done).tolist()))
+            _write_json_list(file, (_image(i) for i in np.flatnonzero(finished.is_done).tolist()))
             file.write(b"}\n")
 
         def _image(image: int) -> bytes:
-            height, width = records.sizes[image].tolist()
-            entry = {"id": image, "file_name": paths[image], "width": width, "height": height}
-            return json.dumps(entry).encode()
+            height, width = finished.sizes[image].tolist()
+            record = {"id": image, "file_name": paths[image], "width": width, "height": height}
+            return json.dumps(record).encode()
 
         def left_out(file: BinaryIO) -> None:
-            for image, problem in records.problems():
-                # Escaped as the file names of Python are, so that --list finds the file again.
+            for image, problem in finished.problems():
+                # Encoded as file names are, so that --list finds the file again.
                 line = f"# {' '.join(problem.split())}\n{_as_line(paths[image])}\n"
                 file.write(line.encode("utf-8", errors="surrogateescape"))
 
         self._result(IMAGES, images)
-        if records.is_left_out.any():
+        if finished.is_left_out.any():
             self._result(LEFT_OUT, left_out)
         elif os.path.exists(self.path_of(LEFT_OUT)):
             os.remove(self.path_of(LEFT_OUT))
-        self._result(DETECTIONS, lambda file: _write_json_list(file, records.results()))
+        self._result(DETECTIONS, lambda file: _write_json_list(file, finished.results()))
 
     def _result(self, name: str, write: Callable[[BinaryIO], None]) -> None:
         write_whole(self.path_of(name), write, _ADVICE)

@@ -1,8 +1,10 @@
-"""The processes of ``python -m fcos.detect``, from the command's arguments to its results."""
+"""The job of ``python -m fcos.detect``: its processes, from images to results."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import functools
 import logging
 import signal
 import sys
@@ -16,21 +18,22 @@ from detectron2.data import DatasetFromList
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from fcos.config import CfgNode
+from fcos.data import register_custom_datasets
 from fcos.predict.classes import choose_category_ids, choose_names, configured_classes
-from fcos.predict.demo import setup_cfg
+from fcos.predict.detector import Detector, prepare_cfg
 from fcos.predict.inputs import find_images, read_list
 from fcos.predict.many.ahead import read_ahead
 from fcos.predict.many.batches import Batches, make_batches, padded_shape
-from fcos.predict.many.folder import DETECTIONS, LEFT_OUT, RunFolder, settings_of
-from fcos.predict.many.shards import Records, ShardWriter
-from fcos.predict.many.work import Detector, Progress, claims, meeting_host, read_sizes
+from fcos.predict.many.folder import DETECTIONS, LEFT_OUT, DetectionFolder, run_settings
+from fcos.predict.many.shards import FinishedImages, ShardWriter
+from fcos.predict.many.work import LineMaker, Progress, claims, meeting_host, read_sizes
 from fcos.predict.predictor import Predictor
 from fcos.utils.agree import in_all, on_main
 from fcos.utils.device import check_device
 from fcos.utils.errors import UserError
 from fcos.utils.processes import Ending, check_processes, run_processes
 
-__all__ = ["run"]
+__all__ = ["DetectionJob", "detect_many"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,72 +41,124 @@ _SOME_LEFT_OUT = 3  # exit code
 _NAMED = 5  # how many images a message names
 
 
-def run(args: argparse.Namespace) -> int:
-    """Detect in all images that the arguments name.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectionJob:
+    """What to detect in, how, and where to write the results.
+
+    Attributes:
+        output: the folder of the results.
+        inputs: images, folders and patterns, as :func:`fcos.predict.inputs.find_images` takes them.
+        recursive: search the subfolders of ``inputs``, too.
+        list_file: a text file of paths instead of ``inputs``.
+        threshold: score in [0, 1] that a detection must have at least.
+        batch_size: images in a batch, at most.
+        optimize, compile: as of :class:`fcos.predict.Predictor`.
+        fresh: throw away an earlier run in ``output`` instead of going on with it.
+        retry: read images again that an earlier run left out.
+        debug: let a process raise its errors instead of printing a sentence.
+    """
+
+    output: str
+    inputs: Sequence[str] = ()
+    recursive: bool = False
+    list_file: str | None = None
+    threshold: float = 0.5
+    batch_size: int = 8
+    optimize: str | None = None
+    compile: bool = False
+    fresh: bool = False
+    retry: bool = False
+    debug: bool = False
+
+    def image_files(self) -> list[str]:
+        """Find the images.
+
+        Raises:
+            UserError: an input or the list cannot be read, or there is no image.
+        """
+        if self.list_file is not None:
+            return read_list(self.list_file)
+        return find_images(self.inputs, self.recursive)
+
+
+def detect_many(
+    cfg: CfgNode,
+    job: DetectionJob,
+    *,
+    num_gpus: int | None = None,
+    num_machines: int = 1,
+    machine_rank: int = 0,
+    dist_url: str = "auto",
+) -> int:
+    """Detect in all images of a job, or in those that an earlier run has not finished.
 
     Args:
-        args: as ``fcos_cli.detect`` parses them.
+        cfg: a config with MODEL.WEIGHTS.
+        job: the images and the output folder.
+        num_gpus: GPUs of each machine, or processes with MODEL.DEVICE cpu; ``None``: all GPUs, or
+            one process.
+        num_machines: how many machines share the images.
+        machine_rank: which of them this is, from 0.
+        dist_url: where they meet, tcp://host:port.
 
     Returns:
         The exit code: 0; 3 if images were left out; 1 after an error that was printed; or 128 +
         number of a signal.
+
+    Raises:
+        UserError: the processes cannot be started; or, with one process and ``job.debug``, any
+            other mistake.
     """
-    try:
-        cfg = setup_cfg(args)
-        check_device(cfg.MODEL.DEVICE)
-        if args.num_gpus is None:
-            args.num_gpus = torch.cuda.device_count() if cfg.MODEL.DEVICE == "cuda" else 1
-        check_processes(args, cfg.MODEL.DEVICE)
-        if meeting_host(args.dist_url) is None:
-            raise UserError(f"--dist-url is {args.dist_url}: expected tcp://<machine>:<port>.")
-        return run_processes(_process, args)
-    except UserError as error:
-        if args.debug:
-            raise
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    cfg = prepare_cfg(cfg, job.threshold)
+    check_device(cfg.MODEL.DEVICE)
+    if num_gpus is None:
+        num_gpus = torch.cuda.device_count() if cfg.MODEL.DEVICE == "cuda" else 1
+    processes = argparse.Namespace(
+        num_gpus=num_gpus, num_machines=num_machines, machine_rank=machine_rank, dist_url=dist_url
+    )
+    check_processes(processes, cfg.MODEL.DEVICE)
+    if meeting_host(dist_url) is None:
+        raise UserError(f"--dist-url is {dist_url}: expected tcp://<machine>:<port>.")
+    return run_processes(functools.partial(_run_one, cfg, job), processes)
 
 
-def _process(args: argparse.Namespace) -> Ending:
-    """What each process does."""
+def _run_one(cfg: CfgNode, job: DetectionJob, processes: argparse.Namespace) -> Ending:
+    """Run one process from its start to its end."""
     try:
-        with RunFolder(args.output) as folder:
-            return Ending(_detect_all(args, folder))
+        with DetectionFolder(job.output) as folder:
+            return Ending(_detect_all(cfg, job, folder, processes.dist_url))
     except UserError as error:
-        if args.debug:
+        if job.debug:
             raise
         return Ending(1, f"Error: {error}", error.in_all_processes)
     except KeyboardInterrupt:
         return Ending(128 + signal.SIGINT, "Stopped. The same command goes on from here.")
 
 
-def _detect_all(args: argparse.Namespace, folder: RunFolder) -> int:
+def _detect_all(cfg: CfgNode, job: DetectionJob, folder: DetectionFolder, dist_url: str) -> int:
     setup_logger(name="fcos", distributed_rank=comm.get_rank())
-    cfg = setup_cfg(args)
+    register_custom_datasets(cfg)
     on_main(folder.lock)
-    predictor = in_all(lambda: Predictor(cfg, args.optimize, args.compile))
+    predictor = in_all(lambda: Predictor(cfg, job.optimize, job.compile))
     categories = on_main(lambda: _categories(cfg, predictor))
-    token = on_main(lambda: _begin(args, cfg, folder, categories))
+    token = on_main(lambda: _begin(cfg, job, folder, categories))
     in_all(lambda: folder.check_token(token))
 
     paths = DatasetFromList(folder.paths())  # in one array, not in as many objects
     threads = max(1, cfg.DATALOADER.NUM_WORKERS)
     sizes = _sizes(folder, paths, threads)
     divisor = max(1, predictor.model.backbone.size_divisibility)
-    batches = make_batches(sizes, padded_shape(cfg, divisor), args.batch_size)
-    records = Records(len(paths))  # the main process alone fills it
-    is_finished, shards = on_main(lambda: _look_back(folder, records, args.retry))
+    batches = make_batches(sizes, padded_shape(cfg, divisor), job.batch_size)
+    finished = FinishedImages(len(paths))  # only the main process fills it
+    is_finished, shards = on_main(lambda: _look_back(folder, finished, job.retry))
     if not is_finished.all():
-        detector = Detector(
-            predictor, args.confidence_threshold, [entry["id"] for entry in categories]
-        )
+        category_ids = [category["id"] for category in categories]
+        make_lines = LineMaker(Detector(predictor, job.threshold, category_ids))
         writer = in_all(lambda: ShardWriter(shards[comm.get_rank()]))
-        progress = Progress(args.dist_url, is_finished)
+        progress = Progress(dist_url, is_finished)
         mine = _claimed(batches, batches.unfinished(is_finished), paths, progress)
-        for batch in read_ahead(mine, threads, args.batch_size):
-            lines = detector(batch)
+        for batch in read_ahead(mine, threads, job.batch_size):
+            lines = make_lines(batch)
             new = [line for image, line in lines.items() if not is_finished[image]]
             writer.write(new)
             progress.add(len(new))
@@ -113,11 +168,11 @@ def _detect_all(args: argparse.Namespace, folder: RunFolder) -> int:
         shards = []
     if not comm.is_main_process():
         return 0
-    return _finish(folder, records, shards, paths, categories)
+    return _finish(folder, finished, shards, paths, categories)
 
 
 def _categories(cfg: CfgNode, predictor: Predictor) -> list[dict[str, Any]]:
-    """Ids and names as ``demo.py`` chooses them, in COCO's form."""
+    """Choose ids and names of the classes as ``demo.py`` does; return them in COCO's form."""
     known = configured_classes(cfg)
     names = choose_names(cfg.MODEL.FCOS.NUM_CLASSES, predictor.class_names, known.names)
     ids = choose_category_ids(names, known)
@@ -125,28 +180,24 @@ def _categories(cfg: CfgNode, predictor: Predictor) -> list[dict[str, Any]]:
 
 
 def _begin(
-    args: argparse.Namespace, cfg: CfgNode, folder: RunFolder, categories: list[dict[str, Any]]
+    cfg: CfgNode, job: DetectionJob, folder: DetectionFolder, categories: list[dict[str, Any]]
 ) -> str:
-    """Find the run to go on with, or make one; returns its token."""
-    settings = settings_of(
+    """Find the run to go on with, or make one; return its token."""
+    settings = run_settings(
         cfg,
-        images=args.list or args.input,
-        recursive=args.recursive,
-        confidence_threshold=args.confidence_threshold,
-        batch_size=args.batch_size,
-        optimize=args.optimize,
-        compile=args.compile,
+        images=job.list_file or job.inputs,
+        recursive=job.recursive,
+        confidence_threshold=job.threshold,
+        batch_size=job.batch_size,
+        optimize=job.optimize,
+        compile=job.compile,
         categories=categories,
     )
-
-    def list_images() -> list[str]:
-        return read_list(args.list) if args.list else find_images(args.input, args.recursive)
-
-    return folder.begin(settings, list_images, args.fresh)
+    return folder.begin(settings, job.image_files, job.fresh)
 
 
-def _sizes(folder: RunFolder, paths: Sequence[str], threads: int) -> np.ndarray:
-    """The sizes of all images, from the disk or from an earlier start."""
+def _sizes(folder: DetectionFolder, paths: Sequence[str], threads: int) -> np.ndarray:
+    """Read the sizes of all images, or take those of an earlier start from the folder."""
     if on_main(folder.has_sizes):
         return folder.sizes()
     sizes = read_sizes(paths, threads)
@@ -160,45 +211,52 @@ def _sizes(folder: RunFolder, paths: Sequence[str], threads: int) -> np.ndarray:
     return sizes
 
 
-def _look_back(folder: RunFolder, records: Records, retry: bool) -> tuple[np.ndarray, list[str]]:
-    """Which images are finished, (N,) bool, and names of files for the lines of the others."""
+def _look_back(
+    folder: DetectionFolder, finished: FinishedImages, retry: bool
+) -> tuple[np.ndarray, list[str]]:
+    """Read what earlier starts have done.
+
+    Returns:
+        Which images are finished, (N,) bool; and files for the lines of the others, one for each
+        process.
+    """
     for shard in folder.shards():
-        records.add(shard)
-    is_finished = records.is_done if retry else records.is_done | records.is_left_out
+        finished.add(shard)
+    is_finished = finished.is_done if retry else finished.is_done | finished.is_left_out
     logger.info(f"{len(is_finished)} images, {is_finished.sum()} of them done before.")
-    # A copy: records go on changing.
+    # A copy, because ``finished`` goes on changing.
     return is_finished.copy(), folder.new_shards(comm.get_world_size())
 
 
 def _claimed(
     batches: Batches, pending: np.ndarray, paths: Sequence[str], progress: Progress
 ) -> Iterator[list[tuple[int, str]]]:
-    """Batches that no other process gets."""
+    """Yield batches that no other process gets."""
     for number in claims(len(pending), progress.store):
         yield [(image, paths[image]) for image in batches[pending[number]].tolist()]
 
 
 def _finish(
-    folder: RunFolder,
-    records: Records,
+    folder: DetectionFolder,
+    finished: FinishedImages,
     new_shards: Sequence[str],
     paths: Sequence[str],
     categories: list[dict[str, Any]],
 ) -> int:
-    """Write the results; returns the exit code."""
+    """Write the results; return the exit code."""
     for shard in new_shards:
-        records.add(shard)
-    missing = len(paths) - int((records.is_done | records.is_left_out).sum())
+        finished.add(shard)
+    missing = len(paths) - int((finished.is_done | finished.is_left_out).sum())
     if missing:
         raise UserError(
             f"{missing} of {len(paths)} images are not done, since a process ended before its "
             "time. The same command goes on from here."
         )
-    folder.write_results(records, paths, categories)
-    number = records.is_done.sum()
+    folder.write_results(finished, paths, categories)
+    number = finished.is_done.sum()
     done = "1 image is" if number == 1 else f"{number} images are"
     logger.info(f"{done} done: {folder.path_of(DETECTIONS)}.")
-    left_out = np.flatnonzero(records.is_left_out).tolist()
+    left_out = np.flatnonzero(finished.is_left_out).tolist()
     if not left_out:
         return 0
     named = ", ".join(paths[image] for image in left_out[:_NAMED])

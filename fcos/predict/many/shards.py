@@ -1,4 +1,4 @@
-"""What is done so far: files of JSON lines, one line for each image, that only ever grow."""
+"""What is done so far: files of JSON lines, one line for each image, that are only appended to."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 
 from fcos.utils.errors import UserError
 
-__all__ = ["Records", "ShardWriter", "problem_record", "result_record"]
+__all__ = ["FinishedImages", "ShardWriter", "problem_line", "result_line"]
 
 _BEFORE_RESULTS = b'"results": ['
 _OPEN_FILES = 200  # at a time; a process may open about a thousand
 
 
-def result_record(image: int, size: tuple[int, int], results: list[dict[str, Any]]) -> bytes:
-    """The line of an image that was detected in.
+def result_line(image: int, size: tuple[int, int], results: list[dict[str, Any]]) -> bytes:
+    """Make the line of an image that was detected in.
 
     Args:
         image: its number.
@@ -26,20 +26,21 @@ def result_record(image: int, size: tuple[int, int], results: list[dict[str, Any
         results: its detections, in COCO's format.
     """
     head = {"image": image, "height": size[0], "width": size[1]}
-    # The results come last, so that they can be cut out of the line.
+    # The results come last, to be cut out of the line without parsing it.
     return json.dumps({**head, "results": results}).encode() + b"\n"
 
 
-def problem_record(image: int, problem: str) -> bytes:
-    """The line of an image that is left out; ``problem`` is a sentence."""
+def problem_line(image: int, problem: str) -> bytes:
+    """Make the line of an image that is left out; ``problem`` is a sentence."""
     return json.dumps({"image": image, "problem": problem}).encode() + b"\n"
 
 
 class ShardWriter:
-    """Appends lines to a new file. What was written outlives the process, however it ends."""
+    """Appends lines to a new file; they are kept however the process ends."""
 
     def __init__(self, path: str) -> None:
-        """
+        """Make the file.
+
         Raises:
             UserError: the file exists or cannot be made.
         """
@@ -50,7 +51,7 @@ class ShardWriter:
             raise self._error(error) from error
 
     def write(self, lines: Iterable[bytes]) -> None:
-        """Write lines at once.
+        """Append lines.
 
         Raises:
             UserError: they cannot be written, such as on a full disk.
@@ -63,7 +64,7 @@ class ShardWriter:
             raise self._error(error) from error
 
     def close(self) -> None:
-        """Nothing more is written."""
+        """Close the file."""
         os.close(self._file)
 
     def _error(self, error: OSError) -> UserError:
@@ -73,20 +74,21 @@ class ShardWriter:
         )
 
 
-class Records:
-    """Where the line of each image lies. Lines stay on the disk; memory holds 26 bytes an image.
+class FinishedImages:
+    """Which images are finished, and where their lines are in the shards.
 
-    A line that is not whole, as a killed process leaves it, counts for nothing. Of several lines
-    of an image, the last one counts.
+    The lines stay on the disk; memory holds 26 bytes per image. An incomplete line, as a killed
+    process leaves it, is ignored. Of several lines of an image, the last one counts.
 
     Attributes:
         is_done: (N,) bool, images with detections (perhaps none at all).
         is_left_out: (N,) bool, images that could not be read.
-        sizes: (N, 2) int32, height and width of the former, as they were read.
+        sizes: (N, 2) int32, height and width of the images that are done.
     """
 
     def __init__(self, number: int) -> None:
-        """
+        """Begin without any line.
+
         Args:
             number: of images.
         """
@@ -100,7 +102,7 @@ class Records:
         self._files: dict[int, int] = {}
 
     def add(self, path: str) -> None:
-        """Go through a shard.
+        """Read a shard.
 
         Raises:
             UserError: it cannot be read.
@@ -119,18 +121,23 @@ class Records:
         if not line.endswith(b"\n"):
             return
         try:
-            record = json.loads(line)
-            image = record["image"]
-            size = None if "problem" in record else (record["height"], record["width"])
+            content = json.loads(line)
+            image = content["image"]
+            size = None if "problem" in content else (content["height"], content["width"])
             self.sizes[image] = size or (0, 0)
-        except (ValueError, KeyError, TypeError, IndexError):  # a lost file system leaves anything
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            IndexError,
+        ):  # after a crash, a file system may have left anything
             return
         self.is_done[image] = size is not None
         self.is_left_out[image] = size is None
         self._shard[image], self._offset[image], self._length[image] = shard, offset, len(line)
 
     def results(self) -> Iterator[bytes]:
-        """The detections of each image that has some, in the order of the images.
+        """Yield the detections of each image that has some, in the order of the images.
 
         Yields:
             JSON objects separated by commas.
@@ -142,7 +149,7 @@ class Records:
                 yield text
 
     def problems(self) -> Iterator[tuple[int, str]]:
-        """Number of each image that is left out, and why."""
+        """Yield the number of each image that is left out, and why it is."""
         for image in np.flatnonzero(self.is_left_out).tolist():
             yield image, json.loads(self._line(image))["problem"]
 

@@ -1,4 +1,4 @@
-"""What a process does with its batches: read, detect, write down."""
+"""What one process does with its batches: claim, detect, make lines; and the progress of all."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from tqdm import tqdm
 
 from detectron2.structures import Instances
 from detectron2.utils import comm
-from fcos.predict.many.ahead import Image
+from fcos.predict.detector import Detector
+from fcos.predict.many.ahead import ReadImage
 from fcos.predict.many.batches import upright_size
-from fcos.predict.many.shards import problem_record, result_record
-from fcos.predict.predictor import Predictor
-from fcos.predict.results import coco_results
+from fcos.predict.many.shards import problem_line, result_line
 from fcos.utils.errors import UserError
 
-__all__ = ["Detector", "Progress", "claims", "meeting_host", "read_sizes"]
+__all__ = ["LineMaker", "Progress", "claims", "meeting_host", "read_sizes"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,26 +30,26 @@ _BLOCK = 4096  # images whose sizes are asked for at once
 
 
 def meeting_host(dist_url: str) -> str | None:
-    """The machine that a --dist-url names; ``None`` if it is neither "auto" nor tcp://host:port."""
+    """Return the host in a --dist-url; ``None`` if it is neither "auto" nor tcp://host:port."""
     if dist_url == "auto":
         return "127.0.0.1"
     try:
         url = urllib.parse.urlsplit(dist_url)
         return url.hostname if url.scheme == "tcp" and url.port else None
-    except ValueError:  # no port number, or half an address
+    except ValueError:  # the port is no number, or the address is incomplete
         return None
 
 
 def claims(total: int, store: dist.Store) -> Iterator[int]:
-    """Numbers below ``total``; each goes to one of the processes that share ``store``.
+    """Yield numbers below ``total``, each in only one of the processes that share ``store``.
 
-    Sharing out beforehand would let fast GPUs wait for slow ones.
+    With fixed shares, fast GPUs would wait for slow ones.
 
     Raises:
-        UserError: the main process, which keeps ``store``, is gone.
+        UserError: the main process, which keeps ``store``, has ended.
     """
     while True:
-        with _losing_a_process():
+        with _lost_connection():
             number = store.add("claimed", 1) - 1
         if number >= total:
             return
@@ -58,28 +57,28 @@ def claims(total: int, store: dist.Store) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _losing_a_process() -> Iterator[None]:
+def _lost_connection() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # of torch.distributed, for a lost connection
+    except RuntimeError as error:  # torch.distributed lost a connection
         raise UserError(
             "Another process ended before its time. The same command goes on from here."
         ) from error
 
 
 class Progress:
-    """Counters that all processes share, and a progress bar that the main one shows.
+    """Counters that all processes share, and the progress bar of the main process.
 
     Attributes:
         store: the counters.
     """
 
     def __init__(self, dist_url: str, is_finished: np.ndarray) -> None:
-        """Every process must call this.
+        """Connect to the counters; every process must call this.
 
         Args:
-            dist_url: where the processes met; the counters are on the same machine.
-            is_finished: (N,) bool, the images that need not be done.
+            dist_url: where the processes met; the counters are on that machine.
+            is_finished: (N,) bool, the images that earlier starts have finished.
         """
         self.store = _shared_store(dist_url)
         self._before = int(is_finished.sum())
@@ -88,30 +87,30 @@ class Progress:
             initial=self._before,
             unit="image",
             disable=not comm.is_main_process(),
-            mininterval=0.5 if sys.stderr.isatty() else 30,  # a log gets a line now and then
+            mininterval=0.5 if sys.stderr.isatty() else 30,  # seldom in a log file
         )
 
     def add(self, images: int) -> None:
-        """More images are finished.
+        """Count images as finished.
 
         Raises:
-            UserError: the main process is gone.
+            UserError: the main process has ended.
         """
-        with _losing_a_process():
+        with _lost_connection():
             self._show(self.store.add("finished", images))
 
     def _show(self, finished: int) -> None:
         self._bar.update(self._before + finished - self._bar.n)
 
     def close(self) -> None:
-        """Wait for all processes, which must call this.
+        """Wait for all processes; every process must call this.
 
         Raises:
-            UserError: one of them is gone.
+            UserError: one of them has ended.
         """
-        with _losing_a_process():
+        with _lost_connection():
             comm.all_gather(None)
-        if comm.is_main_process():  # the others may find its counters gone
+        if comm.is_main_process():  # for the others, its counters may be gone by now
             self._show(self.store.add("finished", 0))
         self._bar.close()
 
@@ -120,7 +119,7 @@ def _shared_store(dist_url: str) -> dist.Store:
     if comm.get_world_size() == 1:
         return dist.HashStore()
     host, store = meeting_host(dist_url), None
-    assert host is not None  # others have been refused
+    assert host is not None  # check of detect_many
     if comm.is_main_process():
         store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)
     port = comm.all_gather(store.port if store else None)[0]
@@ -128,11 +127,11 @@ def _shared_store(dist_url: str) -> dist.Store:
 
 
 def read_sizes(paths: Sequence[str], threads: int) -> np.ndarray:
-    """The sizes of all images; every process must call this and reads the headers of its share.
+    """Read the sizes of all images; every process must call this, and reads a share of them.
 
     Args:
         paths: of all images, the same in every process.
-        threads: how many read at the same time.
+        threads: how many headers are read at the same time.
 
     Returns:
         (N, 2) int32, height and width; (0, 0) where they cannot be read.
@@ -156,35 +155,28 @@ def read_sizes(paths: Sequence[str], threads: int) -> np.ndarray:
     return whole
 
 
-class Detector:
-    """Makes lines for the shards of a batch of images."""
+class LineMaker:
+    """Detects in a batch of images and makes the lines for the shards."""
 
-    def __init__(self, predictor: Predictor, threshold: float, category_ids: Sequence[int]) -> None:
-        """
-        Args:
-            predictor: detects.
-            threshold: score in [0, 1] that a detection must have at least.
-            category_ids: of class 0, 1, ...
-        """
-        self._predictor = predictor
-        self._threshold = threshold
-        self._category_ids = category_ids
+    def __init__(self, detector: Detector) -> None:
+        """Take the detector, which has the category ids to write."""
+        self._detector = detector
         self._has_warned = False
 
-    def __call__(self, batch: Sequence[Image]) -> dict[int, bytes]:
-        """The line of each image.
+    def __call__(self, batch: Sequence[ReadImage]) -> dict[int, bytes]:
+        """Make the line of each image.
 
         Args:
-            batch: as :func:`fcos.predict.many.ahead.read_ahead` gives it.
+            batch: as :func:`fcos.predict.many.ahead.read_ahead` yields it.
 
         Returns:
-            From the images' numbers to their lines.
+            Number of the image -> its line.
         """
-        lines = {i: problem_record(i, pixels) for i, _, pixels in batch if isinstance(pixels, str)}
+        lines = {i: problem_line(i, pixels) for i, _, pixels in batch if isinstance(pixels, str)}
         images = [(i, path, pixels) for i, path, pixels in batch if not isinstance(pixels, str)]
         try:
             found = self._detect([pixels for _, _, pixels in images])
-        except Exception:  # a bug, or too little memory: at every start, so the user needs to know
+        except Exception:  # it would fail again at every start: say with which images
             names = ", ".join(path for _, path, _ in images)
             logger.error(f"This went wrong with {names}. An image that is taken away is left out.")
             raise
@@ -192,23 +184,26 @@ class Detector:
             height, width = pixels.shape[:2]
             if instances is None:
                 problem = f"Image {path}, of {width}x{height}, does not fit into the GPU's memory."
-                lines[i] = problem_record(i, problem)
-                continue
-            instances = instances[instances.scores >= self._threshold]
-            results = coco_results(instances, i, path, self._category_ids)
-            lines[i] = result_record(i, (height, width), results)
+                lines[i] = problem_line(i, problem)
+            else:
+                results = self._detector.results(instances, i, path)
+                lines[i] = result_line(i, (height, width), results)
         return lines
 
     def _detect(self, images: list[np.ndarray]) -> list[Instances | None]:
-        """Half of them at a time, and so on, where the memory of the GPU is too small for all."""
+        """Detect in a batch. Where the GPU's memory is too small, halve it, and so on.
+
+        Returns:
+            The detections of each image; ``None`` where not even that image fits alone.
+        """
         if not images:
             return []
         try:
-            return list(self._predictor.detect_batch(images))
+            return list(self._detector(images))
         except torch.cuda.OutOfMemoryError:
             if len(images) == 1:
                 return [None]
-        torch.cuda.empty_cache()  # here, because the error held tensors of the attempt
+        torch.cuda.empty_cache()  # here, because the error kept tensors of the attempt alive
         if not self._has_warned:
             logger.warning(
                 f"The GPU's memory is too small for a batch of {len(images)}: such batches are "

@@ -13,7 +13,7 @@ from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import BitMasks, Boxes, ImageList, Instances, PolygonMasks
 from detectron2.utils.events import EventStorage
 from fcos.modeling import FCOS, FCOSMaskROIHeads, OneStageDetectorWithTTA
-from fcos.modeling.fcos import FCOSLosses, FCOSTargets
+from fcos.modeling.fcos import DetectionRules, FCOSLosses, FCOSTargets
 from fcos.modeling.roi_heads.fcos_mask_heads import evenly_spread, share_of_regions
 from fcos.utils.errors import UserError
 from tests.helpers import tiny_cfg, tiny_mask_cfg
@@ -333,8 +333,7 @@ def test_augmentation_makes_masks_of_the_merged_boxes_only():
         min_sizes=(64, 96),
         max_size=200,
         flip=False,
-        nms_thresh=0.6,
-        max_detections=7,
+        rules=DetectionRules(post_nms_topk=7),
         mask_on=True,
     )
     (result,) = augmented(batch(objects(*TRUTH)))

@@ -1,8 +1,12 @@
 """Whether a command goes on with the run that is there, and what users find in the end."""
 
+import errno
 import json
 import logging
 import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,8 +14,8 @@ from pycocotools.coco import COCO
 
 from fcos.config import get_cfg
 from fcos.predict.many import folder as folder_module
-from fcos.predict.many.folder import RunFolder, settings_of
-from fcos.predict.many.shards import Records, ShardWriter, problem_record, result_record
+from fcos.predict.many.folder import DetectionFolder, run_settings
+from fcos.predict.many.shards import FinishedImages, ShardWriter, problem_line, result_line
 from fcos.utils.errors import UserError
 
 PATHS = ["a.png", "b é.png", "#c.png"]
@@ -20,7 +24,7 @@ SETTINGS = {"weights": "1f", "batch_size": 8}
 
 @pytest.fixture
 def folder(tmp_path):
-    with RunFolder(str(tmp_path / "out")) as folder:
+    with DetectionFolder(str(tmp_path / "out")) as folder:
         folder.lock()
         yield folder
 
@@ -79,7 +83,7 @@ def test_other_settings_are_refused_or_begin_anew(folder, changed, words):
 
 def test_results_without_shards_are_not_replaced(folder):
     begin(folder)
-    folder.write_results(Records(0), [], [])
+    folder.write_results(FinishedImages(0), [], [])
     for name in os.listdir(folder.path_of("shards")):
         os.remove(folder.path_of(f"shards/{name}"))
     with pytest.raises(UserError, match=r"out has results already: .* or add --fresh"):
@@ -98,7 +102,7 @@ def test_what_was_killed_while_it_began_is_no_run(folder):
 def test_machines_with_different_folders(folder, tmp_path):
     token = begin(folder)
     folder.check_token(token)
-    with RunFolder(str(tmp_path / "other")) as other:
+    with DetectionFolder(str(tmp_path / "other")) as other:
         with pytest.raises(UserError, match="other is not the same folder on all machines"):
             other.check_token(token)
         other.lock()
@@ -109,17 +113,56 @@ def test_machines_with_different_folders(folder, tmp_path):
 
 def test_two_runs_at_once(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(folder_module, "_WAIT_S", 0)
-    with RunFolder(str(tmp_path / "out")) as second:
+    with DetectionFolder(str(tmp_path / "out")) as second:
         with pytest.raises(UserError, match=r"Another run is writing to .*out: wait"):
             second.lock()
         folder.__exit__()
         second.lock()
 
 
+HOLDER = """
+import subprocess, sys, time
+from fcos.predict.many.folder import DetectionFolder
+folder = DetectionFolder(sys.argv[1])
+folder.lock()
+child = subprocess.Popen(["sleep", "60"])
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path, monkeypatch):
+    """Even while a process that it started goes on."""
+    monkeypatch.setattr(folder_module, "_WAIT_S", 0)
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        child = int(holder.stdout.readline())
+        try:
+            with DetectionFolder(str(tmp_path / "out")) as folder:
+                with pytest.raises(UserError, match=r"Another run is writing to .*out: wait"):
+                    folder.lock()
+                holder.kill()
+                holder.wait()
+                folder.lock()
+        finally:
+            holder.kill()
+            os.kill(child, signal.SIGKILL)
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with DetectionFolder(str(tmp_path / "out")) as folder:
+        folder.lock()
+    assert "out cannot be locked: No locks available. Start one run." in caplog.text
+
+
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "plain").touch()
     with pytest.raises(UserError, match="Nothing can be written to .*plain"):
-        RunFolder(str(tmp_path / "plain")).lock()
+        DetectionFolder(str(tmp_path / "plain")).lock()
 
 
 # ---- settings -------------------------------------------------------------------------------
@@ -129,7 +172,7 @@ def test_settings_are_what_results_depend_on(tmp_path):
     cfg = get_cfg()
     cfg.MODEL.WEIGHTS = str(tmp_path / "a.pth")
     (tmp_path / "a.pth").write_bytes(b"abc")
-    first = settings_of(cfg, batch_size=8, ids=(1, 2))
+    first = run_settings(cfg, batch_size=8, ids=(1, 2))
     # FIPS 180-2, appendix B.1
     want = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert first["weights"] == want and first["ids"] == [1, 2]
@@ -138,10 +181,10 @@ def test_settings_are_what_results_depend_on(tmp_path):
     cfg.MODEL.WEIGHTS = str(tmp_path / "b.pth")
     cfg.MODEL.DEVICE = "cpu"
     cfg.OUTPUT_DIR, cfg.DATALOADER.NUM_WORKERS = "elsewhere", 11
-    assert settings_of(cfg, batch_size=8, ids=(1, 2)) == first
+    assert run_settings(cfg, batch_size=8, ids=(1, 2)) == first
 
     cfg.MODEL.FCOS.NMS_THRESH_TEST = 0.45
-    second = settings_of(cfg, batch_size=8, ids=(1, 2))
+    second = run_settings(cfg, batch_size=8, ids=(1, 2))
     assert [k for k in first if first[k] != second[k]] == ["MODEL.FCOS.NMS_THRESH_TEST"]
 
 
@@ -155,14 +198,14 @@ def box(image):
 def write_results(folder, *lines):
     begin(folder)
     add_shards(folder, lines)
-    records = Records(len(PATHS))
-    records.add(folder.shards()[-1])
-    folder.write_results(records, PATHS, [{"id": 2, "name": "cat"}])
+    finished = FinishedImages(len(PATHS))
+    finished.add(folder.shards()[-1])
+    folder.write_results(finished, PATHS, [{"id": 2, "name": "cat"}])
 
 
 def test_results_are_a_data_set_of_pycocotools(folder):
-    lines = [result_record(1, (20, 30), [box(1), box(1)]), result_record(0, (5, 6), [])]
-    write_results(folder, *lines, problem_record(2, "Image\nc.png is broken."))
+    lines = [result_line(1, (20, 30), [box(1), box(1)]), result_line(0, (5, 6), [])]
+    write_results(folder, *lines, problem_line(2, "Image\nc.png is broken."))
     found = COCO(folder.path_of("images.json")).loadRes(folder.path_of("detections.json"))
     assert found.imgs == {
         0: {"id": 0, "file_name": "a.png", "height": 5, "width": 6},
@@ -176,9 +219,9 @@ def test_results_are_a_data_set_of_pycocotools(folder):
 
 
 def test_no_detections_and_nothing_left_out_any_more(folder):
-    write_results(folder, problem_record(0, "Gone."))
+    write_results(folder, problem_line(0, "Gone."))
     assert os.path.exists(folder.path_of("left_out.txt"))
-    write_results(folder, *(result_record(i, (5, 6), []) for i in range(3)))
+    write_results(folder, *(result_line(i, (5, 6), []) for i in range(3)))
     assert not os.path.exists(folder.path_of("left_out.txt"))
     with open(folder.path_of("detections.json")) as file:
         assert json.load(file) == []

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from fcos.predict.many import shards
-from fcos.predict.many.shards import Records, ShardWriter, problem_record, result_record
+from fcos.predict.many.shards import FinishedImages, ShardWriter, problem_line, result_line
 from fcos.utils.errors import UserError
 
 BOX = {"image_id": 1, "category_id": 2, "bbox": [1.0, 2.0, 3.0, 4.5], "score": 0.5}
@@ -20,57 +20,55 @@ def write(path, *lines):
     return str(path)
 
 
-def records_of(number, *paths):
-    records = Records(number)
+def finished_of(number, *paths):
+    finished = FinishedImages(number)
     for path in paths:
-        records.add(path)
-    return records
+        finished.add(path)
+    return finished
 
 
 def test_results_come_in_the_order_of_the_images(tmp_path):
     odd = {**BOX, "file_name": 'a ] "results": [ b'}
-    first = write(tmp_path / "a", result_record(3, (5, 6), [odd]), problem_record(0, "No image."))
-    second = write(
-        tmp_path / "b", result_record(2, (7, 8), []), result_record(1, (9, 9), [BOX, BOX])
-    )
-    records = records_of(5, first, second)
-    assert records.is_done.tolist() == [False, True, True, True, False]
-    assert records.is_left_out.tolist() == [True, False, False, False, False]
-    assert records.sizes.tolist() == [[0, 0], [9, 9], [7, 8], [5, 6], [0, 0]]
-    assert [json.loads(b"[" + text + b"]") for text in records.results()] == [[BOX, BOX], [odd]]
-    assert list(records.problems()) == [(0, "No image.")]
-    records.close()
+    first = write(tmp_path / "a", result_line(3, (5, 6), [odd]), problem_line(0, "No image."))
+    second = write(tmp_path / "b", result_line(2, (7, 8), []), result_line(1, (9, 9), [BOX, BOX]))
+    finished = finished_of(5, first, second)
+    assert finished.is_done.tolist() == [False, True, True, True, False]
+    assert finished.is_left_out.tolist() == [True, False, False, False, False]
+    assert finished.sizes.tolist() == [[0, 0], [9, 9], [7, 8], [5, 6], [0, 0]]
+    assert [json.loads(b"[" + text + b"]") for text in finished.results()] == [[BOX, BOX], [odd]]
+    assert list(finished.problems()) == [(0, "No image.")]
+    finished.close()
 
 
 @pytest.mark.parametrize("kept", [1, 20, -20, -1])
 def test_a_torn_line_counts_for_nothing(tmp_path, kept):
-    whole = result_record(0, (5, 6), [])
-    path = write(tmp_path / "a", whole, result_record(1, (5, 6), [BOX])[:kept])
-    assert records_of(2, path).is_done.tolist() == [True, False]
+    whole = result_line(0, (5, 6), [])
+    path = write(tmp_path / "a", whole, result_line(1, (5, 6), [BOX])[:kept])
+    assert finished_of(2, path).is_done.tolist() == [True, False]
 
 
 @pytest.mark.parametrize("line", [b"\0" * 40 + b"\n", b"[]\n", b'{"image": 7}\n', b"\xff\n"])
 def test_damaged_lines_count_for_nothing(tmp_path, line):
-    path = write(tmp_path / "a", line, result_record(1, (5, 6), []))
-    assert records_of(2, path).is_done.tolist() == [False, True]
+    path = write(tmp_path / "a", line, result_line(1, (5, 6), []))
+    assert finished_of(2, path).is_done.tolist() == [False, True]
 
 
 def test_the_last_line_counts(tmp_path):
-    tried = write(tmp_path / "a", problem_record(0, "No image."))
-    again = write(tmp_path / "b", result_record(0, (5, 6), [BOX]))
-    records = records_of(1, tried, again)
-    assert records.is_done.all() and not records.is_left_out.any()
-    assert json.loads(next(records.results())) == BOX
+    tried = write(tmp_path / "a", problem_line(0, "No image."))
+    again = write(tmp_path / "b", result_line(0, (5, 6), [BOX]))
+    finished = finished_of(1, tried, again)
+    assert finished.is_done.all() and not finished.is_left_out.any()
+    assert json.loads(next(finished.results())) == BOX
 
 
 def test_few_files_are_open_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "_OPEN_FILES", 2)
-    paths = [write(tmp_path / str(i), result_record(i, (5, 6), [BOX])) for i in range(5)]
-    records = records_of(5, *paths)
+    paths = [write(tmp_path / str(i), result_line(i, (5, 6), [BOX])) for i in range(5)]
+    finished = finished_of(5, *paths)
     before = len(os.listdir("/proc/self/fd"))
-    assert sum(1 for _ in records.results()) == 5
+    assert sum(1 for _ in finished.results()) == 5
     assert len(os.listdir("/proc/self/fd")) <= before + 2
-    records.close()
+    finished.close()
 
 
 def test_a_shard_is_never_written_over(tmp_path):
@@ -78,7 +76,7 @@ def test_a_shard_is_never_written_over(tmp_path):
     with pytest.raises(UserError, match="a cannot be written: File exists"):
         ShardWriter(path)
     with pytest.raises(UserError, match="gone cannot be read: No such file"):
-        records_of(1, str(tmp_path / "gone"))
+        finished_of(1, str(tmp_path / "gone"))
 
 
 def test_a_full_disk(tmp_path, monkeypatch):
@@ -93,7 +91,7 @@ def test_a_full_disk(tmp_path, monkeypatch):
     os_write = os.write
     monkeypatch.setattr(os, "write", write_some)
     with pytest.raises(UserError, match="a cannot be written: No space left on device. When it"):
-        writer.write([result_record(0, (5, 6), [BOX])])
+        writer.write([result_line(0, (5, 6), [BOX])])
     monkeypatch.undo()
     assert (tmp_path / "a").stat().st_size == 12
-    assert not records_of(1, str(tmp_path / "a")).is_done.any()
+    assert not finished_of(1, str(tmp_path / "a")).is_done.any()

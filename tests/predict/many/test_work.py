@@ -9,7 +9,8 @@ import torch
 import torch.distributed as dist
 
 from detectron2.structures import Boxes, Instances
-from fcos.predict.many.work import Detector, Progress, claims, meeting_host, read_sizes
+from fcos.predict.detector import Detector
+from fcos.predict.many.work import LineMaker, Progress, claims, meeting_host, read_sizes
 from fcos.utils.errors import UserError
 
 
@@ -41,8 +42,8 @@ def pixels(height, width):
 
 
 def test_lines_by_hand():
-    detector = Detector(Predictor(10**6), threshold=0.5, category_ids=[3, 7])
-    lines = detector([(4, "a.png", pixels(5, 6)), (9, "b.png", "Image b.png is broken.")])
+    make_lines = LineMaker(Detector(Predictor(10**6), threshold=0.5, category_ids=[3, 7]))
+    lines = make_lines([(4, "a.png", pixels(5, 6)), (9, "b.png", "Image b.png is broken.")])
     assert {image: json.loads(line) for image, line in lines.items()} == {
         4: {
             "image": 4,
@@ -59,15 +60,15 @@ def test_lines_by_hand():
 
 def test_nothing_to_detect_in():
     predictor = Predictor(0)
-    assert list(Detector(predictor, 0.5, [0, 1])([(1, "a", "Broken.")])) == [1]
+    assert list(LineMaker(Detector(predictor, 0.5, [0, 1]))([(1, "a", "Broken.")])) == [1]
     assert predictor.batches == []
 
 
 def test_batches_that_do_not_fit_are_halved(caplog):
-    detector = Detector(Predictor(room=2 * 30), 0.5, [0, 1])
+    make_lines = LineMaker(Detector(Predictor(room=2 * 30), 0.5, [0, 1]))
     batch = [(i, f"{i}.png", pixels(2, 5)) for i in range(5)] + [(5, "big.png", pixels(9, 5))]
     with caplog.at_level(logging.WARNING):
-        lines = detector(batch)
+        lines = make_lines(batch)
     assert sorted(lines) == [0, 1, 2, 3, 4, 5]
     assert all(b'"score": 0.5' in lines[i] for i in range(5))
     problem = "Image big.png, of 5x9, does not fit into the GPU's memory."
@@ -79,7 +80,8 @@ def test_a_batch_that_cannot_be_done_is_named(caplog):
     predictor = Predictor(0)
     predictor.detect_batch = None  # calling it is a TypeError
     with caplog.at_level(logging.ERROR), pytest.raises(TypeError):
-        Detector(predictor, 0.5, [0, 1])([(0, "a.png", pixels(2, 5)), (1, "b.png", pixels(2, 5))])
+        make_lines = LineMaker(Detector(predictor, 0.5, [0, 1]))
+        make_lines([(0, "a.png", pixels(2, 5)), (1, "b.png", pixels(2, 5))])
     assert "This went wrong with a.png, b.png. An image that is taken away is" in caplog.text
 
 

@@ -1,4 +1,4 @@
-"""Which images come when, on which process."""
+"""Samplers: the order of the images, in each process."""
 
 from detectron2._missing import missing_names
 from detectron2.data.samplers.distributed_sampler import (

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from fvcore.transforms.transform import HFlipTransform, NoOpTransform, Transform
 from PIL import Image
 
-from detectron2._missing import missing_names
+from detectron2._missing import missing, missing_names
 
 __all__ = ["ColorTransform", "PILColorTransform", "ResizeTransform"]
 
@@ -100,33 +100,12 @@ class ResizeTransform(Transform):
         return ResizeTransform(self.new_h, self.new_w, self.h, self.w, self.interp)
 
 
-def _resize_rotated_boxes(transform: ResizeTransform, rotated_boxes: np.ndarray) -> np.ndarray:
-    """Scale (N, 5) boxes (x center, y center, width, height, angle in degrees), in place.
-
-    A rotated rectangle scaled unequally is no rectangle any more.  The result keeps the lengths
-    of the scaled sides and the direction of the scaled height.
-    """
-    scale_x, scale_y = transform.new_w / transform.w, transform.new_h / transform.h
-    angle = np.deg2rad(rotated_boxes[:, 4])
-    cos, sin = np.cos(angle), np.sin(angle)
-    rotated_boxes[:, 0] *= scale_x
-    rotated_boxes[:, 1] *= scale_y
-    rotated_boxes[:, 2] *= np.hypot(scale_x * cos, scale_y * sin)
-    rotated_boxes[:, 3] *= np.hypot(scale_x * sin, scale_y * cos)
-    rotated_boxes[:, 4] = np.rad2deg(np.arctan2(scale_x * sin, scale_y * cos))
-    return rotated_boxes
+def _refuse_rotated_boxes(transform: Transform, rotated_boxes: np.ndarray) -> np.ndarray:
+    raise missing(f"{type(transform).__name__}.apply_rotated_box (rotated boxes)")
 
 
-def _flip_rotated_boxes(transform: HFlipTransform, rotated_boxes: np.ndarray) -> np.ndarray:
-    """Mirror (N, 5) boxes (as above), in place: the center moves, the angle changes its sign."""
-    rotated_boxes[:, 0] = transform.width - rotated_boxes[:, 0]
-    rotated_boxes[:, 4] *= -1
-    return rotated_boxes
-
-
-ResizeTransform.register_type("rotated_box", _resize_rotated_boxes)
-HFlipTransform.register_type("rotated_box", _flip_rotated_boxes)
-NoOpTransform.register_type("rotated_box", lambda transform, rotated_boxes: rotated_boxes)
+ResizeTransform.register_type("rotated_box", _refuse_rotated_boxes)
+HFlipTransform.register_type("rotated_box", _refuse_rotated_boxes)
 
 
 class ColorTransform(Transform):

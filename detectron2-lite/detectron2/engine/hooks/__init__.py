@@ -1,4 +1,4 @@
-"""Hooks: what a training does beside its iterations."""
+"""Hooks: what a training does around its iterations."""
 
 from detectron2._missing import missing_names
 from detectron2.engine.hooks.checkpoints import BestCheckpointer, PeriodicCheckpointer

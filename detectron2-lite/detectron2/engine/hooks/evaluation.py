@@ -1,4 +1,4 @@
-"""Hooks that evaluate, or make ready for it."""
+"""Hooks that evaluate, or prepare the model for an evaluation."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class EvalHook(HookBase):
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
-        # After the last iteration it is after_train's turn; not both.
+        # after_train evaluates after the last iteration.
         if self._period > 0 and done % self._period == 0 and done != self.trainer.max_iter:
             self._evaluate()
 

@@ -59,7 +59,7 @@ class TorchProfiler(HookBase):
         self._profiler = torch.profiler.profile(
             on_trace_ready=on_trace_ready,
             activities=self._activities,
-            acc_events=True,  # silences a warning about cycles; there is but one
+            acc_events=True,  # avoids a warning about cycles; there is only one
             with_flops=True,
             with_stack=True,
             record_shapes=True,

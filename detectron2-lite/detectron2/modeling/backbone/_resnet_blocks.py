@@ -47,8 +47,8 @@ class _ResidualBlock(CNNBlockBase):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, out_channels, H / stride, W / stride), rounded up."""
-        # In this order, as it is also the one in which gradients are added up: a training with
-        # detectron2 and one with lite then go on to be equal to the last bit.
+        # This order of the sum is also that of the gradients: trainings with detectron2 and with
+        # lite are equal to the last bit.
         residual = self.residual(x)
         return F.relu_(residual.add_(x if self.shortcut is None else self.shortcut(x)))
 

@@ -1,4 +1,4 @@
-"""What every backbone is: a module from images to named feature maps."""
+"""The base class of backbones: from images to named feature maps."""
 
 from __future__ import annotations
 

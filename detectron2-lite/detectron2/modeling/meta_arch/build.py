@@ -17,7 +17,7 @@ META_ARCH_REGISTRY.__doc__ = """Callables ``(cfg) -> nn.Module``: the whole mode
 def build_model(cfg: CfgNode) -> nn.Module:
     """The model that ``MODEL.META_ARCHITECTURE`` names, on ``MODEL.DEVICE``.
 
-    No weights are loaded: what the initialisation gives is what it has.
+    No weights are loaded: it is initialised at random.
 
     Raises:
         KeyError: nothing is registered under that name.

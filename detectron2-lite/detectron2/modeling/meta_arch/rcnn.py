@@ -26,12 +26,12 @@ __all__ = ["GeneralizedRCNN", "ProposalNetwork"]
 
 _Batch = list[dict[str, Any]]
 
-# More would hide the picture.
+# More boxes would hide the image.
 _PROPOSALS_SHOWN = 20
 
 
 class _Detector(nn.Module):
-    """What both models do with the images: a backbone, and its input."""
+    """Common base of both models: preprocess the images for the backbone."""
 
     pixel_mean: Tensor
     pixel_std: Tensor

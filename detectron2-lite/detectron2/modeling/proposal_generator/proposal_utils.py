@@ -1,4 +1,4 @@
-"""What is done with proposals, whatever they come from."""
+"""Add ground truth to proposals, wherever they come from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["add_ground_truth_to_proposals"]
 
 __getattr__ = missing_names(__name__)
 
-# Of ground truth: a probability so close to one that it is first among all proposals.
+# Of ground-truth boxes: a probability close to one, so that they rank first.
 _LOGIT_OF_TRUTH = math.log((1.0 - 1e-10) / (1 - (1.0 - 1e-10)))
 
 

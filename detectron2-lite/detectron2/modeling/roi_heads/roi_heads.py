@@ -1,4 +1,4 @@
-"""ROI heads by name, and what they have in common: what is computed for each region of interest."""
+"""ROI heads, which compute something for each region of interest: by name, and their base."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def select_foreground_proposals(
 
 
 class ROIHeads(nn.Module):
-    """What ROI heads begin with in training: labelling proposals and drawing a sample of them.
+    """Base class of ROI heads: in training, label proposals and sample some of them.
 
     A subclass adds a ``forward``.
     """
