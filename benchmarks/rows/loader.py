@@ -83,7 +83,7 @@ def write_dataset(folder: str, images: int, size: tuple[int, int]) -> None:
 
 def ours(settings: Settings, folder: str, workers: int) -> Callable[[], dict[str, float]]:
     """The stream that a training reads."""
-    from fcos.data.stream import build_train_stream
+    from fcos.data import build_train_stream
 
     return _epoch(build_train_stream(_config(settings, folder, workers)), settings)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from fcos.config.config import CfgNode
 from fcos.utils.errors import UserError
+from fcos.utils.values import is_number
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def check_pixels(cfg: CfgNode) -> None:
     if cfg.INPUT.FORMAT not in ("BGR", "RGB"):
         raise UserError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT}, but only BGR and RGB are known.")
     for key, values in (("PIXEL_MEAN", cfg.MODEL.PIXEL_MEAN), ("PIXEL_STD", cfg.MODEL.PIXEL_STD)):
-        if len(values) != 3 or not all(map(_is_number, values)):
+        if len(values) != 3 or not all(map(is_number, values)):
             raise UserError(
                 f"MODEL.{key} is {list(values)}: expected three numbers, for the channels of "
                 f"{cfg.INPUT.FORMAT}."
@@ -81,7 +82,7 @@ def check_crop(cfg: CfgNode) -> None:
         return
     _require_one_of(_CROP_SIZES, "INPUT.CROP.TYPE", node.TYPE)
     size = tuple(node.SIZE)
-    if len(size) != 2 or not all(map(_is_number, size)) or not _fits(node.TYPE, *size):
+    if len(size) != 2 or not all(map(is_number, size)) or not _fits(node.TYPE, *size):
         raise UserError(
             f"INPUT.CROP.SIZE is {list(size)}: INPUT.CROP.TYPE {node.TYPE} needs "
             f"{_CROP_SIZES[node.TYPE]}."
@@ -352,7 +353,7 @@ def check_expected_results(cfg: CfgNode) -> None:
 def _is_expectation(row: Any) -> bool:
     if not isinstance(row, (list, tuple)) or len(row) != 4:
         return False
-    return all(isinstance(word, str) for word in row[:2]) and all(map(_is_number, row[2:]))
+    return all(isinstance(word, str) for word in row[:2]) and all(map(is_number, row[2:]))
 
 
 # ---- words that they share -----------------------------------------------------------------------
@@ -366,7 +367,3 @@ def _require(is_right: bool, key: str, value: Any, expected: str) -> None:
 def _require_one_of(choices: Iterable[Any], key: str, value: Any) -> None:
     choices = tuple(choices)
     _require(value in choices, key, value, f"one of {', '.join(map(repr, choices))}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)

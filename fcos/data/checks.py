@@ -2,63 +2,38 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 import os
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from detectron2.utils.file_io import PathManager
-from fcos.data.annotated import NAMED, AnnotatedImage, listed, read_annotated
 from fcos.data.images import Resize, image_problem, resize_of
-from fcos.data.register import require_dataset
+from fcos.data.records import (
+    BROKEN_POLYGONS,
+    NOT_NUMBERS,
+    RUN_LENGTHS,
+    DatasetRecords,
+    ImageRecord,
+)
+from fcos.data.register import read_dataset, require_same_classes
+from fcos.data.report import DatasetReport, notes_on, places_of
 from fcos.utils.errors import UserError
+from fcos.utils.values import NAMED, listed
 
-__all__ = ["DatasetReport", "check_dataset", "check_datasets"]
+__all__ = ["check_dataset", "check_datasets"]
 
 NUM_CLASSES_KEY = "MODEL.FCOS.NUM_CLASSES"
 SAMPLED_IMAGES = 100
 
 
-@dataclasses.dataclass(frozen=True)
-class DatasetReport:
-    """A data set that passed `check_dataset`. ``str`` gives a sentence on each line.
-
-    Attributes:
-        name: of the data set.
-        class_names: in the order of the class numbers.
-        num_images: all of them.
-        num_objects: boxes to learn or to find; neither crowd regions nor degenerate boxes.
-        num_empty_images: images without such a box.
-        degenerate: where each box without an area inside its image was found.
-        num_files_checked: image files that were looked at, and exist.
-        notes: what else there is to say, in sentences.
-    """
-
-    name: str
-    class_names: tuple[str, ...]
-    num_images: int
-    num_objects: int
-    num_empty_images: int
-    degenerate: tuple[str, ...]
-    num_files_checked: int
-    notes: tuple[str, ...]
-
-    def __str__(self) -> str:
-        head = (
-            f"Data set {self.name!r}: {self.num_images} images, {self.num_objects} objects, "
-            f"{len(self.class_names)} classes ({listed(self.class_names)})."
-        )
-        return "\n".join([head, *self.notes])
-
-
 def check_datasets(
     cfg: CfgNode, *, training: bool = True, all_images: bool = False
 ) -> list[DatasetReport]:
-    """Checks DATASETS.TRAIN (only for training) and DATASETS.TEST against each other and the model.
+    """Check DATASETS.TRAIN (only for training) and DATASETS.TEST against each other and the model.
 
     Args:
         training: whether DATASETS.TRAIN is going to be used.
@@ -83,12 +58,9 @@ def check_datasets(
             mask_format=cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else "",
             resize=resize_of(cfg, "TRAIN" if is_for_training else "TEST"),
         )
-        if reports and report.class_names != reports[0].class_names:
-            raise UserError(
-                f"Data sets {reports[0].name!r} and {name!r} have different classes, or the same "
-                f"in another order: {listed(reports[0].class_names)} in the first, "
-                f"{listed(report.class_names)} in the second."
-            )
+        if reports:
+            first = reports[0]
+            require_same_classes({first.name: first.class_names, name: report.class_names})
         reports.append(report)
     return reports
 
@@ -103,7 +75,7 @@ def check_dataset(
     mask_format: str = "",
     resize: Resize | None = None,
 ) -> DatasetReport:
-    """Checks one data set: its files, classes, category ids, boxes and images.
+    """Check one data set: its files, classes, category ids, boxes and images.
 
     Boxes without an area inside their image are no error: they are counted, and training leaves
     them out.
@@ -120,13 +92,10 @@ def check_dataset(
     Raises:
         UserError: with what is wrong, where, and what to do.
     """
-    require_dataset(name)
-    images, class_names = read_annotated(name, for_training)
-    if len(class_names) != num_classes:
-        raise UserError(
-            f"Data set {name!r} has {len(class_names)} classes ({listed(class_names)}), but "
-            f"{NUM_CLASSES_KEY} is {num_classes}: set {NUM_CLASSES_KEY} {len(class_names)}."
-        )
+    records = read_dataset(name, for_training)
+    _check_classes(name, records, num_classes)
+    _check_annotations(name, records, for_training)
+    images = records.images
     num_objects = [image.num_objects for image in images]
     if not images or (for_training and not any(num_objects)):
         raise UserError(
@@ -136,75 +105,98 @@ def check_dataset(
     if mask_format:
         _check_masks(name, images, mask_format, for_training)
     _check_resized(name, images, resize)
-    num_files = _check_files(name, images, all_images, resize)
-    degenerate = tuple(
-        f"{box.where} ({os.path.basename(image.file_name)})"
-        for image in images
-        for box in image.boxes
-        if image.has_degenerate(box)
-    )
-    notes = [
-        _note_on_equal_names(class_names),
-        _note_on_degenerate(degenerate, for_training),
-        _note_on_overhanging(images),
-        _note_on_empty(num_objects.count(0), for_training, filter_empty),
-        f"{num_files} of {len(images)} images were {'decoded' if all_images else 'looked for'}.",
-    ]
+    if all_images:
+        num_files = _check_all_images(name, records, resize)
+    else:
+        num_files = _look_for_images(name, records)
+    degenerate = places_of(records, lambda thing, _: thing.is_degenerate)
+    notes = notes_on(records, for_training, filter_empty, degenerate)
+    seen = f"{num_files} of {len(images)} images were {'decoded' if all_images else 'looked for'}."
     return DatasetReport(
         name=name,
-        class_names=tuple(class_names),
+        class_names=tuple(records.class_names),
         num_images=len(images),
         num_objects=sum(num_objects),
         num_empty_images=num_objects.count(0),
-        degenerate=degenerate,
+        degenerate=tuple(degenerate),
         num_files_checked=num_files,
-        notes=tuple(filter(None, notes)),
+        notes=(*notes, seen),
     )
 
 
+def _check_classes(name: str, records: DatasetRecords, num_classes: int) -> None:
+    names = records.class_names
+    if len(names) != num_classes:
+        raise UserError(
+            f"Data set {name!r} has {len(names)} classes ({listed(names)}), but {NUM_CLASSES_KEY} "
+            f"is {num_classes}: set {NUM_CLASSES_KEY} {len(names)}."
+        )
+
+
+def _check_annotations(name: str, records: DatasetRecords, for_training: bool) -> None:
+    """The reader refuses what nobody can use; here is what other uses put up with."""
+    if records.stray:
+        raise UserError(records.stray)
+    is_in_file = bool(records.images) and records.images[0].source is None
+    class_of = records.class_of
+    for image in records.images:
+        for thing in image.objects:
+            if thing.category_id not in class_of:  # of a file, all are
+                raise UserError(
+                    f"Data set {name!r}: {thing.where} of {image.file_name} has category_id "
+                    f"{thing.category_id}, expected 0 to {len(class_of) - 1}."
+                )
+            if is_in_file and not for_training and thing.area is None:
+                raise UserError(
+                    f"{MetadataCatalog.get(name).json_file}: {thing.where} has no area, which the "
+                    "evaluation needs."
+                )
+
+
 def _check_masks(
-    name: str, images: Sequence[AnnotatedImage], mask_format: str, for_training: bool
+    name: str, images: Sequence[ImageRecord], mask_format: str, for_training: bool
 ) -> None:
     if mask_format not in ("polygon", "bitmask"):
         raise UserError(f"INPUT.MASK_FORMAT is {mask_format!r}: expected polygon or bitmask.")
     # Training leaves crowd regions and degenerate boxes out; an evaluation has a use for both.
-    boxes = [
-        box
+    objects = [
+        thing
         for image in images
-        for box in image.boxes
-        if not (for_training and (box.is_crowd or image.has_degenerate(box)))
+        for thing in image.objects
+        if not (for_training and (thing.is_crowd or thing.is_degenerate))
     ]
-    broken = [box.where for box in boxes if box.mask_form == "no numbers"]
+    broken = [thing.where for thing in objects if thing.mask_form == NOT_NUMBERS]
     if broken:
         raise UserError(
-            f"Data set {name!r}: {len(broken)} of {len(boxes)} annotations have a segmentation "
+            f"Data set {name!r}: {len(broken)} of {len(objects)} annotations have a segmentation "
             f"with something else than finite numbers: {listed(broken)}. Correct them, or set "
             "MODEL.MASK_ON False for boxes only."
         )
-    lacking = [box.where for box in boxes if not box.mask_form]
+    lacking = [thing.where for thing in objects if thing.mask_form in ("", BROKEN_POLYGONS)]
     if lacking:
         raise UserError(
-            f"Data set {name!r}: {len(lacking)} of {len(boxes)} annotations have no segmentation, "
-            f"which MODEL.MASK_ON True needs: {listed(lacking)}. Annotate them with polygons, or "
+            f"Data set {name!r}: {len(lacking)} of {len(objects)} annotations have no segmentation,"
+            f" which MODEL.MASK_ON True needs: {listed(lacking)}. Annotate them with polygons, or "
             "set MODEL.MASK_ON False for boxes only."
         )
     _check_sizes_of_masks(name, images)
-    run_lengths = [box.where for box in boxes if box.mask_form == "run lengths"]
+    run_lengths = [thing.where for thing in objects if thing.mask_form == RUN_LENGTHS]
     if for_training and mask_format == "polygon" and run_lengths:
         raise UserError(
-            f"Data set {name!r}: {len(run_lengths)} of {len(boxes)} annotations have run lengths "
+            f"Data set {name!r}: {len(run_lengths)} of {len(objects)} annotations have run lengths "
             f"as segmentation, which INPUT.MASK_FORMAT polygon cannot hold: {listed(run_lengths)}."
             " Set INPUT.MASK_FORMAT bitmask."
         )
 
 
-def _check_sizes_of_masks(name: str, images: Sequence[AnnotatedImage]) -> None:
+def _check_sizes_of_masks(name: str, images: Sequence[ImageRecord]) -> None:
     other_size = [
-        f"{box.where} ({box.mask_size} instead of {[image.height, image.width]})"
+        f"{thing.where} ({size} instead of {[image.height, image.width]})"
         for image in images
-        for box in image.boxes
-        if box.mask_size and math.isfinite(image.width + image.height)
-        if box.mask_size != [image.height, image.width]
+        if math.isfinite(image.width + image.height)
+        for thing in image.objects
+        if thing.mask_form == RUN_LENGTHS
+        if (size := list(thing.segmentation["size"])) != [image.height, image.width]
     ]
     if other_size:
         raise UserError(
@@ -213,12 +205,12 @@ def _check_sizes_of_masks(name: str, images: Sequence[AnnotatedImage]) -> None:
         )
 
 
-def _check_resized(name: str, images: Sequence[AnnotatedImage], resize: Resize | None) -> None:
+def _check_resized(name: str, images: Sequence[ImageRecord], resize: Resize | None) -> None:
     """Of a very long image, or of one that is cropped, nothing may be left of the shorter side."""
     if resize is None:
         return
     sizes = {(image.height, image.width): image for image in images}
-    vanishing: dict[str, list[AnnotatedImage]] = {}
+    vanishing: dict[str, list[ImageRecord]] = {}
     for (height, width), image in sizes.items():
         if math.isfinite(height + width) and min(height, width) > 0:
             vanishing.setdefault(resize.vanishes_by(height, width), []).append(image)
@@ -232,19 +224,12 @@ def _check_resized(name: str, images: Sequence[AnnotatedImage], resize: Resize |
         )
 
 
-def _check_files(
-    name: str, images: Sequence[AnnotatedImage], all_images: bool, resize: Resize | None
-) -> int:
-    """How many were looked at."""
-    if all_images:
-        return _check_all_images(name, images, resize)
-    return _look_for_images(name, images)
-
-
-def _look_for_images(name: str, images: Sequence[AnnotatedImage]) -> int:
+def _look_for_images(name: str, records: DatasetRecords) -> int:
+    images = records.images
     step = max(1, len(images) / SAMPLED_IMAGES)
     sample = [images[int(i * step)] for i in range(min(len(images), SAMPLED_IMAGES))]
-    missing = [image.file_name for image in sample if not PathManager.isfile(image.file_name)]
+    paths = [records.path_of(image) for image in sample]
+    missing = [path for path in paths if not PathManager.isfile(path)]
     if missing:
         raise UserError(
             f"Data set {name!r}: {len(missing)} of {len(sample)} images looked for do not exist: "
@@ -253,15 +238,18 @@ def _look_for_images(name: str, images: Sequence[AnnotatedImage]) -> int:
     return len(sample)
 
 
-def _check_all_images(name: str, images: Sequence[AnnotatedImage], resize: Resize | None) -> int:
-    entries = [
-        {"file_name": image.file_name, "width": image.width, "height": image.height}
-        if math.isfinite(image.width + image.height)
-        else {"file_name": image.file_name}
-        for image in images
+def _check_all_images(name: str, records: DatasetRecords, resize: Resize | None) -> int:
+    images = [
+        {"file_name": records.path_of(image)}
+        | (
+            {"width": image.width, "height": image.height}
+            if math.isfinite(image.width + image.height)
+            else {}
+        )
+        for image in records.images
     ]
     with ThreadPoolExecutor() as pool:  # decoders run outside Python's lock
-        found = pool.map(image_problem, entries, itertools.repeat(resize))
+        found = pool.map(image_problem, images, itertools.repeat(resize))
         problems = [problem for problem in found if problem]
     if problems:
         more = f" ... and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
@@ -270,55 +258,3 @@ def _check_all_images(name: str, images: Sequence[AnnotatedImage], resize: Resiz
             f"{' '.join(problems[:NAMED])}{more}"
         )
     return len(images)
-
-
-def _note_on_equal_names(class_names: Sequence[str]) -> str:
-    counts = Counter(class_names)
-    doubled = [name for name in counts if counts[name] > 1]
-    if not doubled:
-        return ""
-    return (
-        f"Several categories have the same name ({listed(doubled)}), and are different classes "
-        "all the same: if they should not be, merge them in the annotations."
-    )
-
-
-def _note_on_degenerate(degenerate: Sequence[str], for_training: bool) -> str:
-    if not degenerate:
-        return ""
-    what = "box has" if len(degenerate) == 1 else "boxes have"
-    # pycocotools keeps them among the objects, and no detection overlaps with nothing.
-    fate = "left out of training" if for_training else "counted in the evaluation as never found"
-    return (
-        f"{len(degenerate)} {what} no width or height inside the image, {fate}: "
-        f"{listed(degenerate)}."
-    )
-
-
-def _note_on_overhanging(images: Sequence[AnnotatedImage]) -> str:
-    """Most often these are corners where sizes belong; a pixel more or less is rounding."""
-    overhanging = [
-        f"{box.where} ({os.path.basename(image.file_name)})"
-        for image in images
-        for box in image.boxes
-        if not image.has_degenerate(box)
-        if min(box.xyxy) < -1 or box.xyxy[2] > image.width + 1 or box.xyxy[3] > image.height + 1
-    ]
-    if not overhanging:
-        return ""
-    what = "box reaches" if len(overhanging) == 1 else "boxes reach"
-    return (
-        f"{len(overhanging)} {what} more than a pixel beyond the image (a bbox is x, y, width, "
-        f"height): {listed(overhanging)}."
-    )
-
-
-def _note_on_empty(num_empty: int, for_training: bool, filter_empty: bool) -> str:
-    if not num_empty:
-        return ""
-    what = "image has" if num_empty == 1 else "images have"
-    fate = ""
-    if for_training:
-        state = "left out" if filter_empty else "trained on as background"
-        fate = f", {state} (DATALOADER.FILTER_EMPTY_ANNOTATIONS {filter_empty})"
-    return f"{num_empty} {what} no object{fate}."

@@ -21,7 +21,7 @@ class Crop:
     size: tuple[Any, Any]
 
     def longest(self, height: int, width: int) -> list[tuple[int, int]]:
-        """Rows and columns of the lowest and widest, and of the highest and narrowest crop.
+        """Return rows and columns of the lowest and widest, and of the highest and narrowest crop.
 
         Args:
             height, width: of the image, in pixels.
@@ -43,7 +43,7 @@ class Crop:
 
 
 def crop_of(cfg: CfgNode) -> Crop | None:
-    """INPUT.CROP, or None where it is not enabled.
+    """Return INPUT.CROP, or None where it is not enabled.
 
     Raises:
         UserError: its type or size is invalid.

@@ -35,23 +35,23 @@ def read_bgr(path: str) -> np.ndarray:
         raise UserError(problem) from error
 
 
-def image_problem(entry: dict[str, Any], resize: Resize | None = None) -> str | None:
-    """One sentence on why the image of ``entry`` cannot be used, or None. Decodes the whole image.
+def image_problem(record: dict[str, Any], resize: Resize | None = None) -> str | None:
+    """Say in a sentence why the image of ``record`` cannot be used; None if it can. Decodes it.
 
     Args:
-        entry: "file_name" and, if the data set gives them, "width" and "height" of the image.
+        record: "file_name" and, if the data set gives them, "width" and "height" of the image.
         resize: what is to be done to it; ``None``: it stays as it is.
     """
-    name = entry["file_name"]
+    name = record["file_name"]
     try:
         image = detection_utils.read_image(name)
-        detection_utils.check_image_size(dict(entry), image)
+        detection_utils.check_image_size(dict(record), image)
     except FileNotFoundError:
         return f"Image {name} does not exist."
     except detection_utils.SizeMismatchError:
         return (
             f"Image {name} is {image.shape[1]}x{image.shape[0]} pixels, but the annotations say "
-            f"{entry['width']}x{entry['height']}."
+            f"{record['width']}x{record['height']}."
         )
     except Exception as error:  # which one depends on the decoder and on where the file is broken
         reason = str(error.__cause__ or error).partition("<")[0].strip()  # without a repr
@@ -83,8 +83,8 @@ class Resize:
     crop: Crop | None = None
 
     def vanishes_by(self, height: float, width: float) -> str:
-        """The key and value by which the shorter side of an image of this size (pixels) may become
-        0; empty if it cannot."""
+        """Return the key and value by which the shorter side of an image of this size (pixels)
+        may become 0; empty if it cannot."""
         size = int(height), int(width)
         if self._vanishes(*size):
             return f"{self.key} {self.longest}"
@@ -100,10 +100,10 @@ class Resize:
 
 
 def resize_of(cfg: CfgNode, use: str) -> Resize | None:
-    """What INPUT says on the size of images in a ``use``, "TRAIN" or "TEST"; None: as they are.
+    """Return what INPUT says on the size of images in a ``use``, "TRAIN" or "TEST"; None: nothing.
 
     Raises:
-        UserError: INPUT.CROP is for training, and none.
+        UserError: INPUT.CROP is to be used in training, and is invalid.
     """
     shorts = cfg.INPUT[f"MIN_SIZE_{use}"]
     shorts = (shorts,) if isinstance(shorts, int) else tuple(shorts)

@@ -22,16 +22,16 @@ def shuffled_indices(size: int, seed: int, repeat_factors: Tensor | None = None)
     ``RepeatFactorTrainingSampler``) gives for this seed in a single process.
 
     Args:
-        size: number of entries, at least 1.
+        size: number of records, at least 1.
         seed: of the shuffling.
-        repeat_factors: (size,) float, how often each entry comes in one pass, on average: 1.25 is
+        repeat_factors: (size,) float, how often each record comes in one pass, on average: 1.25 is
             once, and in a quarter of the passes twice.
 
     Raises:
         ValueError: ``size`` is 0, the number of factors differs from it, or all are 0.
     """
     if size < 1:
-        raise ValueError("size: a data set without entries cannot be shuffled")
+        raise ValueError("size: a data set without records cannot be shuffled")
     if repeat_factors is not None and (len(repeat_factors) != size or not repeat_factors.any()):
         raise ValueError(f"repeat_factors: expected {size}, not all 0, got {repeat_factors}")
     return _endless_passes(size, torch.Generator().manual_seed(seed), repeat_factors)
@@ -40,12 +40,12 @@ def shuffled_indices(size: int, seed: int, repeat_factors: Tensor | None = None)
 def _endless_passes(
     size: int, generator: torch.Generator, repeat_factors: Tensor | None
 ) -> Iterator[int]:
-    entries = torch.arange(size)
+    indices = torch.arange(size)
     while True:
-        chosen = entries
+        chosen = indices
         if repeat_factors is not None:
             is_rounded_up = torch.rand(size, generator=generator) < repeat_factors.frac()
-            chosen = entries.repeat_interleave(repeat_factors.long() + is_rounded_up)
+            chosen = indices.repeat_interleave(repeat_factors.long() + is_rounded_up)
         yield from chosen[torch.randperm(len(chosen), generator=generator)].tolist()
 
 
@@ -56,7 +56,7 @@ def group_into_batches(
 
     Args:
         indices: into ``group_of``.
-        group_of: the group of each entry of the data set, for instance whether it is a wide image.
+        group_of: the group of each record of the data set, for instance whether it is a wide image.
         batch_size: members of every batch. Indices that fill none are never given.
     """
     waiting: dict[Hashable, list[int]] = {}

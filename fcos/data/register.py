@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import logging
 import os
-import reprlib
-from collections import Counter
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.utils.file_io import PathManager
+from fcos.data.annotations import read_annotations
+from fcos.data.records import DatasetRecords
+from fcos.data.records_of_dicts import records_of_dicts
 from fcos.utils.errors import UserError
-from fcos.utils.json_files import is_id, read_json
+from fcos.utils.values import listed
+
+logger = logging.getLogger(__name__)
 
 __all__ = [
     "dataset_records",
     "get_class_names",
-    "read_coco_json",
-    "refuse_equal_ids",
+    "load_dataset",
+    "read_dataset",
     "register_custom_datasets",
     "require_dataset",
+    "require_same_classes",
 ]
 
 
 def register_custom_datasets(cfg: CfgNode) -> None:
-    """Registers the data sets under DATASETS.CUSTOM with detectron2.
+    """Register the data sets under DATASETS.CUSTOM with detectron2.
 
     They are in COCO's format and are evaluated as COCO is. Nothing is read yet: class names come
     from the JSON when they are needed, and `require_dataset` tells whether the files exist.
@@ -39,11 +46,11 @@ def register_custom_datasets(cfg: CfgNode) -> None:
     by default ``datasets``. A second call with the same content changes nothing.
 
     Raises:
-        UserError: an entry lacks a path or has an unknown key, or its name belongs to another
+        UserError: a declaration lacks a path or has an unknown key, or its name belongs to another
             data set already.
     """
-    for name, entry in cfg.DATASETS.CUSTOM.items():
-        json_file, image_root = _paths_of(name, entry)
+    for name, declared in cfg.DATASETS.CUSTOM.items():
+        json_file, image_root = _paths_of(name, declared)
         if name not in DatasetCatalog.list():
             register_coco_instances(name, {}, json_file, image_root)
             continue
@@ -57,7 +64,7 @@ def register_custom_datasets(cfg: CfgNode) -> None:
 
 
 def require_dataset(name: str) -> None:
-    """Checks that a data set can be loaded: it is registered, its JSON and image folder exist.
+    """Check that a data set can be loaded: it is registered, its JSON and image folder exist.
 
     Raises:
         UserError: it cannot; the message names the expected path and the layout of the folders.
@@ -81,7 +88,7 @@ def require_dataset(name: str) -> None:
 
 
 def get_class_names(name: str) -> list[str]:
-    """Class names of a data set, in the order of its class numbers.
+    """Return the class names of a data set, in the order of its class numbers.
 
     Raises:
         UserError: the data set is absent, or its JSON is not one of COCO's format.
@@ -90,145 +97,121 @@ def get_class_names(name: str) -> list[str]:
     if metadata.get("thing_classes"):
         return list(metadata.thing_classes)
     require_dataset(name)
-    if not metadata.get("json_file"):
-        DatasetCatalog.get(name)  # the function that loads it may set the names
-        return list(metadata.get("thing_classes", ()))
-    categories = read_coco_json(metadata.json_file)["categories"]
-    return [category["name"] for category in sorted(categories, key=lambda c: c["id"])]
+    if metadata.get("json_file"):
+        return list(read_annotations(metadata.json_file).class_names)
+    DatasetCatalog.get(name)  # the function that loads it may set the names
+    return list(metadata.get("thing_classes", ()))
 
 
-def dataset_records(name: str) -> list[dict[str, Any]]:
-    """The images of a registered data set with their annotations, in detectron2's format.
+def read_dataset(name: str, for_training: bool = True) -> DatasetRecords:
+    """Return the records of a registered data set.
+
+    Those of an annotation file are read once per process. A data set that was registered with
+    another function than detectron2's for COCO's format is what this function returns; if it has
+    an annotation file as well, it is evaluated on that.
+
+    Args:
+        name: as registered with detectron2.
+        for_training: else it is to be evaluated on.
 
     Raises:
-        UserError: no data set has that name, its files are missing or damaged, or it is empty.
+        UserError: the data set is absent, or an image or an annotation cannot be used.
     """
     require_dataset(name)
+    metadata = MetadataCatalog.get(name)
+    if _is_coco(name) or (metadata.get("json_file") and not for_training):
+        records = read_annotations(metadata.json_file)
+        if records.problem:
+            raise UserError(records.problem)
+        return dataclasses.replace(records, image_root=metadata.get("image_root", ""))
     try:
-        records = DatasetCatalog.get(name)
+        loaded = DatasetCatalog.get(name)
     except (AssertionError, KeyError, OSError, TypeError, ValueError) as error:
-        json_file = MetadataCatalog.get(name).get("json_file")
-        if json_file:  # what is wrong with it, if we know, is said better here
-            read_coco_json(json_file)
+        if metadata.get("json_file"):  # what is wrong with it, if we know, is said better here
+            read_annotations(metadata.json_file)
         raise UserError(f"The data set {name} cannot be read: {error!r}.") from error
-    if not records:
+    return records_of_dicts(name, loaded, list(metadata.get("thing_classes", ())))
+
+
+def load_dataset(name: str) -> DatasetRecords:
+    """Return the records to load images of, and note the classes in detectron2's metadata.
+
+    Raises:
+        UserError: no data set has that name, its files are missing or damaged, it is empty, or
+            its classes are not those that it is registered with.
+    """
+    records = read_dataset(name)
+    if not records.images:
         raise UserError(f"The data set {name} holds no image.")
+    if _is_coco(name):
+        _note_classes(name, records)
     return records
 
 
-def read_coco_json(json_file: str) -> dict[str, Any]:
-    """The contents of a COCO annotation file.
-
-    Returns:
-        a dict with at least the lists "images" and "categories" of dicts, in each of which no two
-        have the same "id"; "annotations", if it is there, is a list of dicts too. Categories have
-        a "name". Ids are finite numbers or texts; those of images, and those of categories, are
-        all of one kind.
+def dataset_records(name: str) -> list[dict[str, Any]]:
+    """Return the images of a data set with their annotations, in detectron2's form.
 
     Raises:
-        UserError: it is not JSON in UTF-8, or not that.
+        UserError: as for `load_dataset`.
     """
-    contents = read_json(json_file)
-    if not isinstance(contents, dict):
-        contents = {}
-    lists = ["images", "categories", *(["annotations"] if "annotations" in contents else ())]
-    missing = [key for key in lists if not isinstance(contents.get(key), list)]
-    if missing:
-        raise UserError(
-            f"{json_file} is not in COCO's format: it has no list {' and no list '.join(missing)}."
-        )
-    for key in lists:
-        _check_records(json_file, key, contents[key])
-    return contents
+    return load_dataset(name).dicts()
 
 
-class _Kind(NamedTuple):
-    """What is known of the records of one list."""
-
-    called: str
-    needed: tuple[str, ...]
-    ids: tuple[str, ...]
-    texts: tuple[str, ...]
-
-
-_KINDS = {
-    "images": _Kind("image", ("id",), ids=("id",), texts=("file_name",)),
-    "categories": _Kind("category", ("id", "name"), ids=("id",), texts=("name",)),
-    "annotations": _Kind("annotation", (), ids=("id", "image_id", "category_id"), texts=()),
-}
-
-
-def _check_records(json_file: str, key: str, records: list[Any]) -> None:
-    kind = _KINDS[key]
-    for index, record in enumerate(records):
-        if not isinstance(record, dict):
-            raise UserError(
-                f"{json_file} is not in COCO's format: {key}[{index}] is {reprlib.repr(record)}, "
-                "expected a mapping."
-            )
-        missing = [name for name in kind.needed if name not in record]
-        if missing:
-            raise UserError(
-                f"{json_file}: {kind.called} {record} has no {' and no '.join(missing)}."
-            )
-        ill_typed = [name for name in kind.ids if name in record and not is_id(record[name])]
-        if ill_typed:
-            raise UserError(
-                f"{json_file}: {key}[{index}] has the {ill_typed[0]} "
-                f"{reprlib.repr(record[ill_typed[0]])}; expected a number or a text."
-            )
-        for name in kind.texts:
-            if not isinstance(record.get(name, ""), str):
-                raise UserError(
-                    f"{json_file}: {key}[{index}] has the {name} {reprlib.repr(record[name])}; "
-                    "expected a text."
-                )
-    if "id" in kind.needed:  # the later one would silently take the place of the earlier one
-        refuse_equal_ids(json_file, key, records)
-        _refuse_mixed_ids(json_file, key, records)
-
-
-def _refuse_mixed_ids(json_file: str, key: str, records: list[dict[str, Any]]) -> None:
-    """Images and classes are put into the order of their ids, so these have to be comparable."""
-    texts = [record["id"] for record in records if isinstance(record["id"], str)]
-    numbers = [record["id"] for record in records if not isinstance(record["id"], str)]
-    if texts and numbers:
-        raise UserError(
-            f"{json_file}: some {key} have a number as id and some a text, such as {numbers[0]} "
-            f"and {texts[0]!r}. Make all of them numbers."
-        )
-
-
-def refuse_equal_ids(json_file: str, key: str, records: list[dict[str, Any]]) -> None:
-    """Let no two of the ``records`` have the same "id".
+def require_same_classes(classes: Mapping[str, Sequence[str]]) -> None:
+    """Check that all data sets have the same classes in the same order.
 
     Args:
-        json_file: that they are from.
-        key: what they are called there, such as "images".
-        records: each with an "id".
+        classes: the class names of each data set.
 
     Raises:
-        UserError: some have; it names up to five of the ids.
+        UserError: one has others than the first.
     """
-    counts = Counter(record["id"] for record in records)
-    doubled = [repr(number) for number, count in counts.items() if count > 1]
-    if doubled:
+    first = next(iter(classes), "")
+    for name, names in classes.items():
+        if list(names) != list(classes[first]):
+            raise UserError(
+                f"Data sets {first!r} and {name!r} have different classes, or the same in another "
+                f"order: {listed(classes[first])} in the first, {listed(names)} in the second."
+            )
+
+
+def _is_coco(name: str) -> bool:
+    """Whether ``register_coco_instances`` registered it, whose function would parse the file."""
+    function = DatasetCatalog[name]
+    return getattr(function, "__module__", "") == register_coco_instances.__module__
+
+
+def _note_classes(name: str, records: DatasetRecords) -> None:
+    """Set what detectron2's function for COCO's format sets."""
+    metadata = MetadataCatalog.get(name)
+    if records.stray:
+        logger.warning(f"{records.stray} It and others like it are left out.")
+    if records.category_ids != list(range(1, len(records.category_ids) + 1)):
+        if "coco" not in name:
+            logger.warning(
+                f"Category ids of data set {name!r} are not 1, 2, ...: the classes 0, 1, ... are "
+                "numbered in the order of the ids."
+            )
+    try:
+        metadata.thing_classes = list(records.class_names)
+        metadata.thing_dataset_id_to_contiguous_id = records.class_of
+    except AssertionError as error:
         raise UserError(
-            f"{json_file}: {key} with the same id: {', '.join(doubled[:5])}"
-            f"{', ...' if len(doubled) > 5 else ''}. Give each an id of its own."
-        )
+            f"Data set {name!r} has the classes {listed(records.class_names)}, but is registered "
+            f"with {listed(metadata.thing_classes)}, or with other category ids."
+        ) from error
 
 
 def _datasets_root() -> str:
     return os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", "datasets"))
 
 
-def _paths_of(name: str, entry: object) -> tuple[str, str]:
-    paths = dict(entry) if isinstance(entry, dict) else {}
+def _paths_of(name: str, declared: object) -> tuple[str, str]:
+    paths = dict(declared) if isinstance(declared, dict) else {}
     if set(paths) != {"JSON", "IMAGES"} or not all(isinstance(p, str) for p in paths.values()):
         raise UserError(
             f"DATASETS.CUSTOM.{name}: expected the two paths {{JSON: annotations.json, "
-            f"IMAGES: folder}}, got {paths or entry!r}."
+            f"IMAGES: folder}}, got {paths or declared!r}."
         )
     root = _datasets_root()
     json_file, image_root = (os.path.expanduser(paths[key]) for key in ("JSON", "IMAGES"))

@@ -1,4 +1,4 @@
-"""Batches of samples: for training, with an exact place to resume at, and for evaluation."""
+"""Batches of samples: for training, which can resume at any batch, and for evaluation."""
 
 from __future__ import annotations
 
@@ -12,32 +12,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from detectron2.config import CfgNode
-from detectron2.data import (
-    DatasetFromList,
-    DatasetMapper,
-    build_detection_test_loader,
-    get_detection_dataset_dicts,
-)
-from detectron2.data.samplers import InferenceSampler, RepeatFactorTrainingSampler
-from detectron2.utils import comm
-from fcos.config.checks import check_batch, check_images_per_batch, check_loader
-from fcos.data.images import resize_of
-from fcos.data.mapper import CheckedMapper, usable_annotations
+from detectron2.data import DatasetFromList, build_detection_test_loader
+from detectron2.data.samplers import InferenceSampler
+from fcos.config.checks import check_batch
 from fcos.data.order import group_into_batches, share_of_rank, shuffled_indices
-from fcos.data.register import require_dataset
 from fcos.data.workers import start_iterating
 from fcos.utils.errors import UserError
 
-__all__ = [
-    "TestStream",
-    "TrainStream",
-    "build_test_stream",
-    "build_train_stream",
-]
+__all__ = ["Mapper", "Record", "TestStream", "TrainStream"]
 
-Entry = dict[str, Any]  # one image and its annotations, in detectron2's form
-Mapper = Callable[[Entry], Any]
+Record = dict[str, Any]  # one image and its annotations, in detectron2's form
+Mapper = Callable[[Record], Any]
 
 
 class TrainStream:
@@ -58,7 +43,7 @@ class TrainStream:
 
     def __init__(
         self,
-        entries: Sequence[Entry],
+        records: Sequence[Record],
         mapper: Mapper,
         *,
         batch_size: int,
@@ -71,23 +56,23 @@ class TrainStream:
     ) -> None:
         """
         Args:
-            entries: the data set; not changed.
-            mapper: makes a sample of a copy of an entry.
+            records: the data set; not changed.
+            mapper: makes a sample of a copy of a record.
             batch_size: images in a batch of all processes together.
-            repeat_factors: (len(entries),) how often each comes in one pass, on average; else once.
+            repeat_factors: (len(records),) how often each comes in one pass, on average; else once.
             group_by_shape: put wide images (width > height) and others into separate batches.
             num_workers: processes that load for this one; 0 loads in this one.
 
         Raises:
-            UserError: ``batch_size`` cannot be divided among the processes, or an entry lacks the
+            UserError: ``batch_size`` cannot be divided among the processes, or a record lacks the
                 width and height needed for grouping.
         """
         check_batch(batch_size, world_size)
         self.seed = seed
         self.start_batch = 0
-        self._entries = DatasetFromList(list(entries))
+        self._records = DatasetFromList(list(records))
         self._mapper = mapper
-        self._groups = [_is_wide(entry) if group_by_shape else None for entry in entries]
+        self._groups = [_is_wide(record) if group_by_shape else None for record in records]
         self._repeat_factors = repeat_factors
         self._batch_size = batch_size
         self._num_workers = num_workers
@@ -99,7 +84,7 @@ class TrainStream:
 
     def __iter__(self) -> Iterator[list[Any]]:
         loader = DataLoader(
-            _Batches(self._entries, self._mapper, self.seed),
+            _Batches(self._records, self._mapper, self.seed),
             batch_size=None,  # an item of the data set is a batch
             sampler=_Shares(self._positions),
             num_workers=self._num_workers,
@@ -110,8 +95,8 @@ class TrainStream:
         yield from map(_raise_problems, start_iterating(loader))
 
     def _positions(self) -> Iterator[list[tuple[int, int]]]:
-        """This process's share of each batch: place in the sequence, and index of the entry."""
-        indices = shuffled_indices(len(self._entries), self.seed, self._repeat_factors)
+        """This process's share of each batch: place in the sequence, and index of the record."""
+        indices = shuffled_indices(len(self._records), self.seed, self._repeat_factors)
         batches = group_into_batches(indices, self._groups, self._batch_size)
         return share_of_rank(batches, self._rank, self._world_size, self.start_batch)
 
@@ -126,12 +111,12 @@ class TestStream:
     __test__ = False  # not a class of tests, pytest
 
     def __init__(
-        self, entries: Sequence[Entry], mapper: Mapper, num_workers: int = 0, batch_size: int = 1
+        self, records: Sequence[Record], mapper: Mapper, num_workers: int = 0, batch_size: int = 1
     ) -> None:
         self._loader = build_detection_test_loader(
-            list(entries),
+            list(records),
             mapper=_ProblemsAsSamples(mapper),
-            sampler=_by_shape(entries) if batch_size > 1 else None,
+            sampler=_by_shape(records) if batch_size > 1 else None,
             batch_size=batch_size,
             num_workers=num_workers,
         )
@@ -143,102 +128,22 @@ class TestStream:
         yield from map(_raise_problems, start_iterating(self._loader))
 
 
-def build_train_stream(cfg: CfgNode, mapper: Mapper | None = None) -> TrainStream:
-    """The training stream of ``cfg`` for this process.
-
-    Reads DATASETS.TRAIN, SOLVER.IMS_PER_BATCH, SEED (negative: a random one, equal on all
-    processes), DATALOADER.* and, for the default mapper, INPUT.* and MODEL.MASK_ON.
-
-    Degenerate boxes are left out. Images without objects are too, if
-    DATALOADER.FILTER_EMPTY_ANNOTATIONS is on; otherwise they come with empty ``Instances``.
-
-    Args:
-        mapper: instead of detectron2's ``DatasetMapper``.
-
-    Raises:
-        UserError: a data set is missing, nothing is left to train on, the batch cannot be divided
-            among the processes, or the sampler is unknown.
-    """
-    entries = _training_entries(cfg)
-    return TrainStream(
-        entries,
-        _checked(cfg, mapper, is_train=True),
-        batch_size=cfg.SOLVER.IMS_PER_BATCH,
-        seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
-        repeat_factors=_repeat_factors(cfg, entries),
-        group_by_shape=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-        rank=comm.get_rank(),
-        world_size=comm.get_world_size(),
-    )
-
-
-def build_test_stream(cfg: CfgNode, dataset_name: str, mapper: Mapper | None = None) -> TestStream:
-    """This process's part of a data set for evaluation, in batches of TEST.IMS_PER_BATCH.
-
-    Args:
-        mapper: instead of detectron2's ``DatasetMapper``.
-
-    Raises:
-        UserError: the data set is missing, or TEST.IMS_PER_BATCH is below 1.
-    """
-    check_images_per_batch(cfg)
-    require_dataset(dataset_name)
-    entries = get_detection_dataset_dicts([dataset_name], filter_empty=False)
-    mapper = _checked(cfg, mapper, is_train=False)
-    return TestStream(entries, mapper, cfg.DATALOADER.NUM_WORKERS, cfg.TEST.IMS_PER_BATCH)
-
-
-def _checked(cfg: CfgNode, mapper: Mapper | None, is_train: bool) -> CheckedMapper:
-    """The mapper, or detectron2's; of another one it is not known how it resizes."""
-    if mapper is not None:
-        return CheckedMapper(mapper)
-    resize = resize_of(cfg, "TRAIN" if is_train else "TEST")
-    return CheckedMapper(DatasetMapper(cfg, is_train=is_train), resize)
-
-
-def _training_entries(cfg: CfgNode) -> list[Entry]:
-    check_loader(cfg)
-    names = list(cfg.DATASETS.TRAIN)
-    for name in names:
-        require_dataset(name)
-    entries = get_detection_dataset_dicts(names, filter_empty=False)
-    entries = [{**entry, "annotations": usable_annotations(entry)} for entry in entries]
-    if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
-        entries = [
-            entry
-            for entry in entries
-            if any(not annotation.get("iscrowd", 0) for annotation in entry["annotations"])
-        ]
-    if not entries:
-        raise UserError(f"Nothing to train on: no image of {', '.join(names)} has an object.")
-    return entries
-
-
-def _repeat_factors(cfg: CfgNode, entries: list[Entry]) -> Tensor | None:
-    if cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler":
-        return None
-    return RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
-        entries, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT
-    )
-
-
-def _is_wide(entry: Entry) -> bool:
-    if "width" not in entry or "height" not in entry:
+def _is_wide(record: Record) -> bool:
+    if "width" not in record or "height" not in record:
         raise UserError(
-            f"The data set does not give the width and height of {entry.get('file_name')}, which "
+            f"The data set does not give the width and height of {record.get('file_name')}, which "
             "grouping needs: add them, or set DATALOADER.ASPECT_RATIO_GROUPING False."
         )
-    return bool(entry["width"] > entry["height"])
+    return bool(record["width"] > record["height"])
 
 
-def _by_shape(entries: Sequence[Entry]) -> list[int]:
+def _by_shape(records: Sequence[Record]) -> list[int]:
     """This process's part of the indices, images of one shape behind each other.
 
     A batch of one shape needs no padding, which takes time and moves what is detected a little.
     """
-    part = InferenceSampler(len(entries))
-    return sorted(part, key=lambda i: (entries[i].get("height", 0), entries[i].get("width", 0)))
+    part = InferenceSampler(len(records))
+    return sorted(part, key=lambda i: (records[i].get("height", 0), records[i].get("width", 0)))
 
 
 class _Shares(Sampler[list[tuple[int, int]]]):
@@ -252,8 +157,8 @@ class _Shares(Sampler[list[tuple[int, int]]]):
 class _Batches(Dataset[list[Any]]):
     """Batches by the positions of their samples in the stream and their indices in the data set."""
 
-    def __init__(self, entries: Dataset[Entry], mapper: Mapper, seed: int) -> None:
-        self._entries = entries
+    def __init__(self, records: Dataset[Record], mapper: Mapper, seed: int) -> None:
+        self._records = records
         self._make_sample = _ProblemsAsSamples(mapper)
         self._seed = seed
 
@@ -263,7 +168,7 @@ class _Batches(Dataset[list[Any]]):
 
     def _sample(self, position: int, index: int) -> Any:
         _seed_generators(self._seed, position)
-        return self._make_sample(self._entries[index])
+        return self._make_sample(self._records[index])
 
 
 class _ProblemsAsSamples:
@@ -276,9 +181,9 @@ class _ProblemsAsSamples:
     def __init__(self, mapper: Mapper) -> None:
         self._mapper = mapper
 
-    def __call__(self, entry: Entry) -> Any:
+    def __call__(self, record: Record) -> Any:
         try:
-            return self._mapper(entry)
+            return self._mapper(record)
         except UserError as problem:
             return problem
 

@@ -18,7 +18,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from fcos.checkpoint import AdetCheckpointer
 from fcos.config import CfgNode
-from fcos.data.stream import TestStream, TrainStream, build_test_stream, build_train_stream
+from fcos.data import TestStream, TrainStream, build_test_stream, build_train_stream
 from fcos.engine.acceleration import accelerate
 from fcos.engine.hooks import (
     BestCheckpoint,

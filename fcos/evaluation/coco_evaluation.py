@@ -20,7 +20,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.logger import create_small_table
-from fcos.data.register import read_coco_json
+from fcos.data.annotations import read_annotations
 from fcos.evaluation.cocoeval import DetectionColumns, Evaluated, GroundTruth
 from fcos.evaluation.figures import (
     class_figures,
@@ -170,11 +170,12 @@ class FastCOCOEvaluator(DatasetEvaluator):
         if not json_file:
             json_file = os.path.join(output_dir, f"{dataset_name}_coco_format.json")
             convert_to_coco_json(dataset_name, json_file)
-        contents = read_coco_json(json_file)
+        records = read_annotations(json_file)
+        if records.problem:
+            raise UserError(records.problem)
         # The annotations of a test set are usually not published.
-        self._has_annotations = "annotations" in contents
-        contents.setdefault("annotations", [])
-        self._truth = GroundTruth(contents, json_file, with_masks="segm" in tasks)
+        self._has_annotations = records.has_annotations
+        self._truth = GroundTruth(records.as_coco(), json_file, with_masks="segm" in tasks)
         self.reset()
 
     def reset(self) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 from detectron2.data import MetadataCatalog
 from detectron2.utils.file_io import PathManager
 from fcos.config import CfgNode, get_cfg
-from fcos.data.register import read_coco_json, register_custom_datasets, require_dataset
+from fcos.data.annotations import read_annotations
+from fcos.data.register import register_custom_datasets, require_dataset
 from fcos.evaluation.cocoeval import Evaluated, GroundTruth, Matches
 from fcos.evaluation.figures import distinct_names
 from fcos.evaluation.runs import Run, RunFolder
@@ -128,8 +129,7 @@ def read_truth(name: str, json_file: str, image_root: str) -> Truth:
         raise UserError(f"The annotations {json_file} do not exist.")
     if image_root and not PathManager.isdir(image_root):
         raise UserError(f"The folder of pictures {image_root} does not exist.")
-    contents = read_coco_json(json_file)
-    _check_annotations(json_file, contents)
+    contents = _contents(json_file)
     coco = COCO()
     coco.dataset = contents
     with contextlib.redirect_stdout(io.StringIO()):  # it prints what it is doing
@@ -175,25 +175,18 @@ def _check_mask(where: str, result: dict[str, Any], truth: Truth) -> None:
         )
 
 
-def _check_annotations(json_file: str, contents: dict[str, Any]) -> None:
-    """Check what the evaluation relies on, and add what it takes for granted."""
-    if not isinstance(contents.get("annotations"), list):
+def _contents(json_file: str) -> dict[str, Any]:
+    """The annotations in COCO's form, with all that the evaluation needs."""
+    records = read_annotations(json_file)
+    if records.problem:
+        raise UserError(records.problem)
+    if not records.has_annotations:
         raise UserError(f"{json_file} has no annotations: there is nothing to compare with.")
-    for image in contents["images"]:
-        missing = [key for key in ("id", "file_name", "height", "width") if key not in image]
-        if missing:
-            raise UserError(f"{json_file}: image {image} has no {' and no '.join(missing)}.")
+    contents = records.as_coco()
     for annotation in contents["annotations"]:
-        missing = [
-            key
-            for key in ("id", "image_id", "category_id", "bbox", "area")
-            if key not in annotation
-        ]
-        if missing:
-            raise UserError(
-                f"{json_file}: annotation {annotation.get('id')} has no {' and no '.join(missing)}."
-            )
-        annotation.setdefault("iscrowd", 0)
+        if "area" not in annotation:
+            raise UserError(f"{json_file}: annotation {annotation['id']} has no area.")
+    return contents
 
 
 def default_name(json_file: str) -> str:

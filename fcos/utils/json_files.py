@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from typing import Any
@@ -26,11 +27,11 @@ def read_json(path: str, if_broken: str = "") -> Any:
     try:
         with PathManager.open(path, "rb") as file:
             start = file.read(4)
-        if not start:
-            raise UserError(f"{path} is empty{advice}.")
-        _check_encoding(path, start)
-        with PathManager.open(path, "r", encoding="utf-8") as file:
-            return json.load(file)
+            if not start:
+                raise UserError(f"{path} is empty{advice}.")
+            _check_encoding(path, start)
+            file.seek(0)
+            return json.load(io.TextIOWrapper(file, encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:

@@ -46,7 +46,7 @@ def test_seed_decides():
 @pytest.mark.parametrize(
     ("size", "factors", "message"),
     [
-        (0, None, "without entries"),
+        (0, None, "without records"),
         (2, torch.ones(3), "expected 2, not all 0"),
         (2, torch.zeros(2), "expected 2, not all 0"),
     ],

@@ -1,13 +1,8 @@
-import itertools
-import json
-import re
-
 import pytest
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from fcos.config import get_cfg
 from fcos.data import get_class_names, register_custom_datasets, require_dataset
-from fcos.data.register import read_coco_json
 from fcos.utils.errors import UserError
 
 
@@ -178,70 +173,3 @@ def test_files_that_are_not_cocos(root, coco, text, message):
     coco.json_file.write_text(text)
     with pytest.raises(UserError, match=message):
         get_class_names("mine")
-
-
-def contents(**of_first):
-    """A small file, in whose first records some fields are others: ``images={"id": [5]}``."""
-    lists = {
-        "images": [{"id": i, "file_name": f"{i}.png"} for i in (1, 2)],
-        "categories": [{"id": i, "name": f"c{i}"} for i in (1, 2)],
-        "annotations": [{"id": i, "image_id": i, "category_id": i} for i in (1, 2)],
-    }
-    for key, fields in of_first.items():
-        lists[key][0].update(fields)
-    return lists
-
-
-def read(tmp_path, lists):
-    path = tmp_path / "a.json"
-    path.write_text(json.dumps(lists))
-    return read_coco_json(str(path))
-
-
-@pytest.mark.parametrize(
-    ("key", "name"),
-    [
-        ("images", "id"),
-        ("categories", "id"),
-        ("annotations", "id"),
-        ("annotations", "image_id"),
-        ("annotations", "category_id"),
-    ],
-)
-@pytest.mark.parametrize("value", [[5], {"a": 5}, None, True, float("nan"), float("inf")])
-def test_ids_that_are_none(tmp_path, key, name, value):
-    with pytest.raises(UserError) as caught:
-        read(tmp_path, contents(**{key: {name: value}}))
-    assert str(caught.value) == (
-        f"{tmp_path / 'a.json'}: {key}[0] has the {name} {value!r}; expected a number or a text."
-    )
-
-
-@pytest.mark.parametrize(("key", "name"), [("images", "file_name"), ("categories", "name")])
-@pytest.mark.parametrize("value", [5, None, ["a"]])
-def test_names_that_are_none(tmp_path, key, name, value):
-    want = rf"a\.json: {key}\[0\] has the {name} {re.escape(repr(value))}; expected a text\.$"
-    with pytest.raises(UserError, match=want):
-        read(tmp_path, contents(**{key: {name: value}}))
-
-
-@pytest.mark.parametrize("kind", [int, float, str])
-def test_ids_of_every_kind_that_can_be_told_apart(tmp_path, kind):
-    lists = contents()
-    for record in itertools.chain(*lists.values()):
-        record.update({name: kind(record[name]) for name in record if name.endswith("id")})
-    assert read(tmp_path, lists) == lists
-
-
-@pytest.mark.parametrize("key", ["images", "categories"])
-def test_ids_of_two_kinds_have_no_order(tmp_path, key):
-    with pytest.raises(
-        UserError,
-        match=rf"a\.json: some {key} have a number as id and some a text, such as 2 and '1'\. Make",
-    ):
-        read(tmp_path, contents(**{key: {"id": "1"}}))
-
-
-def test_equal_numbers_are_equal_ids(tmp_path):
-    with pytest.raises(UserError, match=r"json: images with the same id: 2\.0\. Give"):
-        read(tmp_path, contents(images={"id": 2.0}))

@@ -14,19 +14,19 @@ from fcos.config import get_cfg
 from fcos.data import TrainStream, build_test_stream, build_train_stream
 from fcos.utils.errors import UserError
 
-ENTRIES = [
+RECORDS = [
     {"number": i, "width": 3 if i % 3 else 1, "height": 2, "file_name": f"{i}.png"}
     for i in range(11)
 ]
 
 
-def draw(entry):
-    """What a random augmentation would see: the entry, and one number of each generator."""
-    return entry["number"], random.random(), np.random.rand(), torch.rand(1).item()
+def draw(record):
+    """What a random augmentation would see: the record, and one number of each generator."""
+    return record["number"], random.random(), np.random.rand(), torch.rand(1).item()
 
 
-def stream(mapper=draw, *, entries=ENTRIES, batch_size=4, seed=5, **kwargs):
-    return TrainStream(entries, mapper, batch_size=batch_size, seed=seed, **kwargs)
+def stream(mapper=draw, *, records=RECORDS, batch_size=4, seed=5, **kwargs):
+    return TrainStream(records, mapper, batch_size=batch_size, seed=seed, **kwargs)
 
 
 def first(batches, count=12):
@@ -60,7 +60,7 @@ def test_resumed_is_as_uninterrupted(num_workers, batch):
 
 
 def test_resumed_with_repeated_images():
-    factors = torch.linspace(1, 3, len(ENTRIES))
+    factors = torch.linspace(1, 3, len(RECORDS))
     resumed = stream(repeat_factors=factors)
     resumed.start(20, seed=5)
     assert first(resumed) == first(stream(repeat_factors=factors), 32)[20:]
@@ -69,7 +69,7 @@ def test_resumed_with_repeated_images():
 
 def test_skipped_batches_are_not_loaded():
     loaded = []
-    resumed = stream(lambda entry: loaded.append(entry["number"]))
+    resumed = stream(lambda record: loaded.append(record["number"]))
     resumed.start(1000, seed=5)
     first(resumed, 1)
     assert len(loaded) == 4
@@ -130,8 +130,8 @@ def test_batch_that_cannot_be_shared():
 
 def test_grouping_needs_sizes():
     with pytest.raises(UserError, match=r"width and height of a\.png.*ASPECT_RATIO_GROUPING False"):
-        stream(entries=[{"file_name": "a.png"}])
-    stream(entries=[{"file_name": "a.png"}], group_by_shape=False)
+        stream(records=[{"file_name": "a.png"}])
+    stream(records=[{"file_name": "a.png"}], group_by_shape=False)
 
 
 def config(name, num_workers=0):

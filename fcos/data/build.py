@@ -1,0 +1,121 @@
+"""The streams of a config: the records of its data sets, and how they are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetMapper, MetadataCatalog, print_instances_class_histogram
+from detectron2.data.samplers import RepeatFactorTrainingSampler
+from detectron2.utils import comm
+from fcos.config.checks import check_images_per_batch, check_loader
+from fcos.data.annotations import forget_annotations
+from fcos.data.images import resize_of
+from fcos.data.mapper import CheckedMapper
+from fcos.data.register import load_dataset, require_same_classes
+from fcos.data.stream import Mapper, Record, TestStream, TrainStream
+from fcos.utils.errors import UserError
+
+__all__ = ["build_test_stream", "build_train_stream"]
+
+
+def build_train_stream(cfg: CfgNode, mapper: Mapper | None = None) -> TrainStream:
+    """Build the training stream of ``cfg`` for this process.
+
+    Reads DATASETS.TRAIN, SOLVER.IMS_PER_BATCH, SEED (negative: a random one, equal on all
+    processes), DATALOADER.* and, for the default mapper, INPUT.* and MODEL.MASK_ON.
+
+    Degenerate boxes and broken polygons are left out. Images without objects are too, if
+    DATALOADER.FILTER_EMPTY_ANNOTATIONS is on; otherwise they come with empty ``Instances``.
+
+    Args:
+        mapper: instead of detectron2's ``DatasetMapper``.
+
+    Raises:
+        UserError: a data set is missing, nothing is left to train on, the batch cannot be divided
+            among the processes, or the sampler is unknown.
+    """
+    records = _training_records(cfg)
+    stream = TrainStream(
+        records,
+        _checked(cfg, mapper, is_train=True),
+        batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
+        repeat_factors=_repeat_factors(cfg, records),
+        group_by_shape=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        rank=comm.get_rank(),
+        world_size=comm.get_world_size(),
+    )
+    _forget(cfg.DATASETS.TRAIN, but=cfg.DATASETS.TEST)
+    return stream
+
+
+def build_test_stream(cfg: CfgNode, dataset_name: str, mapper: Mapper | None = None) -> TestStream:
+    """Build this process's part of a data set for evaluation, in batches of TEST.IMS_PER_BATCH.
+
+    Args:
+        mapper: instead of detectron2's ``DatasetMapper``.
+
+    Raises:
+        UserError: the data set is missing, or TEST.IMS_PER_BATCH is below 1.
+    """
+    check_images_per_batch(cfg)
+    records = load_dataset(dataset_name).dicts()
+    _log_histogram([dataset_name], records)
+    mapper = _checked(cfg, mapper, is_train=False)
+    return TestStream(records, mapper, cfg.DATALOADER.NUM_WORKERS, cfg.TEST.IMS_PER_BATCH)
+
+
+def _checked(cfg: CfgNode, mapper: Mapper | None, is_train: bool) -> CheckedMapper:
+    """Wrap a mapper, by default detectron2's. How another one resizes is not known."""
+    if mapper is not None:
+        return CheckedMapper(mapper)
+    resize = resize_of(cfg, "TRAIN" if is_train else "TEST")
+    return CheckedMapper(DatasetMapper(cfg, is_train=is_train), resize)
+
+
+def _training_records(cfg: CfgNode) -> list[Record]:
+    check_loader(cfg)
+    names = list(cfg.DATASETS.TRAIN)
+    filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+    records: list[Record] = []
+    for name in names:
+        records += load_dataset(name).dicts(for_training=True, filter_empty=filter_empty)
+    if not records:
+        raise UserError(f"Nothing to train on: no image of {', '.join(names)} has an object.")
+    _log_histogram(names, records)
+    return records
+
+
+def _log_histogram(names: Sequence[str], records: Sequence[Record]) -> None:
+    """Log how many objects there are of each class, if the data sets name their classes.
+
+    Raises:
+        UserError: they name different ones.
+    """
+    classes = {name: MetadataCatalog.get(name).get("thing_classes") for name in names}
+    if not all(classes.values()):
+        return
+    require_same_classes(classes)
+    if all("annotations" in record for record in records):
+        print_instances_class_histogram(records, classes[names[0]])
+
+
+def _forget(names: Sequence[str], but: Sequence[str]) -> None:
+    """The stream has its own copy of its records. Those to evaluate on are needed every time."""
+    kept = {MetadataCatalog.get(name).get("json_file") for name in but}
+    for name in names:
+        json_file = MetadataCatalog.get(name).get("json_file")
+        if json_file not in kept:
+            forget_annotations(json_file)
+
+
+def _repeat_factors(cfg: CfgNode, records: list[Record]) -> Tensor | None:
+    if cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler":
+        return None
+    return RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+        records, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT
+    )

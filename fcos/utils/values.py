@@ -1,0 +1,23 @@
+"""Values of a user's files: what they are, and how a message lists several."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["NAMED", "is_number", "listed"]
+
+NAMED = 5  # how many of several things a message names
+
+
+def is_number(value: Any) -> bool:
+    """Return whether ``value`` is a finite int or float."""
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def listed(things: Sequence[object]) -> str:
+    """Return the first five things in words and, if there are more, how many in all."""
+    named = ", ".join(map(str, itertools.islice(things, NAMED)))
+    return f"{named}, ... ({len(things)} in all)" if len(things) > NAMED else named
