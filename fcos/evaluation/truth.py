@@ -176,7 +176,7 @@ def _check_mask(where: str, result: dict[str, Any], truth: Truth) -> None:
 
 
 def _contents(json_file: str) -> dict[str, Any]:
-    """The annotations in COCO's form, with all that the evaluation needs."""
+    """Read annotations in COCO's form, with all that the evaluation needs."""
     records = read_annotations(json_file)
     if records.problem:
         raise UserError(records.problem)
