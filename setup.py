@@ -11,11 +11,14 @@ setup(
     entry_points={"console_scripts": ["fcos=fcos_cli.__main__:main"]},
     python_requires=">=3.10",
     packages=find_packages(include=["fcos", "fcos.*", "fcos_cli"]),
+    package_data={"fcos.evaluation": ["templates/*"]},
     # detectron2 is not listed: no package index has it (README.md says how to get it).
     install_requires=[
         "filelock>=3.29.7,<5",
         "fvcore>=0.1.5",
-        "hotcoco>=1.0.1,<2",
+        # Elsewhere there is no wheel, and pycocotools evaluates: the same figures, more slowly.
+        "hotcoco>=1.0.1,<2; platform_machine in 'x86_64 AMD64 aarch64 arm64'",
+        "jinja2>=3.1,<4",
         "numpy",
         "opencv-python",
         "pycocotools>=2.0.7",

@@ -68,9 +68,18 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
 
         from fcos.evaluation import record, verify
 
+        running = {
+            "config_file": args.config_file,
+            "device": args.device,
+            "options": args.opts,
+        }
         if args.command == "record":
-            return lambda: _say(record(args))
-        return lambda: _say(*verify(args))
+            return lambda: _say(
+                record(
+                    args.file, out=args.out, image_file=args.image, source=args.source, **running
+                )
+            )
+        return lambda: _say(*verify(args.file, args.against, **running))
 
     return run_program(load)
 

@@ -1,6 +1,6 @@
-"""Compares detectors on one data set: ``python -m fcos.evaluation.compare BASELINE IMPROVED``.
+"""Compare detectors on one data set: ``python -m fcos.evaluation.compare BASELINE IMPROVED``.
 
-Writes one page with the tables of AP and AR, their differences, precision-recall curves, and the
+Write one page with the tables of AP and AR, their differences, precision-recall curves, and the
 images on which the detectors differ most; and its numbers as JSON:
 
     <output>/comparison.html  comparison.json
@@ -49,7 +49,7 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
         type=at_least(0),
         default=12,
         metavar="N",
-        help="how many images to show at most (%(default)s); 0 needs no pictures",
+        help="how many images to show at most (%(default)s); 0 reads no image files",
     )
     parser.add_argument(
         "--score",
@@ -74,7 +74,9 @@ def _add_dataset(parser: argparse.ArgumentParser) -> None:
         help="the data set, by default the one that the config.yaml of the folders have in common",
     )
     source.add_argument("--annotations", metavar="FILE", help="the data set, in COCO's format")
-    parser.add_argument("--images", metavar="FOLDER", help="the pictures of --annotations")
+    parser.add_argument(
+        "--images", default="", metavar="FOLDER", help="the images of --annotations"
+    )
     parser.add_argument(
         "--config-file",
         metavar="FILE",
@@ -83,14 +85,14 @@ def _add_dataset(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
-    """Run the comparison; returns the exit code."""
+    """Run the comparison and return the exit code."""
     args = parse_args(argv, prog)
 
     def load() -> Callable[[], int]:
         from fcos.evaluation import run_comparison, summary
 
         def job() -> int:
-            comparison = run_comparison(args)
+            comparison = run_comparison(**vars(args))
             print(summary(comparison))
             page = os.path.join(args.output, "comparison.html")
             print(f"Written: {page} and comparison.json")

@@ -19,7 +19,7 @@ from fcos.engine.trainer import Trainer
 from fcos.modeling.optimize import dtype_for, optimize_for_inference
 from fcos.utils.device import check_device
 from fcos.utils.errors import UserError
-from fcos.utils.processes import Ending, check_processes, run_processes
+from fcos.utils.processes import Ending, Processes, check_processes, run_processes
 
 __all__ = ["train_or_evaluate"]
 
@@ -41,10 +41,11 @@ def train_or_evaluate(args: argparse.Namespace) -> int:
     check_device(cfg.MODEL.DEVICE)
     amp_dtype(cfg)  # refuses a precision that the device lacks
     advice = ", and adapt SOLVER.IMS_PER_BATCH and SOLVER.BASE_LR to it"
-    check_processes(args, cfg.MODEL.DEVICE, advice)
+    processes = Processes(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
+    check_processes(processes, cfg.MODEL.DEVICE, advice)
     if args.optimize is not None:
         dtype_for(args.optimize, torch.device(cfg.MODEL.DEVICE))
-    return run_processes(functools.partial(_run_one, cfg), args)
+    return run_processes(functools.partial(_run_one, cfg, args), processes)
 
 
 def _run_one(cfg: CfgNode, args: argparse.Namespace) -> Ending:

@@ -1,21 +1,22 @@
-"""On which images do runs differ most?
+"""Choose the images on which runs differ most.
 
-The measure is the F1 of an image: detections with at least a score are matched to its objects, by
-COCO's rules, at IoU 0.50 and of the same class; F1 = 2 found / (2 found + wrong + missed). An image
-without objects and without detections has F1 1. Crowds, and detections on them, do not count.
+Runs are compared by their F1 on an image: detections with at least a score are matched to its
+objects, by COCO's rules, at IoU 0.50 and of the same class; F1 = 2 found / (2 found + wrong +
+missed). An image without objects and without detections has F1 1. Crowds, and detections on them,
+do not count.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fcos.evaluation.cocoeval import Matches
 
-__all__ = ["Choice", "Counts", "best_score", "choose_images", "count_images", "wrong_detections"]
+__all__ = ["Choice", "Counts", "best_score", "choose_images", "count_images"]
 
 
 @dataclasses.dataclass
@@ -54,8 +55,8 @@ class Choice:
     difference: float
 
 
-def best_score(matches: Iterable[Matches]) -> float:
-    """The score threshold with the highest F1 over all images together.
+def best_score(matches: Matches) -> float:
+    """Find the score threshold with the highest F1 over all images together.
 
     Scores of two detectors mean different things; at its own best threshold each is judged as it
     would be used.
@@ -66,53 +67,34 @@ def best_score(matches: Iterable[Matches]) -> float:
     Returns:
         A score of a detection; that detection is kept. 0 if no detection counts.
     """
-    scores, is_found, num_objects = [np.zeros(0)], [np.zeros(0, bool)], 0
-    for match in matches:
-        scores.append(match.scores[match.counts])
-        is_found.append(match.is_found[match.counts])
-        num_objects += match.num_objects
-    score, found = np.concatenate(scores), np.concatenate(is_found)
+    counts = matches.is_right | matches.is_wrong
+    score, found = matches.scores[counts], matches.is_right[counts]
     if not len(score):
         return 0.0
     order = np.argsort(-score, kind="stable")
     score, found = score[order], found[order].cumsum()
-    f1 = 2 * found / (np.arange(1, len(score) + 1) + num_objects)
+    f1 = 2 * found / (np.arange(1, len(score) + 1) + matches.num_objects.sum())
     f1[:-1][score[:-1] == score[1:]] = -1  # a threshold keeps all detections of its score
     return float(score[f1.argmax()])
 
 
-def count_images(
-    matches: Iterable[Matches], image_ids: Iterable[Any], score: float
-) -> dict[Any, Counts]:
-    """What is found, wrong and missed on every image.
+def count_images(matches: Matches, score: float) -> dict[Any, Counts]:
+    """Count what is found, wrong and missed on every image, by its id.
 
     Args:
         matches: of a run.
-        image_ids: of all images.
-        score: detections below it are left out. The others keep the objects they were matched to,
+        score: detections below it are left out. The others keep the objects that they matched,
             because the highest scores are matched first.
     """
-    counts = {image_id: Counts() for image_id in image_ids}
-    for match in matches:
-        count = counts[match.image_id]
-        is_kept = match.counts & (match.scores >= score)
-        found = int(match.is_found[is_kept].sum())
-        count.found += found
-        count.wrong += int(is_kept.sum()) - found
-        count.missed += match.num_objects - found
-    return counts
-
-
-def wrong_detections(matches: Iterable[Matches]) -> set[int]:
-    """The detections without an object, by their places in the list of results."""
-    wrong: set[int] = set()
-    for match in matches:
-        wrong.update(match.detections[match.counts & ~match.is_found].tolist())
-    return wrong
+    is_kept, size = matches.scores >= score, len(matches.image_ids)
+    found = np.bincount(matches.images[is_kept & matches.is_right], minlength=size)
+    wrong = np.bincount(matches.images[is_kept & matches.is_wrong], minlength=size)
+    rows = np.column_stack([found, wrong, matches.num_objects - found]).tolist()
+    return {id_: Counts(*row) for id_, row in zip(matches.image_ids, rows, strict=True)}
 
 
 def choose_images(per_run: Sequence[dict[Any, Counts]], number: int) -> list[Choice]:
-    """The images on which F1 differs most between runs.
+    """Choose the images on which F1 differs most between runs.
 
     Args:
         per_run: from :func:`count_images`, at least one.

@@ -1,4 +1,4 @@
-"""COCO's evaluation of a detector: what detectron2's COCOEvaluator returns, in compiled code."""
+"""Evaluate a detector as detectron2's COCOEvaluator does, in less time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.logger import create_small_table
 from fcos.data.annotations import read_annotations
-from fcos.evaluation.cocoeval import Detections, Evaluated, GroundTruth
+from fcos.evaluation.cocoeval import DetectionColumns, Evaluated, GroundTruth
 from fcos.evaluation.figures import (
     class_figures,
     distinct_names,
@@ -60,7 +60,7 @@ class ImageDetections:
 
     @classmethod
     def of(cls, instances: Instances) -> ImageDetections:
-        """From ``pred_boxes``, ``scores``, ``pred_classes`` and perhaps ``pred_masks``."""
+        """Convert ``pred_boxes``, ``scores``, ``pred_classes`` and, if there are any, masks."""
         instances = instances.to(torch.device("cpu"))
         boxes = instances.pred_boxes.tensor.float()
         boxes = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
@@ -70,12 +70,12 @@ class ImageDetections:
         return cls(*columns, _encoded(instances.pred_masks), tuple(instances.image_size))
 
     def run_lengths(self) -> list[dict[str, Any]]:
-        """The masks as COCO's format has them."""
+        """Return the masks in COCO's format."""
         size = list(self.size)
         return [{"size": size, "counts": counts.decode("ascii")} for counts in self.masks or ()]
 
     def results(self, image_id: Any, category_ids: Mapping[int, int]) -> list[dict[str, Any]]:
-        """In COCO's results format; ``category_ids`` has the id of each class."""
+        """Return COCO's results format; ``category_ids`` has the id of each class."""
         columns = zip(self.classes.tolist(), self.boxes.tolist(), self.scores.tolist(), strict=True)
         results: list[dict[str, Any]] = [
             {"image_id": image_id, "category_id": category_ids[class_], "bbox": box, "score": score}
@@ -89,20 +89,20 @@ class ImageDetections:
 def _encoded(masks: torch.Tensor) -> tuple[bytes, ...]:
     from pycocotools import mask as mask_api
 
-    # One after the other: a second copy of all masks could be gigabytes.
+    # One at a time, because a second copy of all masks could take gigabytes.
     return tuple(
         mask_api.encode(np.asfortranarray(mask.numpy(), dtype=np.uint8))["counts"] for mask in masks
     )
 
 
 def pack(images: Mapping[Any, ImageDetections]) -> dict[str, Any]:
-    """The detections of many images as a few arrays, which are quick to send to another process.
+    """Put the detections of many images into a few arrays, which are quick to send.
 
     Args:
         images: by image id; all with masks or all without.
 
     Returns:
-        what :func:`unpack` takes apart again.
+        What :func:`unpack` takes apart again.
     """
     found = list(images.values())
     packed: dict[str, Any] = {"image_ids": list(images)}
@@ -120,7 +120,7 @@ def pack(images: Mapping[Any, ImageDetections]) -> dict[str, Any]:
 
 
 def unpack(packed: Mapping[str, Any]) -> Iterator[tuple[Any, ImageDetections]]:
-    """The image ids and detections that :func:`pack` was given, in the same order."""
+    """Yield the image ids and detections that :func:`pack` was given, in the same order."""
     if not packed["image_ids"]:
         return
     ends = packed["numbers"].cumsum()
@@ -138,15 +138,13 @@ def unpack(packed: Mapping[str, Any]) -> Iterator[tuple[Any, ImageDetections]]:
 
 
 class FastCOCOEvaluator(DatasetEvaluator):
-    """AP of boxes and masks: the results and the file of detectron2's COCOEvaluator.
+    """Compute AP of boxes and masks: the results and the file of detectron2's COCOEvaluator.
 
-    Differs from it in that
+    It differs from that in three ways:
 
-    - the numbers, those of pycocotools, come from compiled code on either detectron2;
-    - processes send arrays to the first one, not one Python object per detection;
-    - an image that came twice, as padding of a sampler does, counts once;
-    - it writes no ``instances_predictions.pth``, which holds the same as the JSON file, as a
-      pickle.
+    - the numbers, those of pycocotools, come from compiled code where hotcoco is installed;
+    - an image that comes twice, because a sampler pads with it, counts once;
+    - ``instances_predictions.pth``, a pickle of what the JSON file holds, is not written.
     """
 
     def __init__(
@@ -187,7 +185,7 @@ class FastCOCOEvaluator(DatasetEvaluator):
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
     ) -> None:
-        """Take the detections of one batch.
+        """Add the detections of one batch.
 
         Args:
             inputs: dicts with "image_id".
@@ -242,7 +240,7 @@ class FastCOCOEvaluator(DatasetEvaluator):
         return {task: self._evaluate(task, columns) for task in self._tasks}
 
     def _category_ids(self) -> dict[int, int]:
-        """Of each class; without a mapping in the metadata, the classes are the ids."""
+        """Map each class to its id; without a mapping in the metadata, the classes are the ids."""
         ids = self._metadata.get("thing_dataset_id_to_contiguous_id")
         return (
             {class_: id_ for id_, class_ in ids.items()}
@@ -257,7 +255,7 @@ class FastCOCOEvaluator(DatasetEvaluator):
         lists = (json.dumps(found.results(i, category_ids))[1:-1] for i, found in images.items())
         write_text(file, _joined(filter(None, lists)))
 
-    def _columns(self, images: Mapping[Any, ImageDetections]) -> Detections:
+    def _columns(self, images: Mapping[Any, ImageDetections]) -> DetectionColumns:
         found = list(images.values())
         places = np.array([self._truth.image_at[image_id] for image_id in images])
         to_place = {
@@ -265,7 +263,7 @@ class FastCOCOEvaluator(DatasetEvaluator):
         }
         classes = np.concatenate([image.classes for image in found]).tolist()
         has_masks = any(image.masks is not None for image in found)
-        return Detections(
+        return DetectionColumns(
             images=np.repeat(places, [len(image.scores) for image in found]),
             classes=np.array([to_place[class_] for class_ in classes], dtype=np.int64),
             boxes=np.concatenate([image.boxes for image in found]),
@@ -273,7 +271,7 @@ class FastCOCOEvaluator(DatasetEvaluator):
             masks=[mask for image in found for mask in image.run_lengths()] if has_masks else None,
         )
 
-    def _evaluate(self, task: str, found: Detections) -> dict[str, float]:
+    def _evaluate(self, task: str, found: DetectionColumns) -> dict[str, float]:
         if not len(found.scores):
             logger.warning("The model found nothing in any image.")
             return dict.fromkeys(_RETURNED, math.nan)
@@ -305,7 +303,7 @@ class FastCOCOEvaluator(DatasetEvaluator):
 
 
 def _joined(lists: Iterable[str]) -> Iterator[str]:
-    """One JSON list from the insides of several, a piece at a time."""
+    """Join the insides of several JSON lists to one list, a piece at a time."""
     yield "["
     for number, inside in enumerate(lists):
         yield f", {inside}" if number else inside

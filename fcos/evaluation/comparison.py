@@ -1,4 +1,4 @@
-"""Everything that a comparison states, as data: what the page shows and the JSON holds."""
+"""Compare runs: all that the page shows and the JSON file holds, as data."""
 
 from __future__ import annotations
 
@@ -9,14 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fcos.evaluation.choice import (
-    Choice,
-    Counts,
-    best_score,
-    choose_images,
-    count_images,
-    wrong_detections,
-)
+from fcos.evaluation.choice import Choice, Counts, best_score, choose_images, count_images
 from fcos.evaluation.cocoeval import Evaluated
 from fcos.evaluation.figures import class_figures, curves, differences, figures
 from fcos.evaluation.pictures import Detection, Drawer
@@ -30,7 +23,7 @@ __all__ = [
     "Task",
     "compare",
     "different_settings",
-    "listed",
+    "in_words",
     "max_dets_of",
     "to_json",
 ]
@@ -57,7 +50,7 @@ class Task:
     curves: list[dict[str, np.ndarray]] = dataclasses.field(default_factory=list)
 
     def add(self, label: str, evaluated: Evaluated) -> None:
-        """Take the figures of a run."""
+        """Add the figures of a run."""
         self.labels.append(label)
         self.overall.append(figures(evaluated))
         self.classes.append(class_figures(evaluated))
@@ -72,13 +65,13 @@ class RunScore:
         run: the detections.
         score: the threshold.
         counts: what that finds, gets wrong and misses on every image.
-        wrong: places in the run's results of detections without an object.
+        is_wrong: of each of the run's results, matched to no object.
     """
 
     run: Run
     score: float
     counts: dict[Any, Counts]
-    wrong: set[int]
+    is_wrong: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +106,7 @@ class Comparison:
 
     @property
     def better(self) -> tuple[list[int], int]:
-        """On how many images each run alone has the highest F1, and on how many none has."""
+        """Count the images on which each run alone has the highest F1, and those where none has."""
         wins, ties = [0] * len(self.runs), 0
         for image_id in self.truth.coco.imgs:
             f1 = [scored.counts[image_id].f1 for scored in self.runs]
@@ -132,15 +125,15 @@ def compare(
     num_images: int = 12,
     score: float | None = None,
 ) -> Comparison:
-    """Evaluate the results in some folders and draw the images on which they differ.
+    """Evaluate the results in folders and draw the images on which they differ.
 
     Args:
         folders: from :func:`fcos.evaluation.runs.open_folders`; the first is the baseline.
         truth: the data set.
         dataset: its name, if it has one by which a folder may hold results.
         num_images: images to draw at most.
-        score: count and draw detections with at least this score; None: with at least the score
-            that gives each run its best F1 over the data set.
+        score: count and draw detections with at least this score; None for the score that gives
+            each run its best F1 over the data set.
 
     Raises:
         UserError: results cannot be used, or an image cannot be drawn.
@@ -148,7 +141,7 @@ def compare(
     runs = [read_run(folder, dataset) for folder in folders]
     for run in runs:
         check_ids(run, truth)
-    # A detector that makes 100 has the same figures under a higher limit, so one limit fits all.
+    # A higher limit than a detector's own changes none of its figures.
     max_dets = max(max_dets_of(folder.config) for folder in folders)
     boxes, masks = Task("box"), Task("mask")
     scored = [_evaluate_boxes(truth, run, max_dets, score, boxes) for run in runs]
@@ -170,7 +163,7 @@ def compare(
 
 
 def max_dets_of(config: dict[str, Any]) -> int:
-    """The limit under which the evaluator of a run with this config counted detections.
+    """Find the limit of detections that the evaluator of a run with this config used.
 
     Returns:
         COCO's 100, or more where MODEL.FCOS.NMS_POST_TOPK is more.
@@ -180,7 +173,7 @@ def max_dets_of(config: dict[str, Any]) -> int:
 
 
 def different_settings(configs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """The keys whose values differ between configs; none where a config is not known.
+    """Find the keys whose values differ between configs; none where a config is not known.
 
     Args:
         configs: contents of each ``config.yaml``.
@@ -191,14 +184,14 @@ def different_settings(configs: Sequence[dict[str, Any]]) -> dict[str, list[str]
     """
     if not all(configs):
         return {}
-    settings = [flat(config) for config in configs]
-    keys = sorted(set().union(*settings) - {"OUTPUT_DIR"})
-    values = {key: [_shown(f[key]) if key in f else _MISSING for f in settings] for key in keys}
+    found = [flat(config) for config in configs]
+    keys = sorted(set().union(*found) - {"OUTPUT_DIR"})
+    values = {key: [_shown(f[key]) if key in f else _MISSING for f in found] for key in keys}
     return {key: texts for key, texts in values.items() if len(set(texts)) > 1}
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """All numbers of a comparison; None stands for what cannot be measured."""
+    """Collect all numbers of a comparison; None stands for what cannot be measured."""
     truth, (wins, ties) = comparison.truth, comparison.better
     return {
         "data_set": {
@@ -224,8 +217,8 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def listed(names: Sequence[str]) -> str:
-    """``"A"``, ``"A and B"``, ``"A, B and C"``."""
+def in_words(names: Sequence[str]) -> str:
+    """Join names: ``"A"``, ``"A and B"``, ``"A, B and C"``."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
@@ -236,8 +229,7 @@ def _evaluate_boxes(
     task.add(run.label, truth.evaluate(run.results, "bbox", max_dets))
     matches = truth.matches(run.results, max_dets)
     score = best_score(matches) if score is None else score
-    counts = count_images(matches, truth.coco.imgs, score)
-    return RunScore(run, score, counts, wrong_detections(matches))
+    return RunScore(run, score, count_images(matches, score), matches.is_wrong)
 
 
 def _draw(
@@ -247,9 +239,9 @@ def _draw(
     kept: list[dict[Any, list[Detection]]] = []
     for scored in runs:
         kept.append({image_id: [] for image_id in shown})
-        for index, result in enumerate(scored.run.results):
+        for result, is_wrong in zip(scored.run.results, scored.is_wrong.tolist(), strict=True):
             if result["image_id"] in shown and result["score"] >= scored.score:
-                kept[-1][result["image_id"]].append((result, index in scored.wrong))
+                kept[-1][result["image_id"]].append((result, is_wrong))
     drawer = Drawer(truth, with_masks)
     return [drawer.draw(c.image_id, [of_run[c.image_id] for of_run in kept]) for c in choices]
 
@@ -267,8 +259,8 @@ def _note_on_masks(runs: Sequence[Run], truth: Truth) -> str:
     if len(having) == 1:
         rest = f"the mask figures of {having[0]} are shown, but compared with nothing"
     else:
-        rest = f"masks are compared for {listed(having)} only"
-    return f"{listed(lacking)} {verb} no masks: {rest}."
+        rest = f"masks are compared for {in_words(having)} only"
+    return f"{in_words(lacking)} {verb} no masks: {rest}."
 
 
 def _shown(value: object) -> str:

@@ -24,14 +24,14 @@ __all__ = [
 ]
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR", "ARs", "ARm", "ARl")
-# Curve: its IoU threshold; None for the mean over 0.50, 0.55, ..., 0.95.
-CURVES = {"IoU 0.50": 0.5, "IoU 0.75": 0.75, "IoU 0.50 to 0.95, mean": None}
+CURVES = ("IoU 0.50", "IoU 0.75", "IoU 0.50 to 0.95, mean")
 
+_IOU_50, _IOU_75 = 0, 5  # index of COCOeval's IoU thresholds 0.50, 0.55, ..., 0.95
 _AREAS = {"s": 1, "m": 2, "l": 3}  # index of COCOeval's ranges; 0 is all areas
 
 
 def figures(evaluated: Evaluated, class_: int | None = None) -> dict[str, float]:
-    """The twelve figures of COCO.
+    """Compute the twelve figures of COCO.
 
     Args:
         evaluated: from :meth:`fcos.evaluation.cocoeval.GroundTruth.evaluate`.
@@ -47,8 +47,8 @@ def figures(evaluated: Evaluated, class_: int | None = None) -> dict[str, float]
     recall = evaluated.recall[:, classes]
     found = {
         "AP": precision[:, :, :, 0, -1],
-        "AP50": precision[_threshold(evaluated, 0.5), :, :, 0, -1],
-        "AP75": precision[_threshold(evaluated, 0.75), :, :, 0, -1],
+        "AP50": precision[_IOU_50, :, :, 0, -1],
+        "AP75": precision[_IOU_75, :, :, 0, -1],
         "AR1": recall[:, :, 0, 0],
         "AR10": recall[:, :, 0, 1],
         "AR": recall[:, :, 0, -1],
@@ -59,12 +59,12 @@ def figures(evaluated: Evaluated, class_: int | None = None) -> dict[str, float]
 
 
 def class_figures(evaluated: Evaluated) -> list[dict[str, float]]:
-    """:func:`figures` of every class, in the order of the category ids."""
+    """Compute :func:`figures` of every class, in the order of the category ids."""
     return [figures(evaluated, index) for index in range(evaluated.precision.shape[2])]
 
 
 def curves(evaluated: Evaluated) -> dict[str, np.ndarray]:
-    """Precision over recall, as the mean over the classes that have objects.
+    """Compute precision over recall, the mean over the classes that have objects.
 
     Returns:
         CURVES to 101 precisions in [0, 1] at recalls 0, 0.01, ..., 1; NaN if there is no object.
@@ -76,26 +76,23 @@ def curves(evaluated: Evaluated) -> dict[str, np.ndarray]:
     if not has_objects.any():
         return {name: np.full(precision.shape[1], np.nan) for name in CURVES}
     mean = precision[:, :, has_objects].mean(axis=2)
-    return {
-        name: mean.mean(axis=0) if iou is None else mean[_threshold(evaluated, iou)]
-        for name, iou in CURVES.items()
-    }
+    return dict(zip(CURVES, (mean[_IOU_50], mean[_IOU_75], mean.mean(axis=0)), strict=True))
 
 
 def differences(of: dict[str, float], to: dict[str, float]) -> dict[str, float]:
-    """Figure by figure ``of`` minus ``to``; NaN where one of them is."""
+    """Subtract ``to`` from ``of``, figure by figure; NaN where one of them is."""
     return {name: of[name] - to[name] for name in of}
 
 
 def summary_lines(overall: Mapping[str, float], max_dets: int) -> list[str]:
-    """The twelve figures as COCO prints them.
+    """Write the twelve figures as pycocotools prints them.
 
     Args:
         overall: from :func:`figures`, in percent.
         max_dets: the highest limit of detections.
 
     Returns:
-        one line for each, from 0 to 1; -1 where there is nothing to measure.
+        One line for each, from 0 to 1; -1 where there is nothing to measure.
     """
     sizes = {"s": "small", "m": "medium", "l": "large"}
     ious, limits = {"50": "0.50", "75": "0.75"}, {"1": 1, "10": 10}
@@ -114,7 +111,7 @@ def summary_lines(overall: Mapping[str, float], max_dets: int) -> list[str]:
 
 
 def distinct_names(names: Sequence[str], category_ids: Sequence[Any]) -> list[str]:
-    """Names of classes, to which the category id is added where several have the same."""
+    """Add the category id to names that several classes have."""
     counts = Counter(names)
     return [
         name if counts[name] == 1 else f"{name} (id {id_})"
@@ -123,7 +120,7 @@ def distinct_names(names: Sequence[str], category_ids: Sequence[Any]) -> list[st
 
 
 def table_of_classes(per_class: Mapping[str, float]) -> str:
-    """Names and numbers in up to three pairs of columns."""
+    """Lay out names and numbers in up to three pairs of columns."""
     cells = [cell for row in per_class.items() for cell in row]
     width = min(6, len(cells))
     return tabulate(
@@ -133,10 +130,6 @@ def table_of_classes(per_class: Mapping[str, float]) -> str:
         floatfmt=".3f",
         numalign="left",
     )
-
-
-def _threshold(evaluated: Evaluated, iou: float) -> int:
-    return int(np.abs(evaluated.thresholds - iou).argmin())
 
 
 def _mean_percent(values: np.ndarray) -> float:

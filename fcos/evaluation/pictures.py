@@ -1,4 +1,4 @@
-"""The pictures of a comparison: precision-recall curves, and detections beside ground truth."""
+"""Draw the pictures of a comparison: curves, and detections beside ground truth."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fcos.utils.errors import UserError
 
 __all__ = ["COLORS", "WRONG", "Detection", "Drawer", "draw_curves"]
 
-# Okabe and Ito's colours: told apart with any colour vision, and in print.
+# Okabe and Ito's colours, which can be told apart with any colour vision and in print.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 WRONG = "\N{BALLOT X}"  # before the class of a detection without an object
 Detection = tuple[dict[str, Any], bool]  # in COCO's results format; whether it is wrong
@@ -27,14 +27,12 @@ _LINES = ("-", "--", "-.", ":")
 _JPEG_QUALITY = 90
 
 
-def draw_curves(
-    curves: Mapping[str, Mapping[str, np.ndarray]], colors: Sequence[str] = COLORS
-) -> bytes:
-    """Three panels, one per entry of CURVES, with one line per run.
+def draw_curves(curves: Mapping[str, Mapping[str, np.ndarray]], colors: Sequence[str]) -> bytes:
+    """Draw a panel for each of CURVES, with one line per run.
 
     Args:
         curves: run to what :func:`fcos.evaluation.figures.curves` returns.
-        colors: of the runs; they begin again when there are more runs.
+        colors: of the runs.
 
     Returns:
         An SVG file. The same curves give the same bytes.
@@ -50,14 +48,16 @@ def draw_curves(
         for panel, name in zip(panels, CURVES, strict=True):
             for index, (label, of_run) in enumerate(curves.items()):
                 area = f"{100 * np.mean(of_run[name]):.1f}"
-                # "$" would begin a formula.
+                # To matplotlib, "$" begins a formula.
                 text = f"{label} ({area})".replace("$", r"\$")
-                line, color = _LINES[index % len(_LINES)], colors[index % len(colors)]
-                panel.plot(recall, of_run[name], line, color=color, label=text, linewidth=1.6)
+                line = _LINES[index % len(_LINES)]
+                panel.plot(
+                    recall, of_run[name], line, color=colors[index], label=text, linewidth=1.6
+                )
             panel.set(title=name, xlabel="recall", xlim=(0, 1), ylim=(0, 1.02))
             panel.grid(color="#dddddd", linewidth=0.6)
             panel.spines[["top", "right"]].set_visible(False)
-            # Below the panel, because a good curve and a bad one leave no common corner free.
+            # Below the panel: curves of good and bad detectors together leave no corner free.
             panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), frameon=False)
         panels[0].set_ylabel("precision")
         stream = io.BytesIO()
@@ -66,7 +66,7 @@ def draw_curves(
 
 
 class Drawer:
-    """Draws the ground truth and the detections of images of one data set."""
+    """Draw the ground truth and the detections of images of one data set."""
 
     def __init__(self, truth: Truth, with_masks: bool) -> None:
         """
@@ -79,15 +79,15 @@ class Drawer:
         self._class_of = {category: i for i, category in enumerate(truth.category_ids)}
 
     def draw(self, image_id: Any, runs: Sequence[Sequence[Detection]]) -> list[bytes]:
-        """Ground truth, then the detections of each run.
+        """Draw the ground truth, then the detections of each run.
 
         Args:
             image_id: of the image.
-            runs: the detections to draw of each run, all on that image; WRONG stands before the
-                class of those that are.
+            runs: the detections of each run to draw on that image. WRONG stands before the class of
+                those without an object.
 
         Returns:
-            As many JPEG files as there are runs, and one.
+            JPEG files, one more than there are runs.
 
         Raises:
             UserError: the image is missing, damaged, or has another size than the annotations say.
@@ -103,7 +103,7 @@ class Drawer:
             )
         drawn = [self._ground_truth(image_id, size)]
         drawn += [self._detections(results, size) for results in runs]
-        # A wrong cat is drawn as the class "x cat", in the colour of cats.
+        # A wrong cat is drawn as a class of its own, in the colour of cats.
         names = self._truth.class_names
         colors = class_colors(len(names)) * 2
         names = names + [f"{WRONG} {name}" for name in names]

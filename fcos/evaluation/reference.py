@@ -1,12 +1,12 @@
-"""Recorded detections that a weights file has to reproduce: their file, and the comparison.
+"""Recorded detections that a weights file has to reproduce: their file, and matching them.
 
 The file is an NPZ archive of numpy without pickles, so any program that has numpy can write one:
 
 =================  ==============================================================================
 ``format``         the text "fcos reference 1"
-``image``          (H, W, 3) uint8, red, green, blue: the picture as the network gets it, neither
+``image``          (H, W, 3) uint8, red, green, blue: the image as the network gets it, neither
                    resized nor padded
-``boxes``          (K, 4) float, x1, y1, x2, y2 in pixels of the picture, (0, 0) being its corner
+``boxes``          (K, 4) float, x1, y1, x2, y2 in pixels of the image, (0, 0) being its corner
 ``scores``         (K,) float in [0, 1]
 ``classes``        (K,) int in [0, C)
 ``config``         text: the config file, such as "configs/published/adelaidet/R_50_1x.yaml"
@@ -16,7 +16,7 @@ The file is an NPZ archive of numpy without pickles, so any program that has num
 ``tolerance``      float: the same for a score; may be missing
 =================  ==============================================================================
 
-Order of the detections does not matter.
+The order of the detections does not matter.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from fcos.utils.errors import UserError
 from fcos.utils.files import write_whole
 
 __all__ = [
-    "Comparison",
     "Reference",
-    "built_in_picture",
-    "compare",
+    "ReferenceMatch",
+    "built_in_image",
+    "match_reference",
     "read_reference",
     "write_reference",
 ]
@@ -44,7 +44,7 @@ _FORMAT = "fcos reference 1"
 
 @dataclass(frozen=True)
 class Reference:
-    """Detections in one picture, and the config that leads to them; see the module for the fields.
+    """Detections in one image, and the config that leads to them; see the module for the fields.
 
     Raises:
         ValueError: a field has another shape or type.
@@ -77,7 +77,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ReferenceMatch:
     """How far detections are from recorded ones.
 
     Attributes:
@@ -102,20 +102,20 @@ class Comparison:
         return self.only_recorded + self.only_found + self.beyond == 0
 
 
-def compare(
+def match_reference(
     reference: Reference, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray
-) -> Comparison:
-    """Pair found detections with recorded ones of their class, the closest first.
+) -> ReferenceMatch:
+    """Pair recorded detections with found ones of their class, the closest first.
 
     Args:
         reference: the recorded ones, and what may differ.
-        boxes: (M, 4) float, x1, y1, x2, y2 in pixels of the picture.
+        boxes: (M, 4) float, x1, y1, x2, y2 in pixels of the image.
         scores: (M,) float.
         classes: (M,) int.
     """
     far_px = abs(reference.boxes[:, None].astype(float) - boxes[None]).max(axis=2)
     far = abs(reference.scores[:, None].astype(float) - scores[None])
-    tiny = 1e-200  # with a tolerance of 0, what is equal is 0 times it
+    tiny = 1e-200  # with a tolerance of 0, equal values have cost 0
     cost = np.maximum(
         far_px / max(reference.tolerance_px, tiny), far / max(reference.tolerance, tiny)
     )
@@ -125,7 +125,7 @@ def compare(
         i, j = np.unravel_index(cost.argmin(), cost.shape)
         pairs.append((i, j, cost[i, j]))
         cost[i], cost[:, j] = np.inf, np.inf
-    return Comparison(
+    return ReferenceMatch(
         pairs=len(pairs),
         only_recorded=len(reference.scores) - len(pairs),
         only_found=len(scores) - len(pairs),
@@ -136,7 +136,7 @@ def compare(
 
 
 def write_reference(path: str, reference: Reference) -> None:
-    """Write the file that this module describes.
+    """Write a reference file.
 
     Raises:
         UserError: it cannot be written.
@@ -147,7 +147,7 @@ def write_reference(path: str, reference: Reference) -> None:
 
 
 def read_reference(path: str) -> Reference:
-    """Read the file that this module describes; nothing in it is executed.
+    """Read a reference file; nothing in it is executed.
 
     Raises:
         UserError: it cannot be read, is no such file, or a field is missing or of another shape.
@@ -160,7 +160,7 @@ def read_reference(path: str) -> Reference:
             f"The reference {path} cannot be read: {error.strerror or error}."
         ) from None
     except (AttributeError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        # Of what is no archive, numpy says that it might be one to be loaded "unsafely".
+        # numpy's own message advises to load a file that is no archive "unsafely".
         raise UserError(
             f"{path} is damaged or no NPZ archive of plain arrays, as 'python -m fcos.checkpoint "
             "record' writes it."
@@ -188,8 +188,8 @@ def read_reference(path: str) -> Reference:
         raise UserError(f"The reference {path}: {error}.") from None
 
 
-def built_in_picture(height: int = 192, width: int = 256) -> np.ndarray:
-    """A picture that is the same everywhere: a chessboard of stripes under disks and rectangles.
+def built_in_image(height: int = 192, width: int = 256) -> np.ndarray:
+    """Draw an image that is the same everywhere: stripes under disks and rectangles.
 
     Args:
         height, width: its size in pixels.
@@ -198,11 +198,11 @@ def built_in_picture(height: int = 192, width: int = 256) -> np.ndarray:
         (height, width, 3) uint8.
     """
     y, x = np.indices((height, width))
-    picture = np.stack([7 * x + 3 * y, 5 * y + (x // 16) * 40, 11 * x ^ 13 * y], axis=2) % 256
+    image = np.stack([7 * x + 3 * y, 5 * y + (x // 16) * 40, 11 * x ^ 13 * y], axis=2) % 256
     for k in range(8):
         top, left, side = (37 * k) % height, (71 * k) % width, 16 + 9 * k
         inside = (y >= top) & (y < top + side) & (x >= left) & (x < left + 2 * side // (1 + k % 3))
         if k % 2:
             inside = (y - top) ** 2 + (x - left) ** 2 < side**2 // 2
-        picture[inside] = (29 * k % 256, 255 - 31 * k, 53 * k % 256)
-    return picture.astype(np.uint8)
+        image[inside] = (29 * k % 256, 255 - 31 * k, 53 * k % 256)
+    return image.astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Result folders: what an evaluation left there, found, read and checked."""
+"""Find, read and check what an evaluation left in a result folder."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ RESULTS = "coco_instances_results.json"  # as COCOEvaluator names it
 
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
-    """A result folder by its name on the page.
+    """A result folder.
 
     Attributes:
-        label: as the page calls it.
+        label: its name on the page.
         path: the OUTPUT_DIR of an evaluation, or a results file by itself.
         config: contents of ``config.yaml`` there; empty if there is none.
     """
@@ -42,14 +42,14 @@ class RunFolder:
         return list(map(str, names)) if isinstance(names, (list, tuple)) else []
 
     def results_of(self, dataset: str) -> str:
-        """Path of a results file in a subfolder of that data set's name; it need not exist."""
+        """Return the path of a results file in the data set's own subfolder; it may not exist."""
         return os.path.join(self.path, "inference", dataset, RESULTS)
 
     @property
     def evaluated_datasets(self) -> list[str]:
         """Names of the data sets whose results are here, as far as ``config.yaml`` tells.
 
-        An evaluator that writes every data set of DATASETS.TEST to one file leaves the last.
+        Where all data sets of DATASETS.TEST are written to one file, the last one's remain.
         """
         names = [name for name in self.test_datasets if os.path.isfile(self.results_of(name))]
         return names or self.test_datasets[-1:]
@@ -80,7 +80,7 @@ class Run:
 
 
 def open_folders(arguments: Sequence[str]) -> list[RunFolder]:
-    """The folders that ``folder`` or ``label=folder`` name, with their configs.
+    """Find the folders that ``folder`` or ``label=folder`` names, and read their configs.
 
     Args:
         arguments: at least two. Without a label, a folder is called by its last part, and
@@ -107,9 +107,9 @@ def open_folders(arguments: Sequence[str]) -> list[RunFolder]:
 
 
 def common_dataset(folders: Sequence[RunFolder]) -> str:
-    """The data set that all folders have results of.
+    """Find the data set that all folders have results of.
 
-    Folders without a ``config.yaml`` do not say what they were evaluated on and have no say here.
+    Folders without a ``config.yaml``, which do not tell their data set, are not asked.
 
     Raises:
         UserError: none, or more than one.
@@ -162,7 +162,7 @@ def read_run(folder: RunFolder, dataset: str | None) -> Run:
 
 def _split(argument: str) -> tuple[str, str]:
     label, equals, path = argument.partition("=")
-    # A folder may have "=" in its own name, such as output/lr=0.01.
+    # The name of a folder may contain "=", such as output/lr=0.01.
     if not equals or os.sep in label or os.path.exists(argument):
         label, path = "", argument
     elif not label or not path:

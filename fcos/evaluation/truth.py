@@ -37,7 +37,7 @@ class Truth:
     Attributes:
         name: of the data set, or of its annotation file.
         json_file: in COCO's format.
-        image_root: folder of the pictures; empty if none are to be shown.
+        image_root: folder of the images; empty if none are to be shown.
         coco: ``pycocotools.coco.COCO`` of it.
     """
 
@@ -48,12 +48,12 @@ class Truth:
 
     @property
     def category_ids(self) -> list[int]:
-        """In the order in which COCO numbers the classes."""
+        """The ids in the order in which COCO numbers the classes."""
         return sorted(self.coco.cats)
 
     @property
     def class_names(self) -> list[str]:
-        """Of the same order; see :func:`distinct_names`."""
+        """The names in the same order; see :func:`distinct_names`."""
         names = [str(self.coco.cats[i]["name"]) for i in self.category_ids]
         return distinct_names(names, self.category_ids)
 
@@ -66,7 +66,7 @@ class Truth:
         return all(a.get("segmentation") for a in self.coco.anns.values())
 
     def evaluate(self, results: Sequence[dict[str, Any]], task: str, max_dets: int) -> Evaluated:
-        """COCO's evaluation of detections.
+        """Compute precision and recall of detections.
 
         Args:
             results: in COCO's results format.
@@ -75,8 +75,8 @@ class Truth:
         """
         return self._objects.evaluate(self._objects.columns(results), task, max_dets)
 
-    def matches(self, results: Sequence[dict[str, Any]], max_dets: int) -> list[Matches]:
-        """Which detections are right; arguments as for :meth:`evaluate`."""
+    def matches(self, results: Sequence[dict[str, Any]], max_dets: int) -> Matches:
+        """Match detections to objects at box IoU 0.50; arguments as for :meth:`evaluate`."""
         return self._objects.matches(self._objects.columns(results), max_dets)
 
 
@@ -96,7 +96,7 @@ def register_from_configs(dataset: str, folders: Sequence[RunFolder]) -> None:
 
 
 def truth_of_dataset(name: str) -> Truth:
-    """Annotations of a registered data set.
+    """Read the annotations of a registered data set.
 
     Raises:
         UserError: it is not there, or its annotations are not in COCO's format.
@@ -113,12 +113,12 @@ def truth_of_dataset(name: str) -> Truth:
 
 
 def read_truth(name: str, json_file: str, image_root: str) -> Truth:
-    """Annotations from a file.
+    """Read annotations from a file.
 
     Args:
         name: as the page calls the data set.
         json_file: in COCO's format.
-        image_root: the folder in which its file names lie; empty if no pictures are to be shown.
+        image_root: the folder in which its file names lie; empty if no images are to be shown.
 
     Raises:
         UserError: the file or the folder does not exist, or the file is not in COCO's format.
@@ -176,7 +176,7 @@ def _check_mask(where: str, result: dict[str, Any], truth: Truth) -> None:
 
 
 def _contents(json_file: str) -> dict[str, Any]:
-    """The annotations in COCO's form, with all that the evaluation needs."""
+    """Read annotations in COCO's form, with all that the evaluation needs."""
     records = read_annotations(json_file)
     if records.problem:
         raise UserError(records.problem)
@@ -190,5 +190,5 @@ def _contents(json_file: str) -> dict[str, Any]:
 
 
 def default_name(json_file: str) -> str:
-    """What to call a data set that is given by its annotation file."""
+    """Name a data set after its annotation file."""
     return os.path.splitext(os.path.basename(json_file))[0]

@@ -1,8 +1,7 @@
-"""Record what the detector of a weights file finds in a picture, and compare it elsewhere."""
+"""Record what the detector of a weights file finds in an image, and compare it elsewhere."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 import platform
@@ -17,8 +16,8 @@ from fcos.config import read_cfg
 from fcos.data.images import read_bgr
 from fcos.evaluation.reference import (
     Reference,
-    built_in_picture,
-    compare,
+    built_in_image,
+    match_reference,
     read_reference,
     write_reference,
 )
@@ -27,46 +26,31 @@ from fcos.utils.device import exact_float32
 from fcos.utils.errors import UserError
 from fcos.utils.files import keep_inputs
 
-__all__ = ["detect", "record", "verify"]
+__all__ = ["record", "verify"]
 
 _ROOT = Path(fcos.__file__).resolve().parents[1]
 
 
-def detect(
-    weights: str, config: str, options: Sequence[str], image: np.ndarray, device: str = "cpu"
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What a detector finds in a picture that is given to the network as it is, not resized.
-
-    Args:
-        weights: file or address, of any family that is read here.
-        config: the config file; a relative path that does not exist starts at the repository.
-        options: keys and values that change the config.
-        image: (H, W, 3) uint8, red, green, blue.
-        device: that it runs on.
-
-    Returns:
-        Boxes (K, 4) in pixels of the picture, scores (K,) and classes (K,).
-
-    Raises:
-        UserError: the config or the weights cannot be used, or are not of one model.
-    """
-    cfg = read_cfg(config if os.path.exists(config) else str(_ROOT / config), options)
-    cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE = weights, device
-    cfg.INPUT.MIN_SIZE_TEST = 0  # as the picture is
-    predictor = Predictor(cfg)
-    with exact_float32():
-        found = predictor(np.ascontiguousarray(image[:, :, ::-1]))
-    return tuple(
-        value.numpy() for value in (found.pred_boxes.tensor, found.scores, found.pred_classes)
-    )
-
-
-def record(args: argparse.Namespace) -> str:
+def record(
+    weights: str,
+    config_file: str,
+    out: str,
+    *,
+    image_file: str | None = None,
+    source: str | None = None,
+    device: str = "cpu",
+    options: Sequence[str] = (),
+) -> str:
     """Write the detections of a weights file as a reference.
 
     Args:
-        args: ``file``, ``config_file``, ``out``, ``image`` (``None``: the built-in picture),
-            ``source``, ``device`` and ``opts``.
+        weights: file or address, of any family that can be read.
+        config_file: config of the model.
+        out: the file to write.
+        image_file: None for the built-in image.
+        source: what the reference says computed it; None for versions, device and weights.
+        device: the device to run on.
+        options: keys and values that change the config.
 
     Returns:
         A sentence on what was recorded.
@@ -74,32 +58,41 @@ def record(args: argparse.Namespace) -> str:
     Raises:
         UserError: something cannot be read, used or written, or nothing was detected.
     """
-    keep_inputs(args.out, args.file, args.config_file, args.image)
-    image = built_in_picture() if args.image is None else read_bgr(args.image)[:, :, ::-1]
+    keep_inputs(out, weights, config_file, image_file)
+    image = built_in_image() if image_file is None else read_bgr(image_file)[:, :, ::-1]
     image = np.ascontiguousarray(image)
-    found = detect(args.file, args.config_file, args.opts, image, args.device)
+    found = _detect_unresized(weights, config_file, options, image, device)
     if not len(found[1]):
         raise UserError(
-            f"{args.file} detects nothing in {args.image or 'the built-in picture'}, so there is "
-            "nothing to compare with; give --image a picture with objects."
+            f"{weights} detects nothing in {image_file or 'the built-in image'}, so there is "
+            "nothing to compare with; give --image an image with objects."
         )
-    source = args.source or (
-        f"fcos {fcos.__version__}, torch {torch.__version__} on {args.device}, "
-        f"{platform.machine()}, weights {os.path.basename(args.file)}"
+    source = source or (
+        f"fcos {fcos.__version__}, torch {torch.__version__} on {device}, "
+        f"{platform.machine()}, weights {os.path.basename(weights)}"
     )
-    path = Path(args.config_file).resolve()
-    is_ours = path.is_relative_to(_ROOT)
-    config = str(path.relative_to(_ROOT)) if is_ours else args.config_file
-    write_reference(args.out, Reference(image, *found, config, tuple(args.opts), source))
-    return f"{len(found[1])} detections of {args.file} recorded in {args.out}."
+    path = Path(config_file).resolve()
+    config = str(path.relative_to(_ROOT)) if path.is_relative_to(_ROOT) else config_file
+    write_reference(out, Reference(image, *found, config, tuple(options), source))
+    return f"{len(found[1])} detections of {weights} recorded in {out}."
 
 
-def verify(args: argparse.Namespace) -> tuple[str, bool]:
-    """Whether a weights file gives the detections of a reference.
+def verify(
+    weights: str,
+    against: str,
+    *,
+    config_file: str | None = None,
+    device: str = "cpu",
+    options: Sequence[str] = (),
+) -> tuple[str, bool]:
+    """Check whether a weights file gives the detections of a reference.
 
     Args:
-        args: ``file``, ``against``, ``config_file`` (``None``: the one of the reference),
-            ``device`` and ``opts``.
+        weights: file or address, of any family that can be read.
+        against: the reference file.
+        config_file: None for the one that the reference names.
+        device: the device to run on.
+        options: keys and values that change the config, after those of the reference.
 
     Returns:
         The result in lines, and whether it is the same within the tolerances.
@@ -107,11 +100,11 @@ def verify(args: argparse.Namespace) -> tuple[str, bool]:
     Raises:
         UserError: something cannot be read or used.
     """
-    reference = read_reference(args.against)
-    reference = dataclasses.replace(reference, config=args.config_file or reference.config)
-    options = (*reference.options, *args.opts)
-    found = detect(args.file, reference.config, options, reference.image, args.device)
-    result = compare(reference, *found)
+    reference = read_reference(against)
+    reference = dataclasses.replace(reference, config=config_file or reference.config)
+    options = (*reference.options, *options)
+    found = _detect_unresized(weights, reference.config, options, reference.image, device)
+    result = match_reference(reference, *found)
     pixels = f"{result.box_px:.2g} px, {reference.tolerance_px:g} allowed"
     lines = [
         f"reference   {len(reference.scores)} detections, by {reference.source}",
@@ -122,7 +115,31 @@ def verify(args: argparse.Namespace) -> tuple[str, bool]:
         f"scores      largest difference {result.score:.2g}, {reference.tolerance:g} allowed",
     ]
     if result.is_equal:
-        lines.append(f"result      the same: {args.file} detects what is recorded")
+        lines.append(f"result      the same: {weights} detects what is recorded")
     else:
         lines.append(f"result      NOT the same: {result.beyond} pairs differ by more")
     return "\n".join(lines), result.is_equal
+
+
+def _detect_unresized(
+    weights: str, config: str, options: Sequence[str], image: np.ndarray, device: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Detect in an image that the network gets as it is.
+
+    Args:
+        weights, options, device: as for :func:`record`.
+        config: the config file; a relative path that does not exist starts at the repository.
+        image: (H, W, 3) uint8, red, green, blue.
+
+    Returns:
+        Boxes (K, 4) in pixels of the image, scores (K,) and classes (K,).
+    """
+    cfg = read_cfg(config if os.path.exists(config) else str(_ROOT / config), options)
+    cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE = weights, device
+    cfg.INPUT.MIN_SIZE_TEST = 0  # no resizing
+    predictor = Predictor(cfg)
+    with exact_float32():
+        found = predictor(np.ascontiguousarray(image[:, :, ::-1]))
+    return tuple(
+        value.numpy() for value in (found.pred_boxes.tensor, found.scores, found.pred_classes)
+    )

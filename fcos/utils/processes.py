@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import dataclasses
 import logging
@@ -24,20 +23,39 @@ from detectron2.engine import launch
 from detectron2.utils import comm
 from fcos.utils.errors import UserError
 
-__all__ = ["Ending", "check_processes", "run_and_exit", "run_processes"]
-
-# In all functions, ``args`` has the four arguments of detectron2's ``launch`` that choose the
-# processes: num_gpus, num_machines, machine_rank and dist_url.
+__all__ = ["Ending", "Processes", "check_processes", "run_and_exit", "run_processes"]
 
 
-def check_processes(args: argparse.Namespace, device: str, advice: str = "") -> None:
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """Which processes to run, as detectron2's ``launch`` takes them.
+
+    Attributes:
+        num_gpus: processes of each machine; with GPUs, each has one.
+        num_machines: in all.
+        machine_rank: number of this machine, from 0.
+        dist_url: where the processes meet: tcp://host:port, or "auto" on a single machine.
+    """
+
+    num_gpus: int = 1
+    num_machines: int = 1
+    machine_rank: int = 0
+    dist_url: str = "auto"
+
+    @property
+    def total(self) -> int:
+        """The processes of all machines."""
+        return self.num_gpus * self.num_machines
+
+
+def check_processes(processes: Processes, device: str, advice: str = "") -> None:
     """Refuse processes that could only fail, each with a traceback of its own.
 
     With MODEL.DEVICE cpu and several processes, hide the GPUs from them: otherwise they would
     communicate through the GPUs.
 
     Args:
-        args: the processes to start.
+        processes: those to start.
         device: the value of MODEL.DEVICE, known to exist here.
         advice: what else to change when there are fewer GPUs.
 
@@ -45,30 +63,31 @@ def check_processes(args: argparse.Namespace, device: str, advice: str = "") -> 
         UserError: there are too few GPUs, ``device`` is one particular GPU for several processes,
             or the machines cannot meet.
     """
-    wanted, number = torch.device(device), args.num_gpus * args.num_machines
-    if args.num_gpus < 0 or args.num_machines < 1:
+    wanted, number = torch.device(device), processes.total
+    if processes.num_gpus < 0 or processes.num_machines < 1:
         raise UserError("--num-gpus must not be negative, and --num-machines at least 1.")
     if wanted.type == "cpu":
         if number > 1:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    elif args.num_gpus > torch.cuda.device_count():
+    elif processes.num_gpus > torch.cuda.device_count():
         raise UserError(
-            f"--num-gpus {args.num_gpus}, but this machine has {torch.cuda.device_count()}; ask "
-            f"for at most that many{advice}."
+            f"--num-gpus {processes.num_gpus}, but this machine has {torch.cuda.device_count()}; "
+            f"ask for at most that many{advice}."
         )
     elif number > 1 and wanted.index is not None:
         raise UserError(
             f"MODEL.DEVICE is {device}, but there are to be {number} processes, each with a GPU of "
             f"its own: set MODEL.DEVICE to {wanted.type}, or ask for one process."
         )
-    if args.num_machines > 1 and args.dist_url == "auto":
+    if processes.num_machines > 1 and processes.dist_url == "auto":
         raise UserError(
             "Several machines need an address to meet at: give the same --dist-url "
             "tcp://<first machine>:<free port> on each, and --machine-rank 0, 1, ..."
         )
-    if not 0 <= args.machine_rank < args.num_machines:
+    if not 0 <= processes.machine_rank < processes.num_machines:
         raise UserError(
-            f"--machine-rank {args.machine_rank} is not one of 0 to {args.num_machines - 1}."
+            f"--machine-rank {processes.machine_rank} is not one of 0 to "
+            f"{processes.num_machines - 1}."
         )
 
 
@@ -88,26 +107,26 @@ class Ending:
     is_shared: bool = True
 
 
-def run_processes(process: Callable[[argparse.Namespace], Ending], args: argparse.Namespace) -> int:
+def run_processes(run: Callable[[], Ending], processes: Processes) -> int:
     """Start the processes of this machine, wait until they end, and print their texts.
 
     Args:
-        process: called with ``args`` in each process; picklable.
-        args: picklable.
+        run: called in each process; picklable.
+        processes: those to run.
 
     Returns:
         The exit code: 0, that of the first process that failed, or 128 + number of a signal.
 
     Raises:
-        Exception: what ``process`` raises. A single one is run in this process, without another.
+        Exception: what ``run`` raises, if there is a single process: then it is this one.
     """
-    if args.num_gpus * args.num_machines <= 1:
-        ending = process(args)
+    if processes.total <= 1:
+        ending = run()
         _print(ending.text)
         return ending.code
     spawned = multiprocessing.get_context("spawn")
     has_printed = spawned.Value("b", False)  # its lock lets one process print at a time
-    have_begun = spawned.RawArray("b", args.num_gpus)
+    have_begun = spawned.RawArray("b", processes.num_gpus)
     # A process inherits the signal mask of the thread that starts it. With SIGINT blocked there,
     # Ctrl-C cannot interrupt the imports of a new process, which would print a traceback.
     starter = ThreadPoolExecutor(1, initializer=_mask_interrupts, initargs=(signal.SIG_BLOCK,))
@@ -116,11 +135,11 @@ def run_processes(process: Callable[[argparse.Namespace], Ending], args: argpars
             starter.submit(
                 launch,
                 _run_child,
-                args.num_gpus,
-                args=(process, args, has_printed, have_begun),
-                dist_url=args.dist_url,
-                machine_rank=args.machine_rank,
-                num_machines=args.num_machines,
+                processes.num_gpus,
+                args=(run, has_printed, have_begun),
+                dist_url=processes.dist_url,
+                machine_rank=processes.machine_rank,
+                num_machines=processes.num_machines,
             ).result()
         except ProcessExitedException as error:
             if not received:
@@ -148,27 +167,22 @@ class _Interrupt:
             raise KeyboardInterrupt
 
 
-def _run_child(
-    process: Callable[[argparse.Namespace], Ending],
-    args: argparse.Namespace,
-    has_printed: Any,
-    have_begun: Any,
-) -> None:
-    def run() -> int:
+def _run_child(run: Callable[[], Ending], has_printed: Any, have_begun: Any) -> None:
+    def run_to_its_end() -> int:
         have_begun[comm.get_local_rank()] = True
         signal.signal(signal.SIGINT, _Interrupt())
         try:
             _mask_interrupts(signal.SIG_UNBLOCK)
         except KeyboardInterrupt:  # it came while this process was importing
             return 128 + signal.SIGINT
-        ending = process(args)
+        ending = run()
         with has_printed.get_lock():
             if not (ending.is_shared and has_printed.value):
                 _print(ending.text)
             has_printed.value = has_printed.value or (ending.is_shared and bool(ending.text))
         return ending.code
 
-    run_and_exit(run)
+    run_and_exit(run_to_its_end)
 
 
 def _print(text: str) -> None:

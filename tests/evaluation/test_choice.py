@@ -1,11 +1,10 @@
 """Per-image F1, the best threshold, and the order of images."""
 
+import numpy as np
 import pytest
 
-from fcos.evaluation.choice import Counts, best_score, choose_images, count_images, wrong_detections
+from fcos.evaluation.choice import Counts, best_score, choose_images, count_images
 from fcos.evaluation.truth import read_truth
-
-IMAGES = range(10, 16)
 
 
 @pytest.fixture
@@ -42,28 +41,28 @@ def test_found_wrong_and_missed(data, evaluate):
         (d, 0.2),  # below the threshold: missed
         ((13, 5, 5, 20, 20), 0.5),
     )
-    counts = count_images(evaluated, IMAGES, 0.5)
-    assert wrong_detections(evaluated) == {1, 2, 5}  # whatever the score
+    counts = count_images(evaluated, 0.5)
+    assert np.flatnonzero(evaluated.is_wrong).tolist() == [1, 2, 5]  # whatever the score
     assert counts[10] == Counts(found=2, wrong=2, missed=2)
     assert counts[13] == Counts(found=0, wrong=1, missed=0)
     assert counts[11] == Counts(missed=4)  # neither has a detection there
     assert counts[14] == Counts(missed=3)  # the fourth is a crowd
-    assert count_images(evaluated, IMAGES, 0.51)[13] == Counts()
-    assert count_images(evaluated, IMAGES, 0.2)[10] == Counts(found=3, wrong=2, missed=1)
+    assert count_images(evaluated, 0.51)[13] == Counts()
+    assert count_images(evaluated, 0.2)[10] == Counts(found=3, wrong=2, missed=1)
 
 
 def test_detections_on_a_crowd_do_not_count(data, evaluate):
     crowd = next(a for a in data.annotations if a["iscrowd"])
     evaluated = evaluate((crowd["id"], 0.9), (crowd["id"], 0.8))
-    assert count_images(evaluated, IMAGES, 0.1)[14] == Counts(missed=3)
-    assert best_score(evaluated) == 0.0 and wrong_detections(evaluated) == set()
+    assert count_images(evaluated, 0.1)[14] == Counts(missed=3)
+    assert best_score(evaluated) == 0.0 and not evaluated.is_wrong.any()
 
 
 def test_iou_has_to_be_half(data, evaluate):
     x, y, w, h = data.annotations[0]["bbox"]
     near, far = (10, x, y, 0.51 * w, h), (10, x, y, 0.49 * w, h)
-    assert count_images(evaluate((near, 0.9)), IMAGES, 0)[10].found == 1
-    assert count_images(evaluate((far, 0.9)), IMAGES, 0)[10].found == 0
+    assert count_images(evaluate((near, 0.9)), 0)[10].found == 1
+    assert count_images(evaluate((far, 0.9)), 0)[10].found == 0
 
 
 def test_the_best_score_by_hand(data, evaluate):

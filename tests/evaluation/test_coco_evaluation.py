@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,14 @@ def test_results_and_file_are_those_of_detectron2s_evaluator(data, max_dets):
     assert written == (data.root / "own" / names).read_text()
     assert {r["category_id"] for r in json.loads(written)} == set(IDS)
     assert [path.name for path in (data.root / "fast").iterdir()] == [names]
+
+
+def test_without_hotcoco_the_results_are_the_same(data, monkeypatch, caplog):
+    want = feed(fast(data), data)
+    monkeypatch.setitem(sys.modules, "hotcoco", None)
+    got = feed(fast(data), data)
+    assert_same(got, want)
+    assert len([m for m in caplog.messages if m.startswith("hotcoco cannot be imported")]) == 1
 
 
 def test_boxes_alone(data):

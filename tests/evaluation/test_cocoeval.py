@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from fcos.evaluation.cocoeval import Detections, GroundTruth
+from fcos.evaluation.cocoeval import DetectionColumns, GroundTruth
 from fcos.evaluation.figures import METRICS, class_figures, figures
 from fcos.utils.errors import UserError
 
@@ -127,27 +128,34 @@ def ids_of(results, all_=False):
     return ids if all_ else set(ids)
 
 
-def test_which_detections_are_right():
+@pytest.fixture(params=["hotcoco", "pycocotools"])
+def library(request, monkeypatch):
+    """The one that evaluates: pycocotools does where hotcoco is not installed."""
+    if request.param == "pycocotools":
+        monkeypatch.setitem(sys.modules, "hotcoco", None)
+    return request.param
+
+
+@pytest.mark.parametrize("max_dets", [12, 100])
+def test_which_detections_are_right(library, max_dets):
     contents, results = scene(3)
     truth = GroundTruth(contents, "a.json")
-    want = by_pycocotools(contents, results, "bbox", 100)
-    got = {}
-    for match in truth.matches(truth.columns(results), 100):
-        rows = zip(match.detections, match.scores, match.is_found, match.counts, strict=True)
-        got.update({int(i): (float(s), bool(f), bool(c), match.image_id) for i, s, f, c in rows})
-    expected = {}
+    want = by_pycocotools(contents, results, "bbox", max_dets)
+    right, wrong = set(), set()
     for entry in want.evalImgs:
         if entry is None or entry["aRng"] != [0, 1e10]:
             continue
         for place, id_ in enumerate(entry["dtIds"]):
-            is_ignored = bool(entry["dtIgnore"][0][place])
-            is_found = bool(entry["dtMatches"][0][place] > 0)
-            row = entry["dtScores"][place], is_found, not is_ignored, entry["image_id"]
-            expected[id_ - 1] = row
-    assert got == expected and len(got) == len(results)
-    objects = sum(match.num_objects for match in truth.matches(truth.columns(results), 100))
-    assert objects == sum(not o["iscrowd"] for o in contents["annotations"])
-    assert 0 < sum(row[1] for row in got.values()) < len(got)
+            if not entry["dtIgnore"][0][place]:
+                (right if entry["dtMatches"][0][place] > 0 else wrong).add(id_ - 1)
+    got = truth.matches(truth.columns(results), max_dets)
+    assert set(np.flatnonzero(got.is_right)) == right
+    assert set(np.flatnonzero(got.is_wrong)) == wrong
+    assert 0 < len(right) < len(wrong) < len(results) - len(right)  # some are on crowds
+    assert [got.image_ids[place] for place in got.images] == [r["image_id"] for r in results]
+    assert got.scores.tolist() == [r["score"] for r in results]
+    objects = [o["image_id"] for o in contents["annotations"] if not o["iscrowd"]]
+    assert got.num_objects.tolist() == [objects.count(id_) for id_ in got.image_ids]
 
 
 def one_object(**changes):
@@ -165,12 +173,12 @@ def found(truth, task="bbox", **changes):
     return figures(truth.evaluate(truth.columns([result | changes]), task, 100))["AP"]
 
 
-def test_an_object_with_id_0_can_be_found():
+def test_an_object_with_id_0_can_be_found(library):
     # To pycocotools, where the id of a match is 0 where there is none, it would be missed.
     assert found(GroundTruth(one_object(id=0), "a.json")) == pytest.approx(100)
 
 
-def test_ids_that_are_names():
+def test_ids_that_are_names(library):
     contents = one_object(image_id="x")
     contents["images"] = [{"id": "x"}, {"id": "y"}]
     assert found(GroundTruth(contents, "a.json"), image_id="x") == pytest.approx(100)
@@ -188,7 +196,7 @@ def test_annotations_of_what_is_not_listed_are_left_out(change):
     assert np.isnan(found(GroundTruth(one_object(**change), "a.json")))
 
 
-def test_the_size_of_a_mask_is_not_that_of_its_box():
+def test_the_size_of_a_mask_is_not_that_of_its_box(library):
     # A frame of few pixels and a large box, above the small object: false among small ones only.
     contents = one_object(area=800.0)
     frame = np.zeros((HEIGHT, WIDTH), dtype=np.uint8, order="F")
@@ -196,7 +204,7 @@ def test_the_size_of_a_mask_is_not_that_of_its_box():
     encoded = mask_api.encode(frame)
     frame = {"size": encoded["size"], "counts": encoded["counts"].decode()}
     truth = GroundTruth(contents, "a.json", with_masks=True)
-    both = Detections(
+    both = DetectionColumns(
         images=np.zeros(2, int),
         classes=np.zeros(2, int),
         boxes=np.array([[10, 10, 40, 40], [0, 0, 119, 119]]),
@@ -226,7 +234,27 @@ def test_masks_that_are_not_there():
         found(truth, "box")
 
 
-def test_no_detections():
+def test_no_detections(library):
     truth = GroundTruth(one_object(), "a.json")
     got = figures(truth.evaluate(truth.columns([]), "bbox", 100))
     assert list(got) == list(METRICS) and got["AP"] == got["AR"] == 0
+    assert not truth.matches(truth.columns([]), 100).is_right.any()
+
+
+@pytest.mark.parametrize("task", ["bbox", "segm"])
+def test_without_hotcoco_the_figures_are_the_same(task, monkeypatch, caplog, capsys):
+    contents, results = scene(5)
+    got = {}
+    for library in ("hotcoco", "pycocotools"):
+        if library == "pycocotools":
+            assert caplog.messages == []
+            monkeypatch.setitem(sys.modules, "hotcoco", None)
+        truth = GroundTruth(contents, "a.json", with_masks=True)
+        got[library] = truth.evaluate(truth.columns(results), task, 300)
+        assert isinstance(truth._coco, COCO) == (library == "pycocotools")
+    for name in ("precision", "recall"):
+        fast, slow = (getattr(got[library], name) for library in got)
+        np.testing.assert_allclose(slow, fast, rtol=0, atol=1e-12)
+    (line,) = caplog.messages
+    assert line.startswith("hotcoco cannot be imported (") and "pycocotools evaluates" in line
+    assert capsys.readouterr().out == ""

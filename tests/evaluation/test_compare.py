@@ -4,11 +4,16 @@ import html.parser
 import json
 import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from fcos.evaluation.page import signed
 from fcos_cli.compare import main, parse_args
+
+ROOT = Path(__file__).parents[2]
 
 
 class Checker(html.parser.HTMLParser):
@@ -117,6 +122,29 @@ def test_the_note_on_masks_and_the_settings_are_on_the_page(data, pair, capsys):
     page = Checker((data.root / "out" / "comparison.html").read_text("utf-8"))
     assert "boxes has no masks" in page.text
     assert "1 setting differs" in page.text and "SOLVER.BASE_LR" in page.text
+
+
+def test_without_hotcoco_the_page_is_the_same(data, pair, capsys, caplog, monkeypatch):
+    pages = []
+    for library in ("hotcoco", "pycocotools"):
+        if library == "pycocotools":
+            monkeypatch.setitem(sys.modules, "hotcoco", None)
+        assert run(capsys, *pair, "--output", data.root / "out", "--num-images", 1)[0] == 0
+        numbers = json.loads((data.root / "out" / "comparison.json").read_text(encoding="utf-8"))
+        page = Checker((data.root / "out" / "comparison.html").read_text("utf-8"))
+        pages.append((numbers["images"], numbers["box"]["figures"], page.text))
+    assert pages[0][0] == pages[1][0] and pages[0][2] == pages[1][2]
+    for label, figures in pages[0][1].items():
+        assert pages[1][1][label] == pytest.approx(figures, rel=0, abs=1e-9)
+    assert [m for m in caplog.messages if "pycocotools evaluates" in m] == caplog.messages != []
+
+
+def test_the_templates_are_installed(tmp_path):
+    pytest.importorskip("setuptools")
+    command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    built = tmp_path / "fcos" / "evaluation" / "templates"
+    assert {path.name for path in built.iterdir()} == {"comparison.css", "comparison.html"}
 
 
 def test_a_config_file_registers_the_data_set(data, pair, capsys):

@@ -8,7 +8,7 @@ import pytest
 from fcos.evaluation.comparison import (
     compare,
     different_settings,
-    listed,
+    in_words,
     max_dets_of,
     to_json,
 )
@@ -180,8 +180,8 @@ def test_settings_that_differ():
     assert different_settings([one, {}]) == {} == different_settings([one, one])
 
 
-def test_listed():
-    assert [listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])] == [
+def test_names_in_words():
+    assert [in_words(["a"]), in_words(["a", "b"]), in_words(["a", "b", "c"])] == [
         "a",
         "a and b",
         "a, b and c",

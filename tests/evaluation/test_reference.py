@@ -8,15 +8,15 @@ import pytest
 
 from fcos.evaluation.reference import (
     Reference,
-    built_in_picture,
-    compare,
+    built_in_image,
+    match_reference,
     read_reference,
     write_reference,
 )
 from fcos.utils.errors import UserError
 
 REFERENCE = Reference(
-    image=built_in_picture(8, 6),
+    image=built_in_image(8, 6),
     boxes=np.array([[0, 0, 10, 10], [50, 50, 60, 60], [0, 0, 10, 10]], np.float32),
     scores=np.array([0.9, 0.8, 0.7], np.float32),
     classes=np.array([1, 1, 2]),
@@ -39,7 +39,7 @@ def found(order=(0, 1, 2), **changes):
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_the_order_does_not_matter(order):
-    result = compare(REFERENCE, **found(order))
+    result = match_reference(REFERENCE, **found(order))
     assert (result.pairs, result.box_px, result.score, result.is_equal) == (3, 0, 0, True)
 
 
@@ -48,42 +48,42 @@ def test_differences_by_hand():
     boxes[0, 2] += 0.25  # within 0.5
     boxes[1, 1] -= 0.5  # just within
     scores[2] -= 0.0078125  # within 0.01
-    result = compare(REFERENCE, **found(boxes=boxes, scores=scores))
+    result = match_reference(REFERENCE, **found(boxes=boxes, scores=scores))
     assert (result.pairs, result.beyond, result.box_px) == (3, 0, 0.5)
     assert result.score == pytest.approx(0.0078125, abs=1e-7)
     assert result.is_equal
     boxes[1, 1] -= 0.5
     scores[2] -= 0.0078125
-    result = compare(REFERENCE, **found(boxes=boxes, scores=scores))
+    result = match_reference(REFERENCE, **found(boxes=boxes, scores=scores))
     assert (result.pairs, result.beyond, result.box_px, result.is_equal) == (3, 2, 1.0, False)
 
 
 def test_classes_are_never_mixed():
-    result = compare(REFERENCE, **found(classes=np.array([1, 2, 2])))
+    result = match_reference(REFERENCE, **found(classes=np.array([1, 2, 2])))
     assert (result.pairs, result.only_recorded, result.only_found) == (2, 1, 1)
     assert not result.is_equal
     assert result.box_px == 0  # the pair of class 2 is the one at the same place
 
 
 def test_one_too_many_and_one_too_few():
-    result = compare(REFERENCE, **found((0, 2)))
+    result = match_reference(REFERENCE, **found((0, 2)))
     assert (result.pairs, result.only_recorded, result.only_found, result.is_equal) == (2, 1, 0, 0)
-    result = compare(REFERENCE, **found((0, 1, 1, 2)))
+    result = match_reference(REFERENCE, **found((0, 1, 1, 2)))
     assert (result.pairs, result.only_recorded, result.only_found, result.is_equal) == (3, 0, 1, 0)
 
 
 def test_nothing_found_and_nothing_recorded():
     empty = found(())
-    result = compare(REFERENCE, **empty)
+    result = match_reference(REFERENCE, **empty)
     assert (result.pairs, result.only_recorded, result.box_px, result.is_equal) == (0, 3, 0, False)
-    assert compare(dataclasses.replace(REFERENCE, **empty), **empty).is_equal
+    assert match_reference(dataclasses.replace(REFERENCE, **empty), **empty).is_equal
 
 
 def test_without_any_tolerance_only_the_same_is_the_same():
     exact = dataclasses.replace(REFERENCE, tolerance_px=0.0, tolerance=0.0)
-    assert compare(exact, **found()).is_equal
+    assert match_reference(exact, **found()).is_equal
     boxes = np.nextafter(REFERENCE.boxes, np.float32(100))
-    assert compare(exact, **found(boxes=boxes)).beyond == 3
+    assert match_reference(exact, **found(boxes=boxes)).beyond == 3
 
 
 # ---- the file --------------------------------------------------------------------------------
@@ -176,9 +176,9 @@ def test_damaged_and_missing_files(tmp_path):
         write_reference(str(tmp_path / "nowhere" / "a.npz"), REFERENCE)
 
 
-def test_the_built_in_picture():
-    picture = built_in_picture()
-    assert (picture.shape, picture.dtype) == ((192, 256, 3), np.uint8)
+def test_the_built_in_image():
+    image = built_in_image()
+    assert (image.shape, image.dtype) == ((192, 256, 3), np.uint8)
     # By hand: 7 x + 3 y, 5 y + 40 (x // 16) and 11 x ^ 13 y at x = 200, y = 0, all modulo 256.
-    assert picture[0, 200].tolist() == [1400 % 256, 480 % 256, 2200 % 256]
-    assert picture[3, 3].tolist() == [0, 255, 0]  # the first rectangle
+    assert image[0, 200].tolist() == [1400 % 256, 480 % 256, 2200 % 256]
+    assert image[3, 3].tolist() == [0, 255, 0]  # the first rectangle

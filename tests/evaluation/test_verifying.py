@@ -22,7 +22,7 @@ RULES = [
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """A small detector: its config, its weights, and what it detects in the built-in picture."""
+    """A small detector: its config, its weights, and what it detects in the built-in image."""
     folder = tmp_path_factory.mktemp("tiny")
     cfg = tiny_cfg()
     cfg.MODEL.FCOS.NORM, cfg.MODEL.FCOS.NORMALIZE_REG_TARGETS = "GN", True
@@ -126,7 +126,7 @@ def test_mistakes_are_one_sentence(tiny, tmp_path, capsys):
     out = str(tmp_path / "b.npz")
     nothing = ["--opts", "MODEL.FCOS.SCORE_THRESH_TEST", "0.9999"]
     text = error_of("record", weights, *config, "--out", out, *nothing)
-    assert "detects nothing in the built-in picture" in text
+    assert "detects nothing in the built-in image" in text
     text = error_of("record", weights, *config, "--out", out, "--image", str(tiny / "a.pth"))
     assert "a.pth" in text
     text = error_of("record", weights, *config, "--out", weights)

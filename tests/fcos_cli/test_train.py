@@ -437,7 +437,7 @@ def test_a_disk_that_is_full_during_the_training(said, project, monkeypatch):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("MODEL.FCOS.NORM", "IN", "MODEL.FCOS.NORM: expected one of ('none', "),  # ValueError
+        ("MODEL.FCOS.FPN_STRIDES", "[4]", "MODEL.FCOS.FPN_STRIDES: expected one str"),  # ValueError
         ("MODEL.META_ARCHITECTURE", "Retina", "No object named 'Retina' found in "),  # KeyError
     ],
 )

@@ -1,7 +1,7 @@
 """How several processes end; training and detection in several are tested at their own places."""
 
-import argparse
 import atexit
+import functools
 import os
 import signal
 import sys
@@ -13,9 +13,9 @@ import torch
 
 from detectron2.utils import comm
 from fcos.utils.errors import UserError
-from fcos.utils.processes import Ending, check_processes, run_processes
+from fcos.utils.processes import Ending, Processes, check_processes, run_processes
 
-TWO = {"num_gpus": 2, "num_machines": 1, "machine_rank": 0, "dist_url": "auto"}
+TWO = Processes(num_gpus=2)
 
 
 def compute_for_ever():
@@ -24,21 +24,21 @@ def compute_for_ever():
         square.mm(square)
 
 
-def leave_a_thread_in_torch(args):
+def leave_a_thread_in_torch(folder, codes):
     """A thread that returns from C++ to a Python that has ended makes the process abort."""
     threading.Thread(target=compute_for_ever, daemon=True).start()
     time.sleep(0.1)
     rank = comm.get_rank()
-    atexit.register((args.folder / f"handler{rank}").touch)
+    atexit.register((folder / f"handler{rank}").touch)
     # In one piece: where Python does not buffer, print writes the end of a line on its own.
     sys.stdout.write(f"process {rank} says goodbye\n")
-    return Ending(args.codes[rank])
+    return Ending(codes[rank])
 
 
 @pytest.mark.parametrize(("codes", "expected"), [((0, 0), 0), ((0, 3), 3), ((3, 3), 3)])
 def test_a_thread_in_torch_does_not_abort_a_process_that_ends(tmp_path, capfd, codes, expected):
-    args = argparse.Namespace(**TWO, folder=tmp_path, codes=codes)
-    assert run_processes(leave_a_thread_in_torch, args) == expected
+    run = functools.partial(leave_a_thread_in_torch, tmp_path, codes)
+    assert run_processes(run, TWO) == expected
     said = capfd.readouterr()
     assert "terminate" not in said.err
     if expected == 0:  # otherwise one may be ended by the other's end
@@ -46,27 +46,25 @@ def test_a_thread_in_torch_does_not_abort_a_process_that_ends(tmp_path, capfd, c
         assert sorted(said.out.splitlines()) == [f"process {i} says goodbye" for i in (0, 1)]
 
 
-def end_with_a_text(args):
+def end_with_a_text(is_shared, delay):
     if comm.get_rank() == 0:
-        time.sleep(args.delay)
-    text = "of all" if args.is_shared else f"of {comm.get_rank()}"
-    return Ending(7, text, args.is_shared)
+        time.sleep(delay)
+    text = "of all" if is_shared else f"of {comm.get_rank()}"
+    return Ending(7, text, is_shared)
 
 
 @pytest.mark.parametrize("delay", [0, 1])
 def test_what_all_have_to_say_is_said_once_by_the_first(capfd, delay):
-    args = argparse.Namespace(**TWO, is_shared=True, delay=delay)
-    assert run_processes(end_with_a_text, args) == 7
+    assert run_processes(functools.partial(end_with_a_text, True, delay), TWO) == 7
     assert capfd.readouterr().err == "of all\n"
 
 
 def test_the_first_failure_ends_the_others(capfd):
-    args = argparse.Namespace(**TWO, is_shared=False, delay=60)
-    assert run_processes(end_with_a_text, args) == 7
+    assert run_processes(functools.partial(end_with_a_text, False, 60), TWO) == 7
     assert capfd.readouterr().err == "of 1\n"
 
 
-def be_interrupted_twice(args):
+def be_interrupted_twice():
     try:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(60)
@@ -79,21 +77,21 @@ def be_interrupted_twice(args):
 
 
 def test_a_ctrl_c_that_is_told_twice_is_one(capfd):
-    assert run_processes(be_interrupted_twice, argparse.Namespace(**TWO)) == 9
+    assert run_processes(be_interrupted_twice, TWO) == 9
     assert capfd.readouterr().err == "tidied up\n"
 
 
 def test_one_process_is_this_one(capfd):
-    args = argparse.Namespace(**{**TWO, "num_gpus": 1})
-    assert run_processes(lambda args: Ending(args.num_gpus + 4, "what"), args) == 5
+    pid = os.getpid()
+    assert run_processes(lambda: Ending(5 if os.getpid() == pid else 6, "what"), Processes()) == 5
     assert capfd.readouterr().err == "what\n"
 
 
 def test_one_gpu_for_several_processes(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    check_processes(argparse.Namespace(**TWO), "cuda")
-    check_processes(argparse.Namespace(**{**TWO, "num_gpus": 1}), "cuda:1")
+    check_processes(TWO, "cuda")
+    check_processes(Processes(), "cuda:1")
     with pytest.raises(
         UserError, match=r"^MODEL\.DEVICE is cuda:1, but there are to be 2 processes"
     ):
-        check_processes(argparse.Namespace(**TWO), "cuda:1")
+        check_processes(TWO, "cuda:1")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import functools
 import logging
@@ -31,7 +30,7 @@ from fcos.predict.predictor import Predictor
 from fcos.utils.agree import in_all, on_main
 from fcos.utils.device import check_device
 from fcos.utils.errors import UserError
-from fcos.utils.processes import Ending, check_processes, run_processes
+from fcos.utils.processes import Ending, Processes, check_processes, run_processes
 
 __all__ = ["DetectionJob", "detect_many"]
 
@@ -113,20 +112,18 @@ def detect_many(
     check_device(cfg.MODEL.DEVICE)
     if num_gpus is None:
         num_gpus = torch.cuda.device_count() if cfg.MODEL.DEVICE == "cuda" else 1
-    processes = argparse.Namespace(
-        num_gpus=num_gpus, num_machines=num_machines, machine_rank=machine_rank, dist_url=dist_url
-    )
+    processes = Processes(num_gpus, num_machines, machine_rank, dist_url)
     check_processes(processes, cfg.MODEL.DEVICE)
     if meeting_host(dist_url) is None:
         raise UserError(f"--dist-url is {dist_url}: expected tcp://<machine>:<port>.")
-    return run_processes(functools.partial(_run_one, cfg, job), processes)
+    return run_processes(functools.partial(_run_one, cfg, job, dist_url), processes)
 
 
-def _run_one(cfg: CfgNode, job: DetectionJob, processes: argparse.Namespace) -> Ending:
+def _run_one(cfg: CfgNode, job: DetectionJob, dist_url: str) -> Ending:
     """Run one process from its start to its end."""
     try:
         with DetectionFolder(job.output) as folder:
-            return Ending(_detect_all(cfg, job, folder, processes.dist_url))
+            return Ending(_detect_all(cfg, job, folder, dist_url))
     except UserError as error:
         if job.debug:
             raise
