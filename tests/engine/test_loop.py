@@ -14,6 +14,7 @@ from fcos.engine.hooks import LossGuard
 from fcos.engine.loop import HostCopy, TrainingLoop, amp_dtype
 from fcos.utils.errors import UserError
 from tests.engine.test_hooks import Model, batches
+from tests.helpers import DEVICE
 from tests.imagined_gpu import ImaginedGpu, pretend
 from tests.modeling.test_training_step import inputs, model_of
 
@@ -22,7 +23,7 @@ BF16 = torch.bfloat16
 
 def loop_of(model, data=None, precision=None, rate=0.1):
     optimizer = torch.optim.SGD(model.parameters(), rate, momentum=0.9)
-    return TrainingLoop(model, data or batches(), optimizer, "cpu", precision)
+    return TrainingLoop(model, data or batches(), optimizer, DEVICE, precision)
 
 
 class Note(HookBase):
@@ -95,6 +96,7 @@ def amp(precision, device, is_enabled=True):
     return cfg
 
 
+@pytest.mark.cpu
 def test_precisions_that_a_device_lacks_are_refused(monkeypatch):
     assert amp_dtype(amp("bfloat16", "cpu")) is BF16
     assert amp_dtype(amp("float16", "cuda:1")) is torch.float16
@@ -158,6 +160,7 @@ def scaled(is_mixed=True):
     return loop
 
 
+@pytest.mark.cpu
 def test_a_scaler_changes_no_update_and_is_part_of_the_checkpoint():
     plain, loop = loop_of(Model()), scaled()
     for each in (plain, loop):
@@ -174,6 +177,7 @@ def test_a_scaler_changes_no_update_and_is_part_of_the_checkpoint():
 
 
 @pytest.mark.parametrize("precision", [None, torch.float16, BF16], ids=str)
+@pytest.mark.cpu
 def test_an_iteration_on_a_gpu(precision, monkeypatch, tmp_path):
     """All of it but the backward pass, for which torch looks for a real GPU."""
     model, gpu, read = model_of([]), ImaginedGpu(), []

@@ -16,6 +16,7 @@ from fcos.data import register_custom_datasets
 from fcos.engine import Trainer, TrainingStopped
 from fcos.modeling import OneStageDetectorWithTTA
 from fcos.utils.errors import UserError
+from tests.helpers import DEVICE
 from tests.tiny import MASK_OPTIONS, write_project
 
 LARGER = ["INPUT.MIN_SIZE_TRAIN", "(96,)", "INPUT.MAX_SIZE_TRAIN", "96"]
@@ -33,7 +34,7 @@ def project(tmp_path, monkeypatch):
 def cfg_of(project, *options):
     cfg = get_cfg()
     cfg.merge_from_file(str(project / "tiny.yaml"))
-    cfg.merge_from_list(list(options))
+    cfg.merge_from_list(["MODEL.DEVICE", DEVICE, *options])
     register_custom_datasets(cfg)
     return cfg
 
@@ -74,6 +75,7 @@ def test_bfloat16_and_checkpointing_come_from_the_config(project):
     assert trainer.model.backbone._compiled_call_impl is not None
 
 
+@pytest.mark.cpu
 def test_float16_on_the_cpu_is_refused(project):
     with pytest.raises(UserError, match="float16 needs a GPU; set it to bfloat16"):
         Trainer(cfg_of(project, "SOLVER.AMP.ENABLED", "True"))
