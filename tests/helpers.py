@@ -7,10 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
 # What the tests of the method run on (tests/on_device.py).
 DEVICE = os.environ.get("FCOS_TEST_DEVICE", "cpu")
+not_imagined = pytest.mark.skipif(DEVICE == "imagined", reason="torch needs a real GPU for it")
 GOLDEN = Path(__file__).parent / "golden"
 STRIDES = (8, 16, 32, 64, 128)
 LEVELS = range(3, 8)

@@ -16,7 +16,7 @@ from fcos.data import register_custom_datasets
 from fcos.engine import Trainer, TrainingStopped
 from fcos.modeling import OneStageDetectorWithTTA
 from fcos.utils.errors import UserError
-from tests.helpers import DEVICE
+from tests.helpers import DEVICE, not_imagined
 from tests.tiny import MASK_OPTIONS, write_project
 
 LARGER = ["INPUT.MIN_SIZE_TRAIN", "(96,)", "INPUT.MAX_SIZE_TRAIN", "96"]
@@ -282,7 +282,10 @@ def test_a_random_seed_is_kept_by_the_checkpoint(project):
 @pytest.mark.parametrize(
     "options",
     [
-        ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "bfloat16", *LARGER],
+        pytest.param(
+            ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "bfloat16", *LARGER],
+            marks=not_imagined,
+        ),
         ["MODEL.ACTIVATION_CHECKPOINTING", "True"],
     ],
     ids=["bfloat16", "checkpointing"],
@@ -297,6 +300,7 @@ def test_resuming_gives_the_same_bits_in_every_mode(project, options):
         assert value.equal(second.model.state_dict()[name]), name
 
 
+@not_imagined
 def test_another_precision_is_said(project, caplog):
     train(project, "SOLVER.MAX_ITER", "1")
     options = ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "bfloat16", *LARGER]

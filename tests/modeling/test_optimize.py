@@ -13,7 +13,7 @@ from fcos.modeling import optimize
 from fcos.modeling.optimize import optimize_for_inference
 from fcos.utils.errors import UserError
 from fcos_cli import arguments
-from tests.helpers import DEVICE, tiny_cfg, tiny_mask_cfg
+from tests.helpers import not_imagined, tiny_cfg, tiny_mask_cfg
 
 
 def detector(make_cfg=tiny_cfg, **overrides):
@@ -144,7 +144,7 @@ def test_deformable_convolutions_keep_their_place():
 
 
 @pytest.mark.parametrize("make_cfg", [tiny_cfg, tiny_mask_cfg])
-@pytest.mark.skipif(DEVICE == "imagined", reason="torch.cuda is asked")
+@not_imagined
 def test_bfloat16_is_near_and_its_boxes_are_float32(make_cfg, monkeypatch):
     monkeypatch.setattr(optimize, "_cpu_has_bfloat16", lambda: True)  # slow where it has not
     model = detector(make_cfg)
