@@ -103,7 +103,7 @@ def record_cpu(kit: Path, is_smoke: bool) -> None:
     (kit / CPU).write_text(json.dumps(content) + "\n")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.prepare", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("gpu_kit"), help="(%(default)s)")
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -111,9 +111,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--machine", default="x86_64", help="processor there (%(default)s)")
     parser.add_argument("--no-wheels", action="store_true", help="all packages are there")
     parser.add_argument("--smoke", action="store_true", help="tiny data, for a rehearsal")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make the folder; returns the exit code."""
     try:
-        print(prepare(args))
+        print(prepare(parse_args(argv)))
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
