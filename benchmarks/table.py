@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from benchmarks.measure import Measured, Result
 
-__all__ = ["columns", "details", "render", "table"]
+__all__ = ["HEAD", "cells", "columns", "details", "render", "table"]
 
 HEAD = ("work", "against", "ours", "peer", "ratio", "MB o/p", "IQR o/p", "same")
 
@@ -20,7 +20,7 @@ def columns() -> int:
 
 def table(results: Sequence[Result], width: int) -> str:
     """One line for each result; Markdown where there is room for it."""
-    return render([HEAD, *(_cells(result) for result in results)], width)
+    return render([HEAD, *(cells(result) for result in results)], width)
 
 
 def details(results: Sequence[Result], width: int) -> str:
@@ -84,7 +84,8 @@ def memory_text(measured: Measured) -> str:
     return f"{megabytes:.0f}{mark}" if megabytes >= 9.95 else f"{megabytes:.1f}{mark}"
 
 
-def _cells(result: Result) -> tuple[str, ...]:
+def cells(result: Result) -> tuple[str, ...]:
+    """A line of the table; its head is ``HEAD``."""
     name = (result.work, result.peer.name)
     if not result.is_timed:
         return (*name, "-", "-", "-", "-", "-", "yes" if result.agreement.same else "NO")

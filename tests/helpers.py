@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
+# What the tests of the method run on (tests/on_device.py).
+DEVICE = os.environ.get("FCOS_TEST_DEVICE", "cpu")
+not_imagined = pytest.mark.skipif(DEVICE == "imagined", reason="torch needs a real GPU for it")
 GOLDEN = Path(__file__).parent / "golden"
 STRIDES = (8, 16, 32, 64, 128)
 LEVELS = range(3, 8)
@@ -45,7 +50,7 @@ def raw_outputs(values, prefix=""):
 
 
 TINY = """
-MODEL.DEVICE cpu
+MODEL.DEVICE {DEVICE}
 MODEL.META_ARCHITECTURE OneStageDetector
 MODEL.PROPOSAL_GENERATOR.NAME FCOS
 MODEL.BACKBONE.NAME build_fcos_resnet_fpn_backbone
@@ -66,7 +71,7 @@ def tiny_cfg():
     from fcos.config import get_cfg
 
     cfg = get_cfg()
-    cfg.merge_from_list(TINY.split())
+    cfg.merge_from_list(TINY.format(DEVICE=DEVICE).split())
     return cfg
 
 

@@ -81,7 +81,7 @@ class ImaginedGpu(TorchDispatchMode):
 
     def __init__(self, device="cuda"):
         super().__init__()
-        self.device = torch.device(device, 0) if device == "cuda" else torch.device(device)
+        self.device = torch.device(device) if device == "meta" else torch.device(device, 0)
         self.waits = []
         self._before = []
 

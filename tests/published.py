@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from fcos.config import get_cfg
-from tests.helpers import GOLDEN
+from tests.helpers import DEVICE, GOLDEN
 
 MODELS = json.loads((GOLDEN / "models.json").read_text())
 for _model in MODELS.values():
@@ -37,7 +37,7 @@ def family_of(key):
     return CONFIGS[key].split("/")[0]
 
 
-def config_of(key, device="cpu"):
+def config_of(key, device=DEVICE):
     cfg = get_cfg()
     cfg.merge_from_file(f"configs/published/{CONFIGS[key]}.yaml")
     cfg.MODEL.DEVICE = device

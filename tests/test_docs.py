@@ -189,7 +189,8 @@ def all_options():
     helps = [(importlib.import_module(f"fcos_cli.{name}"), []) for name, _, _ in VERBS.values()]
     helps += [(fcos_cli.checkpoint, [word]) for word in ("inspect", "convert", "record", "verify")]
     helps += [(importlib.import_module("fcos_cli.data"), ["import"])]
-    helps += [(program_behind("benchmarks"), []), (program_behind("fcos.data.digits"), [])]
+    programs = ("benchmarks", "benchmarks.gpu", "benchmarks.gpu.prepare", "fcos.data.digits")
+    helps += [(program_behind(name), []) for name in programs]
     for program, words in helps:
         with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
             program.parse_args([*words, "--help"])

@@ -27,6 +27,8 @@ from fcos.engine.hooks import (
 from fcos.engine.loop import TrainingLoop
 from fcos.utils.errors import UserError
 
+pytestmark = pytest.mark.cpu
+
 
 class Model(nn.Module):
     """Two losses; ``bad`` maps an iteration to values that replace them."""

@@ -14,15 +14,20 @@ from fcos.engine.hooks import LossGuard
 from fcos.engine.loop import HostCopy, TrainingLoop, amp_dtype
 from fcos.utils.errors import UserError
 from tests.engine.test_hooks import Model, batches
+from tests.helpers import DEVICE, not_imagined
 from tests.imagined_gpu import ImaginedGpu, pretend
 from tests.modeling.test_training_step import inputs, model_of
 
 BF16 = torch.bfloat16
 
 
+def weight():
+    return Model().to(DEVICE)
+
+
 def loop_of(model, data=None, precision=None, rate=0.1):
     optimizer = torch.optim.SGD(model.parameters(), rate, momentum=0.9)
-    return TrainingLoop(model, data or batches(), optimizer, "cpu", precision)
+    return TrainingLoop(model, data or batches(), optimizer, DEVICE, precision)
 
 
 class Note(HookBase):
@@ -39,7 +44,7 @@ class Note(HookBase):
 def test_it_trains_and_logs_as_detectron2s_does():
     results = []
     for loop_type in (SimpleTrainer, TrainingLoop):
-        model, note = Model(), Note()
+        model, note = weight(), Note()
         optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
         loop = loop_type(model, batches(), optimizer)
         loop.register_hooks([note])
@@ -51,7 +56,7 @@ def test_it_trains_and_logs_as_detectron2s_does():
 
 def test_losses_are_read_behind_the_forward_pass_and_not_behind_the_backward_pass(monkeypatch):
     order = []
-    model = Model()
+    model = weight()
     model.register_forward_hook(lambda *_: order.append("forward"))
     model.weight.register_hook(lambda _: order.append("backward"))
     start, read = HostCopy.__init__, HostCopy.read
@@ -77,7 +82,7 @@ def test_a_loss_that_is_not_finite_ends_it_without_a_guard_too():
 
 
 def test_another_data_loader():
-    loop = loop_of(Model())
+    loop = loop_of(weight())
     loop.train(0, 1)
     loop.reset_data_loader(lambda: [["the", "other"]])
     loop.train(1, 2)
@@ -95,6 +100,7 @@ def amp(precision, device, is_enabled=True):
     return cfg
 
 
+@pytest.mark.cpu
 def test_precisions_that_a_device_lacks_are_refused(monkeypatch):
     assert amp_dtype(amp("bfloat16", "cpu")) is BF16
     assert amp_dtype(amp("float16", "cuda:1")) is torch.float16
@@ -116,6 +122,7 @@ def losses_and_gradients(precision):
     return found, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
+@not_imagined
 def test_bfloat16_gives_nearly_the_losses_and_gradients_of_float32():
     full, gradients = losses_and_gradients(None)
     low, low_gradients = losses_and_gradients(BF16)
@@ -133,11 +140,12 @@ def test_bfloat16_gives_nearly_the_losses_and_gradients_of_float32():
             assert likeness > 0.8, name
 
 
+@not_imagined
 def test_only_the_forward_pass_of_training_is_mixed():
     seen = []
-    model = Model()
-    model.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
-    model.weight.register_hook(lambda _: seen.append(torch.is_autocast_enabled("cpu")))
+    model = weight()
+    model.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled(DEVICE)))
+    model.weight.register_hook(lambda _: seen.append(torch.is_autocast_enabled(DEVICE)))
     loop_of(model, precision=BF16).train(0, 1)
     model.eval()(next(batches()))
     assert seen == [True, False, False]
@@ -145,21 +153,22 @@ def test_only_the_forward_pass_of_training_is_mixed():
 
 @pytest.mark.parametrize("precision", [None, BF16])
 def test_no_scaler_where_none_is_needed(precision):
-    loop = loop_of(Model(), precision=precision)
+    loop = loop_of(weight(), precision=precision)
     assert "grad_scaler" not in loop.state_dict()
     # From a training in float16, of whatever version.
     loop.load_state_dict({**loop.state_dict(), "grad_scaler": {"scale": 2.0}})
 
 
 def scaled(is_mixed=True):
-    loop = loop_of(Model(), precision=torch.float16 if is_mixed else None)
+    loop = loop_of(weight(), precision=torch.float16 if is_mixed else None)
     loop.grad_scaler = torch.amp.GradScaler("cpu", init_scale=4.0)  # as on a GPU
     loop.precision = None
     return loop
 
 
+@pytest.mark.cpu
 def test_a_scaler_changes_no_update_and_is_part_of_the_checkpoint():
-    plain, loop = loop_of(Model()), scaled()
+    plain, loop = loop_of(weight()), scaled()
     for each in (plain, loop):
         each.train(0, 3)
     assert loop.model.weight.item() == pytest.approx(plain.model.weight.item())
@@ -174,6 +183,7 @@ def test_a_scaler_changes_no_update_and_is_part_of_the_checkpoint():
 
 
 @pytest.mark.parametrize("precision", [None, torch.float16, BF16], ids=str)
+@pytest.mark.cpu
 def test_an_iteration_on_a_gpu(precision, monkeypatch, tmp_path):
     """All of it but the backward pass, for which torch looks for a real GPU."""
     model, gpu, read = model_of([]), ImaginedGpu(), []

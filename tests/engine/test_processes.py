@@ -16,6 +16,8 @@ from fcos.utils.errors import UserError
 from tests.processes import run_in_two
 from tests.tiny import MASK_OPTIONS, write_project
 
+pytestmark = pytest.mark.cpu
+
 ITERATIONS = 20
 # With batch normalisation nothing could be equal: its statistics are of one process's share.
 OPTIONS = [

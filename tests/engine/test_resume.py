@@ -10,6 +10,8 @@ import torch
 
 from tests.tiny import start, train_net, write_project
 
+pytestmark = pytest.mark.cpu
+
 ITERATIONS = 40
 OPTIONS = [
     "DATASETS.TEST",

@@ -11,6 +11,8 @@ from fcos.utils.errors import UserError
 from fcos_cli.train import argument_parser
 from tests.tiny import write_project
 
+pytestmark = pytest.mark.cpu
+
 
 def arguments(*words):
     return argument_parser().parse_args(words)

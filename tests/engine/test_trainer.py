@@ -16,6 +16,7 @@ from fcos.data import register_custom_datasets
 from fcos.engine import Trainer, TrainingStopped
 from fcos.modeling import OneStageDetectorWithTTA
 from fcos.utils.errors import UserError
+from tests.helpers import DEVICE, not_imagined
 from tests.tiny import MASK_OPTIONS, write_project
 
 LARGER = ["INPUT.MIN_SIZE_TRAIN", "(96,)", "INPUT.MAX_SIZE_TRAIN", "96"]
@@ -33,7 +34,7 @@ def project(tmp_path, monkeypatch):
 def cfg_of(project, *options):
     cfg = get_cfg()
     cfg.merge_from_file(str(project / "tiny.yaml"))
-    cfg.merge_from_list(list(options))
+    cfg.merge_from_list(["MODEL.DEVICE", DEVICE, *options])
     register_custom_datasets(cfg)
     return cfg
 
@@ -74,6 +75,7 @@ def test_bfloat16_and_checkpointing_come_from_the_config(project):
     assert trainer.model.backbone._compiled_call_impl is not None
 
 
+@pytest.mark.cpu
 def test_float16_on_the_cpu_is_refused(project):
     with pytest.raises(UserError, match="float16 needs a GPU; set it to bfloat16"):
         Trainer(cfg_of(project, "SOLVER.AMP.ENABLED", "True"))
@@ -280,7 +282,10 @@ def test_a_random_seed_is_kept_by_the_checkpoint(project):
 @pytest.mark.parametrize(
     "options",
     [
-        ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "bfloat16", *LARGER],
+        pytest.param(
+            ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "bfloat16", *LARGER],
+            marks=not_imagined,
+        ),
         ["MODEL.ACTIVATION_CHECKPOINTING", "True"],
     ],
     ids=["bfloat16", "checkpointing"],
@@ -295,6 +300,7 @@ def test_resuming_gives_the_same_bits_in_every_mode(project, options):
         assert value.equal(second.model.state_dict()[name]), name
 
 
+@not_imagined
 def test_another_precision_is_said(project, caplog):
     train(project, "SOLVER.MAX_ITER", "1")
     options = ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "bfloat16", *LARGER]

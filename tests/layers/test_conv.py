@@ -26,6 +26,7 @@ def _kind(conv: nn.Conv2d, x: Tensor) -> str:
 
 # 2 bands; 5 uneven ones; a row alone; rows that are bands of their own.
 @pytest.mark.parametrize("size", [(83, 79), (211, 127), (1, 6001), (3, 7000)])
+@pytest.mark.cpu
 def test_gradients_in_bands_are_those_of_the_whole(size):
     torch.manual_seed(0)
     conv, x, grad = Conv3x3(3, 5), _map(*size), _map(*size, channels=5)

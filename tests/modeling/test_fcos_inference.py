@@ -16,7 +16,7 @@ from fcos.modeling.fcos.fcos_inference import (
     rank_candidates,
 )
 from fcos.modeling.fcos.fcos_targets import ltrb_distances
-from tests.helpers import flatten, golden, raw_outputs, strides_of_locations
+from tests.helpers import DEVICE, flatten, golden, raw_outputs, strides_of_locations
 
 VALUES = golden("inference.npz")
 SETTINGS = sorted({"/".join(key.split("/")[:2]) for key in VALUES.files if "/nms" in key})
@@ -69,7 +69,7 @@ def detections_of(setting, location="middle", **options):
     cls, reg, ctr = raw_outputs(VALUES, f"{case}/")
     sizes = [tuple(x.shape[-2:]) for x in cls]
     ltrb = flatten(reg).relu() * strides_of_locations(sizes)
-    points = torch.cat(FCOSTargets(location=location).get_points(sizes))
+    points = torch.cat(FCOSTargets(location=location).get_points(sizes)).to(DEVICE)
     return [
         detect(
             points,
@@ -207,7 +207,7 @@ def ranked_in_plain_loops(cls, ctr, sizes, thresh, topk, with_ctr, by_class):
         stay += sorted(pairs, key=lambda pair: -key[pair].item())[:topk]
         start += size
     stay.sort(key=lambda pair: (-key[pair].item(), *pair))
-    return stay, torch.tensor([product[pair] for pair in stay])
+    return stay, torch.tensor([product[pair].item() for pair in stay])
 
 
 @pytest.mark.parametrize("with_ctr", [False, True])

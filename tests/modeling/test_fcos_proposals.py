@@ -7,7 +7,7 @@ from detectron2.modeling import ROIHeads, build_model
 from detectron2.modeling.matcher import Matcher
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
-from tests.helpers import tiny_cfg, tiny_mask_cfg
+from tests.helpers import DEVICE, tiny_cfg, tiny_mask_cfg
 
 SIZE = (64, 96)
 TRAINING = {"MODEL.FCOS.SCORE_THRESH_TEST": 0.99, "MODEL.FCOS.SCORE_THRESH_TRAIN": 0.0}
@@ -162,7 +162,7 @@ def test_one_image_alone_has_the_detections_that_it_has_in_a_batch():
     cls, ctr = torch.randn(2, number, cfg.MODEL.FCOS.NUM_CLASSES), torch.randn(2, number)
     ltrb = torch.rand(2, number, 4) * 20
     batch = generator.predict_proposals(cls, ltrb, ctr, levels, sizes)
-    points = torch.cat(generator.targets.get_points(levels))
+    points = torch.cat(generator.targets.get_points(levels, device=DEVICE))
     counts = [rows * columns for rows, columns in levels]
     for i, wanted in enumerate(batch):
         found = generator.predict_proposals_single_image(

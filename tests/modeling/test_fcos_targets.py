@@ -7,7 +7,7 @@ import torch
 
 from fcos.modeling.fcos import FCOSTargets
 from fcos.modeling.fcos.fcos_targets import centerness, level_points, ltrb_distances
-from tests.helpers import STRIDES, golden, ground_truth
+from tests.helpers import DEVICE, STRIDES, golden, ground_truth
 
 TARGETS = golden("targets.npz")
 CASES = sorted({key.split("/")[0] for key in TARGETS.files if not key.startswith("points/")})
@@ -35,15 +35,15 @@ def feature_sizes_for(height, width):
 def test_points_by_hand():
     # floor(s/2) + x*s: stride 8 starts at 4, an odd stride 5 at 2.
     want = torch.tensor([[4.0, 4.0], [12.0, 4.0], [4.0, 12.0], [12.0, 12.0]])
-    torch.testing.assert_close(level_points((2, 2), 8), want)
+    torch.testing.assert_close(level_points((2, 2), 8, device=DEVICE), want)
     want = torch.tensor([[2.0, 2.0], [7.0, 2.0], [12.0, 2.0]])
-    torch.testing.assert_close(level_points((1, 3), 5), want)
+    torch.testing.assert_close(level_points((1, 3), 5, device=DEVICE), want)
 
 
 @pytest.mark.parametrize("size", ["800x1088", "512x640", "128x1344", "480x640"])
 def test_points_equal_the_reference(size):
     height, width = map(int, size.split("x"))
-    points = torch.cat(FCOSTargets().get_points(feature_sizes_for(height, width)))
+    points = torch.cat(FCOSTargets().get_points(feature_sizes_for(height, width), device=DEVICE))
     torch.testing.assert_close(
         points, torch.tensor(TARGETS[f"points/tianzhi/{size}"]), atol=0, rtol=0
     )
@@ -59,7 +59,8 @@ def test_points_at_corners_by_hand():
 
 
 def test_points_at_corners_equal_the_reference():
-    points = torch.cat(FCOSTargets(location="corner").get_points(feature_sizes_for(480, 640)))
+    sizes = feature_sizes_for(480, 640)
+    points = torch.cat(FCOSTargets(location="corner").get_points(sizes, device=DEVICE))
     want = torch.tensor(TARGETS["points/torchvision/480x640"]).float()
     torch.testing.assert_close(points, want, atol=0, rtol=0)
 
@@ -228,7 +229,7 @@ def test_the_smallest_box_wins_even_by_a_hair():
 def test_the_order_of_the_boxes_moves_no_assignment():
     boxes, classes = TARGETS["overlap40_800x1088/boxes"], TARGETS["overlap40_800x1088/classes"]
     sizes = feature_sizes_of("overlap40_800x1088")
-    order = torch.randperm(len(boxes), generator=torch.Generator().manual_seed(1)).numpy()
+    order = torch.randperm(len(boxes), generator=torch.Generator().manual_seed(1)).tolist()
     first = FCOSTargets().fcos_target_single_image(sizes, ground_truth(boxes, classes))
     second = FCOSTargets().fcos_target_single_image(
         sizes, ground_truth(boxes[order], classes[order])
@@ -305,5 +306,5 @@ def test_a_batch_without_images():
 def test_fixed_method_names():
     ltrb = torch.tensor([[1.0, 2, 4, 2]])
     torch.testing.assert_close(FCOSTargets().compute_centerness_targets(ltrb), torch.tensor([0.5]))
-    points = FCOSTargets().get_points_single((1, 1), 16)
+    points = FCOSTargets().get_points_single((1, 1), 16, device=DEVICE)
     torch.testing.assert_close(points, torch.tensor([[8.0, 8.0]]))

@@ -19,6 +19,8 @@ from tests.helpers import tiny_cfg, tiny_mask_cfg
 from tests.imagined_gpu import ImaginedGpu, OnGpu, pretend
 from tests.modeling.test_training_step import inputs
 
+pytestmark = pytest.mark.cpu
+
 
 @pytest.fixture
 def gpu(monkeypatch):

@@ -13,7 +13,7 @@ from fcos.modeling import optimize
 from fcos.modeling.optimize import optimize_for_inference
 from fcos.utils.errors import UserError
 from fcos_cli import arguments
-from tests.helpers import tiny_cfg, tiny_mask_cfg
+from tests.helpers import not_imagined, tiny_cfg, tiny_mask_cfg
 
 
 def detector(make_cfg=tiny_cfg, **overrides):
@@ -144,6 +144,7 @@ def test_deformable_convolutions_keep_their_place():
 
 
 @pytest.mark.parametrize("make_cfg", [tiny_cfg, tiny_mask_cfg])
+@not_imagined
 def test_bfloat16_is_near_and_its_boxes_are_float32(make_cfg, monkeypatch):
     monkeypatch.setattr(optimize, "_cpu_has_bfloat16", lambda: True)  # slow where it has not
     model = detector(make_cfg)
@@ -161,6 +162,7 @@ def test_bfloat16_is_near_and_its_boxes_are_float32(make_cfg, monkeypatch):
 @pytest.mark.parametrize(
     "has_it, want", [(True, torch.bfloat16), (False, torch.float32)], ids=["has", "has not"]
 )
+@pytest.mark.cpu
 def test_auto_asks_the_processor(has_it, want, monkeypatch):
     monkeypatch.setattr(optimize, "_cpu_has_bfloat16", lambda: has_it)
     made = optimize_for_inference(detector())
@@ -175,6 +177,7 @@ def test_auto_asks_the_processor(has_it, want, monkeypatch):
         ("int8", "--optimize: expected one of auto, float32, bfloat16, float16, got 'int8'"),
     ],
 )
+@pytest.mark.cpu
 def test_precisions_that_cannot_be_had(precision, message, monkeypatch):
     monkeypatch.setattr(optimize, "_cpu_has_bfloat16", lambda: False)
     with pytest.raises(UserError, match=message):

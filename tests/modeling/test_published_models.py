@@ -6,13 +6,13 @@ import torch
 
 from detectron2.modeling import build_model
 from fcos.checkpoint.importers import FAMILIES
-from tests.helpers import LEVELS, STRIDES, golden
+from tests.helpers import DEVICE, LEVELS, STRIDES, golden
 from tests.published import MODELS, config_of, family_of, names_of, weights_of
 
 VALUES = golden("models.npz")
 
 
-def model_of(key, device="cpu", **options):
+def model_of(key, device=DEVICE, **options):
     cfg = config_of(key, device)
     if "DLA" in key:
         pytest.importorskip("timm", reason="timm is not installed")
@@ -78,7 +78,7 @@ def check(key, model):
                 got = got * stride
             torch.testing.assert_close(got, want, atol=atol * unit, rtol=0)
     boxes = result.pred_boxes.tensor
-    got = in_one_order(boxes.numpy(), result.scores.numpy(), result.pred_classes.numpy())
+    got = in_one_order(*(x.cpu().numpy() for x in (boxes, result.scores, result.pred_classes)))
     want = in_one_order(*(VALUES[f"{key}/det/{name}"] for name in ("boxes", "scores", "classes")))
     np.testing.assert_array_equal(got[2], want[2])
     np.testing.assert_allclose(got[1], want[1], atol=1e-5, rtol=0)

@@ -307,7 +307,6 @@ def test_a_detector_without_regions_has_no_masks(detector, has_masks):
 
 
 MASK_RCNN = """
-MODEL.DEVICE cpu
 MODEL.META_ARCHITECTURE GeneralizedRCNN
 MODEL.MASK_ON True
 MODEL.PROPOSAL_GENERATOR.NAME RPN

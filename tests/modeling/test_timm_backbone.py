@@ -10,7 +10,7 @@ from detectron2.modeling import build_backbone, build_model
 from fcos.modeling import TimmBackbone
 from fcos.modeling.backbone import starts_from_timm, timm_backbone
 from fcos.utils.errors import UserError
-from tests.helpers import tiny_cfg
+from tests.helpers import DEVICE, tiny_cfg
 from tests.modeling.test_detector import inputs
 
 timm = pytest.importorskip("timm", reason="timm is not installed (pip install timm)")
@@ -223,7 +223,7 @@ def downloaded(tmp_path, monkeypatch):
         return create(name, pretrained=pretrained, **options, **overlay)
 
     monkeypatch.setattr(timm, "create_model", create_model)
-    return torch.load(path)
+    return {name: value.to(DEVICE) for name, value in torch.load(path).items()}
 
 
 def test_pretrained_weights_are_timms(downloaded):

@@ -55,6 +55,7 @@ def two_steps(model):
 
 
 @of_switches
+@pytest.mark.cpu
 def test_forward_backward_and_update_stay_on_the_gpu_and_wait_for_nothing(switches):
     want = two_steps(model_of(switches))
     model, gpu = model_of(switches), ImaginedGpu("meta")
@@ -70,6 +71,7 @@ def test_forward_backward_and_update_stay_on_the_gpu_and_wait_for_nothing(switch
 
 @of_switches
 @pytest.mark.parametrize("precision", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.cpu
 def test_in_mixed_precision_too(switches, precision, monkeypatch):
     want = model_of(switches)(inputs())
     model, gpu = model_of(switches), ImaginedGpu()
@@ -88,7 +90,7 @@ def test_in_mixed_precision_too(switches, precision, monkeypatch):
             torch.testing.assert_close(value.cpu(), want[name], rtol=0.02, atol=0.001)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @of_switches
 def test_a_real_gpu_is_not_waited_for_either(switches):
     want = two_steps(model_of(switches))

@@ -16,7 +16,7 @@ from fcos.modeling import FCOS, FCOSMaskROIHeads, OneStageDetectorWithTTA
 from fcos.modeling.fcos import DetectionRules, FCOSLosses, FCOSTargets
 from fcos.modeling.roi_heads.fcos_mask_heads import evenly_spread, share_of_regions
 from fcos.utils.errors import UserError
-from tests.helpers import tiny_cfg, tiny_mask_cfg
+from tests.helpers import DEVICE, tiny_cfg, tiny_mask_cfg
 
 SIZE = (64, 96)
 
@@ -35,7 +35,9 @@ def objects(boxes, classes, mask_format="polygon"):
     if boxes:  # detectron2's mapper gives an image without objects no masks
         masks = PolygonMasks([rectangle(*box) for box in boxes])
         truth.gt_masks = (
-            masks if mask_format == "polygon" else BitMasks.from_polygon_masks(masks, *SIZE)
+            masks
+            if mask_format == "polygon"
+            else BitMasks.from_polygon_masks(masks, *SIZE).to(DEVICE)
         )
     return truth
 
@@ -95,7 +97,7 @@ def test_regions_are_objects_and_the_detections_on_them():
     assert region.proposal_boxes.tensor.tolist() == [*TRUTH[0], FOUND[0], FOUND[1]]
     assert region.gt_classes.tolist() == [2, 0, 0, 2]
     assert region.gt_boxes.tensor.tolist() == [TRUTH[0][i] for i in (0, 1, 1, 0)]
-    assert region.gt_masks.get_bounding_boxes().tensor.equal(region.gt_boxes.tensor)
+    assert region.gt_masks.get_bounding_boxes().tensor.tolist() == region.gt_boxes.tensor.tolist()
     assert region.image_size == SIZE
 
 
