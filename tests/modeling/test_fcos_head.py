@@ -222,8 +222,8 @@ def test_wrong_number_of_features():
 
 def test_from_config():
     cfg = get_cfg()
-    cfg.num_classes = 7
-    cfg.num_convs = 2
+    cfg.MODEL.FCOS.NUM_CLASSES = 7
+    cfg.MODEL.FCOS.NUM_STACKED_CONVS = 2
     head = FCOSHead(cfg, [ShapeSpec(channels=16, stride=s) for s in (8, 16)])
     assert head.cls_logits.weight.shape == (7, 16, 3, 3)
     assert len(head.scales) == 2
@@ -231,7 +231,7 @@ def test_from_config():
         FCOSHead(cfg, [ShapeSpec(channels=16, stride=8), ShapeSpec(channels=32, stride=16)])
     cfg.merge_from_list(
         "MODEL.FCOS.USE_DEFORMABLE True MODEL.FCOS.DEFORM_MODULATED False "
-        "MODEL.FCOS.USE_SCALE False MODEL.FCOS.NORM BN num_shared_convs 1".split()
+        "MODEL.FCOS.USE_SCALE False MODEL.FCOS.NORM BN MODEL.FCOS.NUM_SHARED_CONVS 1".split()
     )
     head = FCOSHead(cfg, [ShapeSpec(channels=16, stride=8)])
     assert head.bbox_tower[3].offset.out_channels == 18

@@ -257,7 +257,7 @@ def test_other_pixels_than_the_weights_know_are_said(
     cfg.INPUT.FORMAT, cfg.MODEL.PIXEL_MEAN = pixel_format, mean
     cfg.MODEL.PIXEL_STD = [58.395, 57.12, 57.375]
     build_backbone(cfg)
-    said = "know images as INPUT.FORMAT RGB, MODEL.PIXEL_MEAN [123.675, 116.28, 103.53]"
+    said = "expect INPUT.FORMAT RGB, MODEL.PIXEL_MEAN [123.675, 116.28, 103.53]"
     assert (said in caplog.text) == is_said
 
 
