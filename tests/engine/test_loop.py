@@ -41,6 +41,7 @@ class Note(HookBase):
         assert latest["data_time"][0] >= 0
 
 
+@not_imagined
 def test_it_trains_and_logs_as_detectron2s_does():
     results = []
     for loop_type in (SimpleTrainer, TrainingLoop):
