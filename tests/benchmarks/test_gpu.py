@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -99,8 +100,17 @@ time.sleep(600)
     record = run(step("slow", text), limit=8.0)
     assert (record["state"], record["facts"]) == ("timed out", ["begun"])
     assert record["last_lines"] == ["waiting"] and record["seconds"] < 60
-    status = Path(f"/proc/{record['data']}/status")
-    assert not status.exists() or "Z (zombie)" in status.read_text()
+    until = time.monotonic() + 20  # a signal takes its time to be delivered
+    while is_alive(record["data"]) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not is_alive(record["data"])
+
+
+def is_alive(pid):
+    try:
+        return "Z (zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def arguments(tmp_path, *words):
