@@ -64,3 +64,17 @@ def test_the_names_of_the_programs_go_on_working(module):
         [sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True
     )
     assert f"usage: python -m {module}" in done.stdout
+
+
+def test_what_the_programs_repeat_is_what_the_package_has():
+    """The help may not import torch, so the programs have lists of their own."""
+    from fcos.checkpoint.importers import FAMILIES
+    from fcos.data.importing.recognise import FORMATS
+    from fcos.export import FORMATS as FILES
+    from fcos.export import INPUT_TYPES
+    from fcos_cli import checkpoint, data, export
+
+    assert set(checkpoint.FAMILIES) == set(FAMILIES)
+    assert set(data.FORMATS) == set(FORMATS)
+    assert export.FORMATS == FILES
+    assert tuple(INPUT_TYPES) == export.INPUT_TYPES

@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from fcos.utils.values import NAMED
+
 __all__ = [
     "LabelledImage",
     "LabelledObject",
@@ -19,8 +21,6 @@ __all__ = [
     "ellipse_corners",
     "polygon_of",
 ]
-
-NAMED = 5  # how many of several places a line names
 
 
 class Unreadable(Exception):

@@ -31,13 +31,13 @@ from fcos.utils.agree import in_all, on_main
 from fcos.utils.device import check_device
 from fcos.utils.errors import UserError
 from fcos.utils.processes import Ending, Processes, check_processes, run_processes
+from fcos.utils.values import NAMED
 
 __all__ = ["DetectionJob", "detect_many"]
 
 logger = logging.getLogger(__name__)
 
 _SOME_LEFT_OUT = 3  # exit code
-_NAMED = 5  # how many images a message names
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -256,10 +256,10 @@ def _finish(
     left_out = np.flatnonzero(finished.is_left_out).tolist()
     if not left_out:
         return 0
-    named = ", ".join(paths[image] for image in left_out[:_NAMED])
+    named = ", ".join(paths[image] for image in left_out[:NAMED])
     print(
         f"{len(left_out)} of {len(paths)} images could not be read and were left out: {named}"
-        f"{', ...' if len(left_out) > _NAMED else '.'} {folder.path_of(LEFT_OUT)} says why.",
+        f"{', ...' if len(left_out) > NAMED else '.'} {folder.path_of(LEFT_OUT)} says why.",
         file=sys.stderr,
     )
     return _SOME_LEFT_OUT
