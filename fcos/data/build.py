@@ -63,7 +63,7 @@ def build_test_stream(cfg: CfgNode, dataset_name: str, mapper: Mapper | None = N
         UserError: the data set is missing, or TEST.IMS_PER_BATCH is below 1.
     """
     check_images_per_batch(cfg)
-    records = load_dataset(dataset_name).dicts()
+    records = load_dataset(dataset_name, cfg.MODEL.MASK_ON).dicts()
     _log_histogram([dataset_name], records)
     mapper = _checked(cfg, mapper, is_train=False)
     return TestStream(records, mapper, cfg.DATALOADER.NUM_WORKERS, cfg.TEST.IMS_PER_BATCH)
@@ -83,7 +83,8 @@ def _training_records(cfg: CfgNode) -> list[Record]:
     filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     records: list[Record] = []
     for name in names:
-        records += load_dataset(name).dicts(for_training=True, filter_empty=filter_empty)
+        loaded = load_dataset(name, cfg.MODEL.MASK_ON)
+        records += loaded.dicts(for_training=True, filter_empty=filter_empty)
     if not records:
         raise UserError(f"Nothing to train on: no image of {', '.join(names)} has an object.")
     _log_histogram(names, records)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.utils.file_io import PathManager
 from fcos.data.images import Resize, image_problem, resize_of
-from fcos.data.records import (
-    BROKEN_POLYGONS,
-    NOT_NUMBERS,
-    RUN_LENGTHS,
-    DatasetRecords,
-    ImageRecord,
-)
+from fcos.data.mask_checks import check_masks
+from fcos.data.notes import notes_on, places_of
+from fcos.data.overlap import ImageFile, image_files, note_on_overlap
+from fcos.data.records import DatasetRecords, ImageRecord
 from fcos.data.register import read_dataset, require_same_classes
-from fcos.data.report import DatasetReport, notes_on, places_of
+from fcos.data.report import DatasetReport
+from fcos.data.truth_checks import check_evaluable
+from fcos.data.units import check_units
 from fcos.utils.errors import UserError
 from fcos.utils.values import NAMED, listed
 
@@ -47,9 +48,10 @@ def check_datasets(
     """
     uses = [(name, True) for name in cfg.DATASETS.TRAIN if training]
     uses += [(name, False) for name in cfg.DATASETS.TEST]
+    trained_on: dict[str, list[ImageFile]] = {}
     reports: list[DatasetReport] = []
     for name, is_for_training in uses:
-        report = check_dataset(
+        records, report = _checked(
             name,
             cfg.MODEL.FCOS.NUM_CLASSES,
             all_images=all_images,
@@ -57,24 +59,20 @@ def check_datasets(
             filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
             mask_format=cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else "",
             resize=resize_of(cfg, "TRAIN" if is_for_training else "TEST"),
+            most_found=cfg.MODEL.FCOS.NMS_POST_TOPK,
         )
         if reports:
             first = reports[0]
             require_same_classes({first.name: first.class_names, name: report.class_names})
+        if is_for_training:
+            trained_on[name] = image_files(records)
+        elif note := note_on_overlap(trained_on, image_files(records) if trained_on else []):
+            report = dataclasses.replace(report, notes=(*report.notes, note))
         reports.append(report)
     return reports
 
 
-def check_dataset(
-    name: str,
-    num_classes: int,
-    *,
-    all_images: bool = False,
-    for_training: bool = True,
-    filter_empty: bool = True,
-    mask_format: str = "",
-    resize: Resize | None = None,
-) -> DatasetReport:
+def check_dataset(name: str, num_classes: int, **options: Any) -> DatasetReport:
     """Check one data set: its files, classes, category ids, boxes and images.
 
     Boxes without an area inside their image are no error: they are counted, and training leaves
@@ -83,36 +81,53 @@ def check_dataset(
     Args:
         name: as registered with detectron2.
         num_classes: of the model.
-        all_images: decode every image; otherwise 100 files, evenly spread, are looked for.
-        for_training: else it is going to be evaluated on; then it may be without objects.
-        filter_empty: whether training leaves out images without objects.
-        mask_format: INPUT.MASK_FORMAT of a model with masks; empty for one without.
+        all_images (bool): decode every image; otherwise (False) 100 files, evenly spread, are
+            looked for.
+        for_training (bool): True; else it is going to be evaluated on; then it may be without
+            objects.
+        filter_empty (bool): whether training leaves out images without objects; True.
+        mask_format (str): INPUT.MASK_FORMAT of a model with masks; empty for one without.
         resize: how images are resized; ``None``: not at all.
+        most_found (int): the most objects that are detected in an image; 0: any number.
 
     Raises:
         UserError: with what is wrong, where, and what to do.
     """
-    records = read_dataset(name, for_training)
+    return _checked(name, num_classes, **options)[1]
+
+
+def _checked(
+    name: str,
+    num_classes: int,
+    *,
+    all_images: bool = False,
+    for_training: bool = True,
+    filter_empty: bool = True,
+    mask_format: str = "",
+    resize: Resize | None = None,
+    most_found: int = 0,
+) -> tuple[DatasetRecords, DatasetReport]:
+    records = read_dataset(name, for_training, with_masks=bool(mask_format))
     _check_classes(name, records, num_classes)
-    _check_annotations(name, records, for_training)
+    _check_annotations(name, records)
     images = records.images
+    check_units(name, images)
     num_objects = [image.num_objects for image in images]
     if not images or (for_training and not any(num_objects)):
-        raise UserError(
-            f"Data set {name!r} leaves nothing to {'train' if for_training else 'evaluate'} on: "
-            f"{len(images)} images, {sum(num_objects)} objects with an area inside their image."
-        )
-    if mask_format:
-        _check_masks(name, images, mask_format, for_training)
+        raise UserError(_nothing_left(name, images, for_training))
+    if for_training and mask_format:
+        check_masks(f"Data set {name!r}", images, mask_format, for_training=True)
+    if not for_training:
+        check_evaluable(f"Data set {name!r}", images, with_masks=bool(mask_format))
     _check_resized(name, images, resize)
     if all_images:
         num_files = _check_all_images(name, records, resize)
     else:
         num_files = _look_for_images(name, records)
     degenerate = places_of(records, lambda thing, _: thing.is_degenerate)
-    notes = notes_on(records, for_training, filter_empty, degenerate)
+    notes = notes_on(records, for_training, filter_empty, degenerate, most_found)
     seen = f"{num_files} of {len(images)} images were {'decoded' if all_images else 'looked for'}."
-    return DatasetReport(
+    return records, DatasetReport(
         name=name,
         class_names=tuple(records.class_names),
         num_images=len(images),
@@ -126,6 +141,13 @@ def check_dataset(
 
 def _check_classes(name: str, records: DatasetRecords, num_classes: int) -> None:
     names = records.class_names
+    if not names:
+        is_in_file = bool(MetadataCatalog.get(name).get("json_file"))
+        where = "its annotation file lists no categories" if is_in_file else "it names none"
+        raise UserError(
+            f"Data set {name!r} has no classes: {where}."
+            + ("" if is_in_file else f" Set MetadataCatalog.get({name!r}).thing_classes.")
+        )
     if len(names) != num_classes:
         raise UserError(
             f"Data set {name!r} has {len(names)} classes ({listed(names)}), but {NUM_CLASSES_KEY} "
@@ -133,76 +155,31 @@ def _check_classes(name: str, records: DatasetRecords, num_classes: int) -> None
         )
 
 
-def _check_annotations(name: str, records: DatasetRecords, for_training: bool) -> None:
+def _check_annotations(name: str, records: DatasetRecords) -> None:
     """The reader refuses what nobody can use; here is what other uses put up with."""
     if records.stray:
         raise UserError(records.stray)
-    is_in_file = bool(records.images) and records.images[0].source is None
-    class_of = records.class_of
-    for image in records.images:
+    classes = range(len(records.class_names))
+    for image in records.images if records.images and records.images[0].source else ():
         for thing in image.objects:
-            if thing.category_id not in class_of:  # of a file, all are
+            if thing.category_id not in classes:
                 raise UserError(
                     f"Data set {name!r}: {thing.where} of {image.file_name} has category_id "
-                    f"{thing.category_id}, expected 0 to {len(class_of) - 1}."
+                    f"{thing.category_id!r}, expected 0 to {len(classes) - 1}."
                 )
-            if is_in_file and not for_training and thing.area is None:
-                raise UserError(
-                    f"{MetadataCatalog.get(name).json_file}: {thing.where} has no area, which the "
-                    "evaluation needs."
-                )
+        if not image.file_name:
+            raise UserError(f"Data set {name!r}: image {image.id!r} has no file_name.")
 
 
-def _check_masks(
-    name: str, images: Sequence[ImageRecord], mask_format: str, for_training: bool
-) -> None:
-    if mask_format not in ("polygon", "bitmask"):
-        raise UserError(f"INPUT.MASK_FORMAT is {mask_format!r}: expected polygon or bitmask.")
-    # Training leaves crowd regions and degenerate boxes out; an evaluation has a use for both.
-    objects = [
-        thing
-        for image in images
-        for thing in image.objects
-        if not (for_training and (thing.is_crowd or thing.is_degenerate))
-    ]
-    broken = [thing.where for thing in objects if thing.mask_form == NOT_NUMBERS]
-    if broken:
-        raise UserError(
-            f"Data set {name!r}: {len(broken)} of {len(objects)} annotations have a segmentation "
-            f"with something else than finite numbers: {listed(broken)}. Correct them, or set "
-            "MODEL.MASK_ON False for boxes only."
-        )
-    lacking = [thing.where for thing in objects if thing.mask_form in ("", BROKEN_POLYGONS)]
-    if lacking:
-        raise UserError(
-            f"Data set {name!r}: {len(lacking)} of {len(objects)} annotations have no segmentation,"
-            f" which MODEL.MASK_ON True needs: {listed(lacking)}. Annotate them with polygons, or "
-            "set MODEL.MASK_ON False for boxes only."
-        )
-    _check_sizes_of_masks(name, images)
-    run_lengths = [thing.where for thing in objects if thing.mask_form == RUN_LENGTHS]
-    if for_training and mask_format == "polygon" and run_lengths:
-        raise UserError(
-            f"Data set {name!r}: {len(run_lengths)} of {len(objects)} annotations have run lengths "
-            f"as segmentation, which INPUT.MASK_FORMAT polygon cannot hold: {listed(run_lengths)}."
-            " Set INPUT.MASK_FORMAT bitmask."
-        )
-
-
-def _check_sizes_of_masks(name: str, images: Sequence[ImageRecord]) -> None:
-    other_size = [
-        f"{thing.where} ({size} instead of {[image.height, image.width]})"
-        for image in images
-        if math.isfinite(image.width + image.height)
-        for thing in image.objects
-        if thing.mask_form == RUN_LENGTHS
-        if (size := list(thing.segmentation["size"])) != [image.height, image.width]
-    ]
-    if other_size:
-        raise UserError(
-            f"Data set {name!r}: {len(other_size)} annotations have run lengths of another size "
-            f"than their image, whose rows and columns they count: {listed(other_size)}."
-        )
+def _nothing_left(name: str, images: Sequence[ImageRecord], for_training: bool) -> str:
+    things = [thing for image in images for thing in image.objects]
+    crowds = sum(thing.is_crowd for thing in things)
+    left_out = sum(thing.is_left_out for thing in things)
+    parts = [f"{len(images)} images", f"{len(things)} annotations"]
+    fate = f", {crowds} of them crowd regions (iscrowd 1)" if crowds else ""
+    fate += f", {left_out} without an area inside their image" if left_out else ""
+    use = "train" if for_training else "evaluate"
+    return f"Data set {name!r} leaves nothing to {use} on: {' with '.join(parts)}{fate}."
 
 
 def _check_resized(name: str, images: Sequence[ImageRecord], resize: Resize | None) -> None:

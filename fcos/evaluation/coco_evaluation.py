@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from detectron2.data import MetadataCatalog
-from detectron2.data.datasets import convert_to_coco_json
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.logger import create_small_table
-from fcos.data.annotations import read_annotations
+from fcos.data.register import read_dataset
+from fcos.data.truth_checks import check_evaluable
 from fcos.evaluation.cocoeval import DetectionColumns, Evaluated, GroundTruth
 from fcos.evaluation.figures import (
     class_figures,
@@ -166,16 +166,18 @@ class FastCOCOEvaluator(DatasetEvaluator):
         self._metadata = MetadataCatalog.get(dataset_name)
         self._name, self._tasks, self._max_dets = dataset_name, tasks, max_dets
         self._output_dir = output_dir
+        with_masks = "segm" in tasks
+        records = read_dataset(dataset_name, for_training=False, with_masks=with_masks)
+        contents = records.as_coco()
         json_file = self._metadata.get("json_file")
         if not json_file:
             json_file = os.path.join(output_dir, f"{dataset_name}_coco_format.json")
-            convert_to_coco_json(dataset_name, json_file)
-        records = read_annotations(json_file)
-        if records.problem:
-            raise UserError(records.problem)
+            if comm.is_main_process():
+                write_text(json_file, [json.dumps(contents)])
+        check_evaluable(json_file, records.images, with_masks)
         # The annotations of a test set are usually not published.
         self._has_annotations = records.has_annotations
-        self._truth = GroundTruth(records.as_coco(), json_file, with_masks="segm" in tasks)
+        self._truth = GroundTruth(contents, json_file, with_masks)
         self.reset()
 
     def reset(self) -> None:

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from detectron2.structures import BoxMode
-from fcos.data.records import is_degenerate
+from fcos.data.boxes import is_degenerate
 from fcos.data.records_of_dicts import records_of_dicts
 
 
