@@ -11,8 +11,12 @@ from detectron2.structures import BoxMode
 __all__ = ["corners", "expected_box", "is_degenerate"]
 
 
+# Pixels. The loader leaves out what is below 1e-5 after resizing, in the steps of float32.
+_LEAST = 1e-3
+
+
 def is_degenerate(xyxy: Iterable[float], width: float, height: float) -> bool:
-    """Return whether nothing of a box lies inside its image.
+    """Return whether nothing of a box lies inside its image, not even a thousandth of a pixel.
 
     Args:
         xyxy: left, top, right, bottom, in pixels of the image as it is on disk. A box that only
@@ -22,8 +26,8 @@ def is_degenerate(xyxy: Iterable[float], width: float, height: float) -> bool:
     """
     left, top, right, bottom = xyxy
     # min and max are slower, and NaN is to remain NaN.
-    is_wide = (width if width < right else right) - (0 if left < 0 else left) > 0
-    is_high = (height if height < bottom else bottom) - (0 if top < 0 else top) > 0
+    is_wide = (width if width < right else right) - (0 if left < 0 else left) > _LEAST
+    is_high = (height if height < bottom else bottom) - (0 if top < 0 else top) > _LEAST
     return not (is_wide and is_high)
 
 

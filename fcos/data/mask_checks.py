@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from fcos.data.mask_forms import (
     BROKEN_POLYGONS,
@@ -43,6 +45,11 @@ _PROBLEMS = {
     ),
 }
 
+_RUN_LENGTHS_FOR_POLYGONS = (
+    "run lengths as segmentation, which INPUT.MASK_FORMAT polygon cannot hold",
+    "Set INPUT.MASK_FORMAT bitmask.",
+)
+
 
 def check_masks(
     where: str, images: Sequence[ImageRecord], mask_format: str, for_training: bool
@@ -61,26 +68,27 @@ def check_masks(
     """
     if mask_format not in ("polygon", "bitmask"):
         raise UserError(f"INPUT.MASK_FORMAT is {mask_format!r}: expected polygon or bitmask.")
-    objects = [
-        (thing, image)
-        for image in images
-        for thing in image.objects
-        if not (for_training and (thing.is_crowd or thing.is_degenerate))
-    ]
-    for forms, (what, advice) in _PROBLEMS.items():
-        having = [_named(thing, image) for thing, image in objects if thing.mask_form in forms]
-        if having:
+    problems = dict(_PROBLEMS)
+    if for_training and mask_format == "polygon":
+        problems[(RUN_LENGTHS,)] = _RUN_LENGTHS_FOR_POLYGONS
+    objects = functools.partial(_objects, images, for_training)
+    number_of = Counter(thing.mask_form for thing, _ in objects())
+    for forms, (what, advice) in problems.items():
+        if sum(number_of[form] for form in forms):
+            having = [_named(*pair) for pair in objects() if pair[0].mask_form in forms]
             raise UserError(
-                f"{where}: {len(having)} of {len(objects)} annotations have {what}: "
+                f"{where}: {len(having)} of {number_of.total()} annotations have {what}: "
                 f"{listed(having)}. {advice}"
             )
-    run_lengths = [thing.where for thing, _ in objects if thing.mask_form == RUN_LENGTHS]
-    if for_training and mask_format == "polygon" and run_lengths:
-        raise UserError(
-            f"{where}: {len(run_lengths)} of {len(objects)} annotations have run lengths as "
-            f"segmentation, which INPUT.MASK_FORMAT polygon cannot hold: {listed(run_lengths)}. "
-            "Set INPUT.MASK_FORMAT bitmask."
-        )
+
+
+def _objects(
+    images: Sequence[ImageRecord], for_training: bool
+) -> Iterator[tuple[ObjectRecord, ImageRecord]]:
+    for image in images:
+        for thing in image.objects:
+            if not (for_training and (thing.is_crowd or thing.is_degenerate)):
+                yield thing, image
 
 
 def _named(thing: ObjectRecord, image: ImageRecord) -> str:

@@ -104,7 +104,12 @@ def _image(where: str, source: dict[str, Any], image_id: Any, with_masks: bool) 
     size = source.get("width", math.inf), source.get("height", math.inf)
     image = ImageRecord(image_id, os.fspath(path), *size, source=source)
     if "annotations" in source:
-        given = source["annotations"] or ()
+        given = () if source["annotations"] is None else source["annotations"]
+        if not isinstance(given, (list, tuple)):
+            raise UserError(
+                f"{where}: image {image_id!r} has the annotations {reprlib.repr(given)}; expected "
+                "a list of dicts."
+            )
         source["annotations"] = [
             _add_object(
                 f"{where}: annotation {number} of {image.file_name}",

@@ -31,29 +31,33 @@ def check_units(name: str, images: Sequence[ImageRecord]) -> None:
             at least a quarter reach far beyond it or have no size, and nearly all lie inside when
             they are read in the other way.
     """
-    things = [
-        (thing, image)
-        for image in images
-        if math.isfinite(image.width + image.height)
-        for thing in image.objects
-        if thing.mode in (BoxMode.XYWH_ABS, BoxMode.XYXY_ABS) and not thing.is_crowd
-    ]
+    # No pairs of an object and its image: Python's collector would look through them all.
+    of_known_size = [image for image in images if math.isfinite(image.width + image.height)]
+    things = [thing for image in of_known_size for thing in image.objects if _counts(thing)]
     if not things:
         return
-    boxes = np.array([thing.box for thing, _ in things], dtype=float)
-    sizes = np.array([(image.width, image.height) for _, image in things], dtype=float)
+    numbers = [sum(map(_counts, image.objects)) for image in of_known_size]
+    places = np.repeat(np.arange(len(of_known_size)), numbers)
+    boxes = np.array([thing.box for thing in things], dtype=float)
+    sizes = np.array([(image.width, image.height) for image in of_known_size], float)[places]
+
+    def first(is_meant: np.ndarray) -> str:
+        index = int(is_meant.argmax())
+        thing, image = things[index], of_known_size[places[index]]
+        return f"{list(thing.box)} ({thing.where}, {image.width:g}x{image.height:g} pixels)"
+
     is_in_unit = np.all((boxes >= 0) & (boxes <= 1), axis=1)
     has_size = np.all(boxes[:, 2:] > 0, axis=1) & np.all(sizes > 2, axis=1)
     is_fraction = is_in_unit & has_size
     if 2 * is_fraction.sum() >= len(boxes):
         raise UserError(
             f"Data set {name!r}: {is_fraction.sum()} of {len(boxes)} boxes are fractions of their "
-            f"image, such as {_first(things, is_fraction)}, where pixels are expected: multiply "
+            f"image, such as {first(is_fraction)}, where pixels are expected: multiply "
             "them by its width and height."
         )
     if len(boxes) < _FEWEST:
         return
-    are_sizes = np.array([thing.mode == BoxMode.XYWH_ABS for thing, _ in things])
+    are_sizes = np.array([thing.mode == BoxMode.XYWH_ABS for thing in things])
     as_sizes = np.c_[boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]
     for is_declared, corners, others, advice in (
         (are_sizes, as_sizes, boxes, _CORNERS_FOR_SIZES),
@@ -65,7 +69,7 @@ def check_units(name: str, images: Sequence[ImageRecord]) -> None:
         if odd.sum() >= max(1, _ODD * number) and odd_otherwise.sum() <= _OTHERS * number:
             raise UserError(
                 f"Data set {name!r}: {odd.sum()} of {number} boxes reach far beyond their image or "
-                f"have no size, such as {_first(things, odd)}; {advice}"
+                f"have no size, such as {first(odd)}; {advice}"
             )
 
 
@@ -79,12 +83,11 @@ _SIZES_FOR_CORNERS = (
 )
 
 
+def _counts(thing: ObjectRecord) -> bool:
+    return not thing.is_crowd and thing.mode in (BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
+
+
 def _is_inside(corners: np.ndarray, sizes: np.ndarray, margin: np.ndarray | float) -> np.ndarray:
     """Whether each has a size and lies inside its image, or beyond it by ``margin`` pixels."""
     low, high = corners[:, :2], corners[:, 2:]
     return np.all((high > low) & (low >= -margin) & (high <= sizes + margin), axis=1)
-
-
-def _first(things: Sequence[tuple[ObjectRecord, ImageRecord]], is_meant: np.ndarray) -> str:
-    thing, image = things[int(is_meant.argmax())]
-    return f"{list(thing.box)} ({thing.where}, {image.width:g}x{image.height:g} pixels)"
