@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import math
 import os
 import reprlib
-from collections.abc import Iterator
 from typing import Any
 
 from detectron2.structures import BoxMode
@@ -21,6 +18,7 @@ from fcos.data.records import (
     ObjectRecord,
     is_marked_crowd,
 )
+from fcos.utils.collector import collector_paused
 from fcos.utils.values import is_number, is_size, listed
 
 __all__ = ["forget_annotations", "read_annotations", "read_classes"]
@@ -50,7 +48,7 @@ def read_annotations(json_file: str, with_masks: bool = True) -> DatasetRecords:
     if key in _kept and _kept[key][0] == state:
         return _kept[key][1]
     _kept.pop(key, None)
-    with _collector_paused():
+    with collector_paused():
         records = _records(json_file, read_lists(json_file), with_masks)
     while len(_kept) >= _MOST_KEPT:
         _kept.pop(next(iter(_kept)))  # the oldest
@@ -79,18 +77,6 @@ def _state_of(path: str) -> object:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size
-
-
-@contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Python would look through all records again and again while there are more and more."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _records(

@@ -22,6 +22,7 @@ from fcos.data.register import read_dataset, require_same_classes
 from fcos.data.report import DatasetReport
 from fcos.data.truth_checks import check_evaluable
 from fcos.data.units import check_units
+from fcos.utils.collector import collector_paused
 from fcos.utils.errors import UserError
 from fcos.utils.values import NAMED, listed
 
@@ -46,6 +47,11 @@ def check_datasets(
     Raises:
         UserError: the first thing found that would make training or evaluation fail.
     """
+    with collector_paused():
+        return _check_datasets(cfg, training, all_images)
+
+
+def _check_datasets(cfg: CfgNode, training: bool, all_images: bool) -> list[DatasetReport]:
     uses = [(name, True) for name in cfg.DATASETS.TRAIN if training]
     uses += [(name, False) for name in cfg.DATASETS.TEST]
     trained_on: dict[str, list[ImageFile]] = {}

@@ -31,7 +31,6 @@ def check_units(name: str, images: Sequence[ImageRecord]) -> None:
             at least a quarter reach far beyond it or have no size, and nearly all lie inside when
             they are read in the other way.
     """
-    # No pairs of an object and its image: Python's collector would look through them all.
     of_known_size = [image for image in images if math.isfinite(image.width + image.height)]
     things = [thing for image in of_known_size for thing in image.objects if _counts(thing)]
     if not things:
