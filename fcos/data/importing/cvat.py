@@ -17,13 +17,14 @@ from fcos.data.importing.labels import (
     ellipse_corners,
     polygon_of,
 )
+from fcos.data.importing.masks import crop_of_runs, object_of_crop
 from fcos.data.importing.reading import Node, read_xml
 
 __all__ = ["read_cvat"]
 
 
 def read_cvat(folder: Folder, files: list[str], problems: Problems, options: Options) -> Labels:
-    """Read boxes, polygons, ellipses and masks; of masks, only the box."""
+    """Read boxes, polygons, ellipses and masks."""
     images: list[LabelledImage] = []
     class_names: list[str] = []
     for path in files:
@@ -75,19 +76,20 @@ def _size(node: Node) -> tuple[int, int]:
 def _read_objects(node: Node, image: LabelledImage, where: str, problems: Problems) -> None:
     for shape in node.children:
         try:
-            image.objects.append(_object(shape))
+            image.objects.append(_object(shape, (image.width, image.height)))
         except Unreadable as problem:
             problems.add(str(problem), f"{where}:{shape.line}")
 
 
-def _object(shape: Node) -> LabelledObject:
-    read = _SHAPES.get(shape.tag)
-    if read is None:
+def _object(shape: Node, size: tuple[int, int]) -> LabelledObject:
+    if shape.tag != "mask" and shape.tag not in _SHAPES:
         raise Unreadable(f"<{shape.tag}> shapes, which are no boxes")
     name = shape.attributes.get("label", "")
     if not name:
         raise Unreadable("shapes without a label")
-    return read(name, shape.attributes)
+    if shape.tag == "mask":
+        return _mask(name, shape.attributes, size)
+    return _SHAPES[shape.tag](name, shape.attributes)
 
 
 def _numbers(attributes: dict[str, str], *names: str) -> list[float]:
@@ -130,9 +132,13 @@ def _ellipse(name: str, attributes: dict[str, str]) -> LabelledObject:
     return LabelledObject(name, box_around([corners]), [corners])
 
 
-def _mask(name: str, attributes: dict[str, str]) -> LabelledObject:
-    left, top, width, height = _numbers(attributes, "left", "top", "width", "height")
-    return LabelledObject(name, box_of((left, top, left + width, top + height)))
+def _mask(name: str, attributes: dict[str, str], size: tuple[int, int]) -> LabelledObject:
+    left, top, width, height = map(int, _numbers(attributes, "left", "top", "width", "height"))
+    try:
+        counts = [int(count) for count in attributes.get("rle", "").split(",")]
+    except ValueError:
+        raise Unreadable("masks without their run lengths") from None
+    return object_of_crop(name, crop_of_runs(counts, width, height), (left, top), size)
 
 
-_SHAPES = {"box": _box, "polygon": _polygon, "ellipse": _ellipse, "mask": _mask}
+_SHAPES = {"box": _box, "polygon": _polygon, "ellipse": _ellipse}

@@ -120,7 +120,7 @@ def _write(
     check_writable(os.path.join(output, "annotations"))
     if request.copy_images:
         copy_images(labels.images, os.path.join(output, "images"))
-    root = common_folder(labels.images)
+    root = common_folder(image.path for image in labels.images)
     images = {name: [i for i in labels.images if i.split == name] for name in SPLITS}
     plan = Plan(
         name=_name_for(output),
@@ -137,7 +137,8 @@ def _write(
     )
     config, reasons = config_text(plan)
     for name, (path, _) in plan.paths.items():
-        pieces = coco_pieces(images[name], labels.class_names, root, f"{source}, {name}")
+        description = f"{source}, {name}"
+        pieces = coco_pieces(images[name], labels.class_names, root, description=description)
         write_text(path, pieces)
     write_text(os.path.join(output, "config.yaml"), [config])
     for name in set(SPLITS) - set(plan.paths):  # of an earlier import
