@@ -131,6 +131,10 @@ class Problems:
             lines.append(f"{reason} ({count}): {places}{', ...' if count > NAMED else '.'}")
         return lines
 
+    def in_short(self) -> str:
+        """Return the most frequent ones, to end a message."""
+        return "".join(f" Left out: {line}" for line in self.lines()[:3])
+
 
 def box_of(numbers: Iterable[Any], line: int = 0) -> tuple[float, float, float, float]:
     """Read left, top, right and bottom.
