@@ -17,8 +17,10 @@ from fcos.utils.errors import UserError
 from fcos.utils.files import check_writable, write_text
 
 __all__ = [
+    "SEED",
     "SOURCE_KEYS",
     "SPLITS",
+    "VAL_FRACTION",
     "LabelSource",
     "annotation_file",
     "bring_up_to_date",
@@ -35,7 +37,7 @@ SOURCE_KEYS = {
     for name in ("coco", "cvat", "via", "labelme", "voc", "open_images", "yolo", "csv")
 }
 SPLITS = ("train", "val", "test")
-VAL_FRACTION, SEED = 0.2, 0  # as the import has them
+VAL_FRACTION, SEED = 0.2, 0  # of a split that the labels do not have
 _FORM = 1  # to be raised when the same labels are read in another way
 
 

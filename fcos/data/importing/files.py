@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from fcos.data.importing.labels import Unreadable
+from fcos.data.importing.labels import LabelledImage, Unreadable
 from fcos.utils.errors import UserError
 
 __all__ = ["IMAGE_ENDINGS", "Folder", "group_by", "nearest", "split_of", "stem_of"]
@@ -121,6 +121,20 @@ class Folder:
             if os.path.isfile(path):
                 return path
         raise Unreadable("labels whose image file was not found")
+
+    def labelled(
+        self, names: Iterable[str], labels: str, where: str, split: str = ""
+    ) -> LabelledImage:
+        """Find an image file; arguments as for :meth:`image`.
+
+        Args:
+            where: names its labels in a message.
+
+        Returns:
+            It without objects, in the split that the labels say, or else its folders.
+        """
+        path = self.image(names, labels, split)
+        return LabelledImage(path, where, split=split or self.split_of(path))
 
 
 def group_by(paths: Iterable[str], key: Any) -> dict[str, list[str]]:

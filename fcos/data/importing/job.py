@@ -18,12 +18,11 @@ from fcos.data.importing.config_file import Plan, config_text, find_published
 from fcos.data.importing.labels import Labels, Options, Problems
 from fcos.data.importing.source import read_source
 from fcos.data.importing.split import split_images
+from fcos.data.sources import SEED, SPLITS, VAL_FRACTION
 from fcos.utils.errors import UserError
 from fcos.utils.files import check_writable, write_text
 
 __all__ = ["Request", "import_labels"]
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +53,8 @@ class Request:
     options: Options = dataclasses.field(default_factory=Options)
     drop: Sequence[str] = ()
     rename: Sequence[str] = ()
-    val_fraction: float = 0.2
-    seed: int = 0
+    val_fraction: float = VAL_FRACTION
+    seed: int = SEED
     copy_images: bool = False
     masks: bool = False
     start_from: str = ""

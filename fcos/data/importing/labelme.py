@@ -20,6 +20,7 @@ from fcos.data.importing.labels import (
     Unreadable,
     box_around,
     ellipse_corners,
+    outlined,
     polygon_of,
 )
 from fcos.data.importing.masks import object_of_crop
@@ -40,17 +41,14 @@ def read_labelme(folder: Folder, files: list[str], problems: Problems, options: 
             content = read_json(path)
             if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
                 raise Unreadable("JSON files without LabelMe's list 'shapes'")
-            image = folder.image([str(content.get("imagePath") or ""), path], path)
+            names = [str(content.get("imagePath") or ""), path]
+            image = folder.labelled(names, path, where, folder.split_of(path))
         except Unreadable as problem:
-            problems.add(str(problem), f"{where}:{problem.line}" if problem.line else where)
+            problems.add(problem, where)
             continue
-        labelled = LabelledImage(image, where)
-        labelled.split = folder.split_of(path) or folder.split_of(image)
-        width, height = content.get("imageWidth"), content.get("imageHeight")
-        if isinstance(width, int) and isinstance(height, int):
-            labelled.width, labelled.height = width, height
-        _read_shapes(content["shapes"], labelled, problems)
-        images.append(labelled)
+        image.take_size(content.get("imageWidth"), content.get("imageHeight"))
+        _read_shapes(content["shapes"], image, problems)
+        images.append(image)
     return Labels(images)
 
 
@@ -60,7 +58,7 @@ def _read_shapes(shapes: list[Any], image: LabelledImage, problems: Problems) ->
         try:
             labelled = _object(shape, (image.width, image.height))
         except Unreadable as problem:
-            problems.add(str(problem), f"{image.where} (shape {number})")
+            problems.add(problem, f"{image.where} (shape {number})")
             continue
         group = str(shape.get("group_id")), labelled.name
         first = groups.get(group)
@@ -89,8 +87,7 @@ def _object(shape: Any, size: tuple[int, int]) -> LabelledObject:
     if name == "__ignore__":  # what LabelMe's own examples call regions to pass over
         raise Unreadable("shapes labelled __ignore__")
     if kind == "polygon":
-        corners = polygon_of(corners)
-        return LabelledObject(name, box_around([corners]), [corners])
+        return outlined(name, polygon_of(corners))
     if kind == "mask" and len(corners) == 4 and shape.get("mask"):  # the first and the last pixel
         left, top = round(min(corners[0::2])), round(min(corners[1::2]))
         return object_of_crop(name, _pixels(shape["mask"]), (left, top), size)
@@ -99,8 +96,7 @@ def _object(shape: Any, size: tuple[int, int]) -> LabelledObject:
     if kind == "circle" and len(corners) == 4:  # its middle, and a point on it
         cx, cy, x, y = corners
         radius = math.hypot(x - cx, y - cy)
-        polygon = ellipse_corners(cx, cy, radius, radius)
-        return LabelledObject(name, box_around([polygon]), [polygon])
+        return outlined(name, ellipse_corners(cx, cy, radius, radius))
     raise Unreadable(f"shapes of type {kind} with {len(corners) // 2} points, which are no boxes")
 
 
