@@ -14,6 +14,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetMapper, detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import Instances
+from fcos.config.checks import check_pixels
 from fcos.data.image_checks import ADVICE, image_problem
 from fcos.data.images import read_bgr
 from fcos.data.resize import Resize
@@ -42,6 +43,7 @@ class ImageMapper(DatasetMapper):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        check_pixels(cfg)
         arguments = super().from_config(cfg, is_train)
         return {**arguments, "stretch_range": cfg.INPUT.STRETCH_RANGE}
 
