@@ -161,6 +161,13 @@ def add_fcos_config(cfg: detectron2.config.CfgNode) -> None:
     # A relative path starts at the folder in the variable DETECTRON2_DATASETS ("datasets").
     cfg.DATASETS.CUSTOM = node(new_allowed=True)
 
+    # What is done to the images of a training before INPUT.CROP, resizing and INPUT.RANDOM_FLIP:
+    # names of transforms of torchvision.transforms.v2, or Mosaic, alone or with their arguments:
+    #   AUGMENTATIONS: [Mosaic, {RandomZoomOut: {p: 0.3}}, {ColorJitter: {brightness: 0.2}}]
+    # docs/TRAINING.md lists them. After one that chooses the size of images (ScaleJitter, Resize,
+    # ...), INPUT.MIN_SIZE_TRAIN and MAX_SIZE_TRAIN do nothing.
+    cfg.INPUT.AUGMENTATIONS = []
+
     # What SOLVER.AMP.ENABLED computes the forward pass in: "float16", with a gradient scaler, on
     # GPUs only; or "bfloat16", which has the range of float32 and needs no scaler. Losses are
     # computed, and weights kept, in float32.
