@@ -39,6 +39,7 @@ class TrainStream:
     Attributes:
         seed: of the order and of the augmentation.
         start_batch: how many batches the next iteration leaves out; nothing of them is loaded.
+        num_images: in the data set.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class TrainStream:
         check_batch(batch_size, world_size)
         self.seed = seed
         self.start_batch = 0
+        self.num_images = len(records)
         self._records = DatasetFromList(list(records))
         self._mapper = mapper
         self._groups = [_is_wide(record) if group_by_shape else None for record in records]

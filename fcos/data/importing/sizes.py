@@ -6,15 +6,13 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import PIL.Image
-
+from fcos.data.images import MOST_MEGAPIXELS, ImageTooLarge, read_size
 from fcos.data.importing.files import Folder
 from fcos.data.importing.labels import LabelledImage, Labels, Problems
 from fcos.utils.errors import UserError
 
 __all__ = ["fit_to_images"]
 
-_ORIENTATION = 0x0112  # in EXIF
 _SIDEWAYS = (5, 6, 7, 8)  # turned by a quarter
 _TOO_FAR = 1.0  # pixels that a box may reach outside by rounding
 
@@ -64,18 +62,14 @@ def fit_to_images(labels: Labels, folder: Folder, problems: Problems) -> None:
 def _size_of(path: str) -> _Size | str:
     """Read the header of an image; what is wrong with it, if it cannot be read."""
     try:
-        with PIL.Image.open(path) as image:
-            orientation = image.getexif().get(_ORIENTATION, 1)
-            width, height = image.size
-    except FileNotFoundError:
-        return "images that do not exist"
-    except PIL.Image.DecompressionBombError:
-        return "images of more pixels than Pillow opens, some 179 million"
-    except Exception:  # decoders raise a dozen kinds on damaged files
+        height, width, orientation = read_size(path)
+    except ImageTooLarge:
+        return f"images of more than {MOST_MEGAPIXELS} megapixels"
+    except UserError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return "images that do not exist"
         return "files that are not images, or are broken"
-    if orientation in _SIDEWAYS:
-        width, height = height, width
-    return _Size(width, height, orientation if orientation in range(2, 9) else 1)
+    return _Size(width, height, orientation)
 
 
 def _mismatch(image: LabelledImage, size: _Size) -> str:
