@@ -158,13 +158,6 @@ def add_fcos_config(cfg: detectron2.config.CfgNode) -> None:
 
     _add_data_keys(cfg)
 
-    # What is done to the images of a training before INPUT.CROP, resizing and INPUT.RANDOM_FLIP:
-    # names of transforms of torchvision.transforms.v2, or Mosaic, alone or with their arguments:
-    #   AUGMENTATIONS: [Mosaic, {RandomZoomOut: {p: 0.3}}, {ColorJitter: {brightness: 0.2}}]
-    # docs/TRAINING.md lists them. After one that chooses the size of images (ScaleJitter, Resize,
-    # ...), INPUT.MIN_SIZE_TRAIN and MAX_SIZE_TRAIN do nothing.
-    cfg.INPUT.AUGMENTATIONS = []
-
     # What SOLVER.AMP.ENABLED computes the forward pass in: "float16", with a gradient scaler, on
     # GPUs only; or "bfloat16", which has the range of float32 and needs no scaler. Losses are
     # computed, and weights kept, in float32.
@@ -193,6 +186,13 @@ def _add_data_keys(cfg: detectron2.config.CfgNode) -> None:
     # read or of another size than annotated. All images are decoded first to find them. Off: the
     # first one ends the program.
     cfg.DATALOADER.SKIP_UNREADABLE = False
+
+    # What is done to the images of a training before INPUT.CROP, resizing and INPUT.RANDOM_FLIP:
+    # names of transforms of torchvision.transforms.v2, or Mosaic, alone or with their arguments:
+    #   AUGMENTATIONS: [Mosaic, {RandomZoomOut: {p: 0.3}}, {ColorJitter: {brightness: 0.2}}]
+    # docs/TRAINING.md lists them. After one that chooses the size of images (ScaleJitter, Resize,
+    # ...), INPUT.MIN_SIZE_TRAIN and MAX_SIZE_TRAIN do nothing.
+    cfg.INPUT.AUGMENTATIONS = []
 
 
 def read_cfg(config_file: str, options: Sequence[str] = ()) -> CfgNode:

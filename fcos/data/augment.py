@@ -95,7 +95,7 @@ class Augment:
                 one = _sanitized(self._mosaic(one, lambda: self._drawn(read)))
             for transform in self._transforms:
                 one = _transformed(transform, one, record)
-        if self._moves_boxes:
+        if self._moves_boxes and "annotations" in record:
             record = {**record, "annotations": _annotations(one)}
         pixels = one.image.flip(0) if self._is_bgr else one.image
         return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()), record

@@ -21,7 +21,7 @@ from fcos.data.mosaic import Mosaic
 from fcos.utils.errors import UserError, one_line
 from fcos.utils.values import is_number
 
-__all__ = ["PixelsOnly", "check_augmentations", "makes_sizes", "moves_boxes", "read_augmentations"]
+__all__ = ["PixelsOnly", "check_augmentations", "choose_sizes", "moves_boxes", "read_augmentations"]
 
 KEY = "INPUT.AUGMENTATIONS"
 
@@ -90,9 +90,9 @@ def moves_boxes(transforms: Iterable[Any]) -> bool:
     )
 
 
-def makes_sizes(transforms: Iterable[Any]) -> bool:
-    """Return whether images have the wanted size after the transforms."""
-    return any(_name(one) in SIZES for one in transforms)
+def choose_sizes(cfg: CfgNode) -> bool:
+    """Return whether INPUT.AUGMENTATIONS, and not INPUT.MIN_SIZE_TRAIN, chooses sizes of images."""
+    return any(_name(one) in SIZES for one in read_augmentations(cfg))
 
 
 def check_augmentations(cfg: CfgNode) -> None:

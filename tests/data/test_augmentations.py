@@ -13,7 +13,7 @@ from fcos.data.augmentations import (
     KNOWN,
     PixelsOnly,
     check_augmentations,
-    makes_sizes,
+    choose_sizes,
     read_augmentations,
 )
 from fcos.utils.errors import UserError
@@ -206,8 +206,8 @@ def test_masks_have_to_be_bitmaps_where_they_move():
     cfg.MODEL.MASK_ON = True
     with pytest.raises(
         UserError,
-        match=r"^INPUT\.AUGMENTATIONS moves masks as bitmaps, but INPUT\.MASK_FORMAT is polygon: set "
-        r"it to bitmask\.$",
+        match=r"^INPUT\.AUGMENTATIONS moves masks as bitmaps, but INPUT\.MASK_FORMAT is polygon: "
+        r"set it to bitmask\.$",
     ):
         check_augmentations(cfg)
     for still in (["RandomInvert"], [{"RandomApply": {"transforms": ["RandomInvert"]}}]):
@@ -229,5 +229,5 @@ def test_keypoints_cannot_be_moved():
 
 def test_which_ones_make_the_sizes():
     jitter = {"ScaleJitter": {"target_size": [64, 64]}}
-    assert makes_sizes(read_augmentations(configured(["RandomZoomOut", jitter])))
-    assert not makes_sizes(read_augmentations(configured(["Mosaic", "RandomZoomOut"])))
+    assert choose_sizes(configured(["RandomZoomOut", jitter]))
+    assert not choose_sizes(configured(["Mosaic", "RandomZoomOut"]))
