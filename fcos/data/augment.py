@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
-from torchvision.ops import masks_to_boxes
 from torchvision.transforms.v2 import functional
 
 from detectron2.config import CfgNode
@@ -95,6 +94,8 @@ class Augment:
                 one = _sanitized(self._mosaic(one, lambda: self._drawn(read)))
             for transform in self._transforms:
                 one = _transformed(transform, one, record)
+            if one.masks is not None:
+                one = _with_tight_boxes(one, one.masks)
         if self._moves_boxes and "annotations" in record:
             record = {**record, "annotations": _annotations(one)}
         pixels = one.image.flip(0) if self._is_bgr else one.image
@@ -149,18 +150,30 @@ def _transformed(transform: Any, one: LabelledImage, record: Record) -> Labelled
 
 
 def _sanitized(one: LabelledImage) -> LabelledImage:
-    """Without the objects of which too little is left."""
+    """Without the objects of whose boxes too little is left."""
     boxes = functional.clamp_bounding_boxes(one.boxes)
     _, is_kept = functional.sanitize_bounding_boxes(boxes)
-    boxes, masks = boxes[is_kept], one.masks
-    if masks is not None:
-        is_kept &= masks.flatten(1).any(1).bool()
-        masks = tv_tensors.Mask(masks[is_kept])
-        boxes = masks_to_boxes(masks) + torch.tensor([0.0, 0.0, 1.0, 1.0])
+    return _chosen(dataclasses.replace(one, boxes=boxes), is_kept)
+
+
+def _with_tight_boxes(one: LabelledImage, masks: tv_tensors.Mask) -> LabelledImage:
+    """With the boxes around the masks, and without the objects whose masks are empty."""
+    sides = []
+    for pixels in (masks.amax(1).numpy(), masks.amax(2).numpy()):  # (G, W), then (G, H)
+        sides.append((pixels.argmax(1), pixels.shape[1] - pixels[:, ::-1].argmax(1)))
+    (left, right), (top, bottom) = sides
+    boxes = torch.from_numpy(np.stack([left, top, right, bottom], axis=1)).float()
+    boxes = tv_tensors.wrap(boxes, like=one.boxes)
+    return _chosen(dataclasses.replace(one, boxes=boxes), masks.amax((1, 2)) > 0)
+
+
+def _chosen(one: LabelledImage, is_kept: Tensor) -> LabelledImage:
+    if is_kept.all():  # copying masks takes time
+        return one
     return dataclasses.replace(
         one,
-        boxes=tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=one.size),
-        masks=masks,
+        boxes=tv_tensors.wrap(one.boxes[is_kept], like=one.boxes),
+        masks=None if one.masks is None else tv_tensors.Mask(one.masks[is_kept]),
         annotations=[a for a, kept in zip(one.annotations, is_kept.tolist(), strict=True) if kept],
     )
 
