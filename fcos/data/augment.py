@@ -15,8 +15,9 @@ from torchvision.transforms.v2 import functional
 
 from detectron2.config import CfgNode
 from detectron2.structures import BoxMode
-from fcos.data.augmentations import KEY, moves_boxes, read_augmentations
+from fcos.data.augmentations import KEY, read_augmentations
 from fcos.data.mosaic import LabelledImage, Mosaic
+from fcos.data.transforms import moves_boxes
 from fcos.utils.errors import UserError, one_line
 
 __all__ = ["Augment", "augment_of"]

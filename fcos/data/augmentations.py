@@ -8,91 +8,35 @@ from __future__ import annotations
 import difflib
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
 from torchvision import tv_tensors
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import InterpolationMode
 
 from detectron2.config import CfgNode
 from fcos.data.mosaic import Mosaic
+from fcos.data.transforms import (
+    CHOICES,
+    COLOURS,
+    KNOWN,
+    SIZES,
+    PixelsOnly,
+    class_of,
+    moves_boxes,
+)
 from fcos.utils.errors import UserError, one_line
 from fcos.utils.values import is_number
 
-__all__ = ["PixelsOnly", "check_augmentations", "choose_sizes", "moves_boxes", "read_augmentations"]
+__all__ = ["KEY", "check_augmentations", "choose_sizes", "read_augmentations"]
 
 KEY = "INPUT.AUGMENTATIONS"
-
-COLOURS = (
-    "ColorJitter",
-    "GaussianBlur",
-    "GaussianNoise",
-    "JPEG",
-    "RandomAdjustSharpness",
-    "RandomAutocontrast",
-    "RandomChannelPermutation",
-    "RandomEqualize",
-    "RandomErasing",
-    "RandomGrayscale",
-    "RandomInvert",
-    "RandomPhotometricDistort",
-    "RandomPosterize",
-    "RandomSolarize",
-)
-PLACES = (
-    "Pad",
-    "RandomAffine",
-    "RandomCrop",
-    "RandomHorizontalFlip",
-    "RandomIoUCrop",
-    "RandomPerspective",
-    "RandomRotation",
-    "RandomVerticalFlip",
-    "RandomZoomOut",
-)
-# After one of these, the size that an image has is the one wanted.
-SIZES = ("RandomResize", "RandomResizedCrop", "RandomShortestSize", "Resize", "ScaleJitter")
-# Of other transforms: their argument "transforms" is such a list again.
-CHOICES = ("RandomApply", "RandomChoice")
-KNOWN = tuple(sorted((*COLOURS, *PLACES, *SIZES, *CHOICES, "Mosaic")))
-
-
-class RandomIoUCrop(v2.RandomIoUCrop):
-    """torchvision's, but an image without objects stays whole: it would search for ever there."""
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        boxes = [one for one in flat_inputs if isinstance(one, tv_tensors.BoundingBoxes)]
-        return super().make_params(flat_inputs) if len(boxes[0]) else {}
-
-
-class PixelsOnly(nn.Module):
-    """A transform that leaves boxes and masks where they are, and does not get them.
-
-    Args:
-        transform: of an image.
-    """
-
-    def __init__(self, transform: nn.Module) -> None:
-        super().__init__()
-        self.transform = transform
-
-    def forward(self, image: torch.Tensor, objects: Any) -> tuple[torch.Tensor, Any]:
-        return self.transform(image), objects
-
-
-def moves_boxes(transforms: Iterable[Any]) -> bool:
-    """Return whether one of the transforms may move boxes and masks."""
-    return any(
-        moves_boxes(one.transforms) if _name(one) in CHOICES else not isinstance(one, PixelsOnly)
-        for one in transforms
-    )
 
 
 def choose_sizes(cfg: CfgNode) -> bool:
     """Return whether INPUT.AUGMENTATIONS, and not INPUT.MIN_SIZE_TRAIN, chooses sizes of images."""
-    return any(_name(one) in SIZES for one in read_augmentations(cfg))
+    return any(type(one).__name__ in SIZES for one in read_augmentations(cfg))
 
 
 def check_augmentations(cfg: CfgNode) -> None:
@@ -104,7 +48,7 @@ def check_augmentations(cfg: CfgNode) -> None:
     read_augmentations(cfg)
     for where, entry in _flat(cfg.INPUT.AUGMENTATIONS, KEY):
         name, arguments = _split(where, entry)
-        if "p" in inspect.signature(_class(name)).parameters:
+        if "p" in inspect.signature(class_of(name)).parameters:
             arguments["p"] = 1.0
         transform = _build(where, name, arguments)
         if name != "Mosaic":
@@ -198,7 +142,7 @@ def _is_single(entry: Any) -> bool:
 
 
 def _build(where: str, name: str, arguments: dict[str, Any]) -> Any:
-    made = _class(name)
+    made = class_of(name)
     known = [a for a in inspect.signature(made).parameters if a != "inplace"]
     for argument in arguments:
         if argument not in known:
@@ -212,11 +156,6 @@ def _build(where: str, name: str, arguments: dict[str, Any]) -> Any:
     except Exception as error:  # of what kind, each transform decides
         raise _refused(where, name, arguments, error) from error
     return PixelsOnly(transform) if name in COLOURS else transform
-
-
-def _class(name: str) -> Callable[..., Any]:
-    ours = {"Mosaic": Mosaic, "RandomIoUCrop": RandomIoUCrop}
-    return ours[name] if name in ours else getattr(v2, name)
 
 
 def _check_values(where: str, name: str, arguments: dict[str, Any]) -> None:
@@ -257,10 +196,6 @@ def _refused(where: str, name: str, arguments: dict[str, Any], error: Exception)
     shown = {key: value for key, value in arguments.items() if key != "transforms"}
     given = ", ".join(f"{key}: {value!r}" for key, value in shown.items())
     return UserError(f"{where}: {name} refuses {{{given}}}: {one_line(error)}")
-
-
-def _name(transform: Any) -> str:
-    return type(transform).__name__
 
 
 # ---- use -----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from fcos.data.image_checks import ImageUse, check_images
-from fcos.data.left_out import leave_out
+from fcos.data.left_out import leave_out, without_left_out
 from fcos.data.records import (
     BROKEN_POLYGONS,
     NOT_NUMBERS,
@@ -117,32 +117,28 @@ def _check(
     skip_unreadable: bool = False,
     seconds: float | None = None,
 ) -> list[DatasetReport]:
-    """Check annotations first: that is quick."""
+    """Check annotations, which is quick, and then images."""
     for use in uses:
         leave_out(use.name, None)
-    reports = _reports(uses, num_classes)
+    records = [read_dataset(use.name, use.for_training) for use in uses]
+    reports = _reports(uses, records, num_classes)
     checked = check_images(
         [
-            ImageUse(
-                use.name,
-                read_dataset(use.name, use.for_training),
-                use.for_training,
-                use.resize,
-                use.stretch_range,
-            )
-            for use in uses
+            ImageUse(use.name, of_use, use.for_training, use.resize, use.stretch_range)
+            for use, of_use in zip(uses, records, strict=True)
         ],
         all_images=all_images,
         skip_unreadable=skip_unreadable,
         seconds=seconds,
     )
     if skip_unreadable:
-        for use in uses:
-            of_name = [
-                c.unreadable for u, c in zip(uses, checked, strict=True) if u.name == use.name
-            ]
-            leave_out(use.name, set().union(*of_name))
-        reports = _reports(uses, num_classes)
+        unreadable: dict[str, set[str]] = {use.name: set() for use in uses}
+        for use, images in zip(uses, checked, strict=True):
+            unreadable[use.name].update(images.unreadable)
+        for name, file_names in unreadable.items():
+            leave_out(name, file_names)
+        rest = [without_left_out(u.name, r) for u, r in zip(uses, records, strict=True)]
+        reports = _reports(uses, rest, num_classes)
     return [
         dataclasses.replace(
             report, num_files_checked=images.num_decoded, notes=(*report.notes, *images.notes)
@@ -151,18 +147,19 @@ def _check(
     ]
 
 
-def _reports(uses: Sequence[DatasetUse], num_classes: int) -> list[DatasetReport]:
+def _reports(
+    uses: Sequence[DatasetUse], records: Sequence[DatasetRecords], num_classes: int
+) -> list[DatasetReport]:
     """Check the annotations of data sets, and that they have the same classes."""
-    reports = [_report(use, num_classes) for use in uses]
+    reports = [_report(*one, num_classes) for one in zip(uses, records, strict=True)]
     for report in reports[1:]:
         first = reports[0]
         require_same_classes({first.name: first.class_names, report.name: report.class_names})
     return reports
 
 
-def _report(use: DatasetUse, num_classes: int) -> DatasetReport:
+def _report(use: DatasetUse, records: DatasetRecords, num_classes: int) -> DatasetReport:
     name, for_training = use.name, use.for_training
-    records = read_dataset(name, for_training)
     _check_classes(name, records, num_classes)
     _check_annotations(name, records, for_training)
     images = records.images

@@ -20,6 +20,7 @@ from PIL.Image import Image, Transpose
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from detectron2.utils.file_io import PathManager
+from fcos.data.pixels import from_colours, from_gray, to_bgr
 from fcos.utils.errors import UserError, one_line
 
 __all__ = [
@@ -31,7 +32,7 @@ __all__ = [
     "read_size",
 ]
 
-# So that no file can fill the memory: reading an image of this size takes 2.5 GB, or 4.5 GB with alpha.
+# So that no file can fill the memory: an image of this size takes 2.5 GB, with alpha 4.5 GB.
 MOST_MEGAPIXELS = 250
 
 # Unless told otherwise, Pillow warns from 89 megapixels on and refuses the 181 of some cameras.
@@ -47,16 +48,9 @@ _REFUSED = {
     "LAB": "pixels in CIELAB",
 }
 
-# Tags of EXIF and TIFF.
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _VALUES, _KIND = (
-    256,
-    257,
-    258,
-    262,
-    274,
-    277,
-    339,
-)
+# Tags of TIFF; the one of the orientation is EXIF's, too.
+_WIDTH, _HEIGHT, _BITS, _VALUES, _KIND = 256, 257, 258, 277, 339
+_ORIENTATION = 274
 # How to turn an image upright, by its orientation.
 _UPRIGHT = {
     2: Transpose.FLIP_LEFT_RIGHT,
@@ -117,12 +111,12 @@ def decode_image(path: str, stretch_range: bool = False) -> DecodedImage:
         image.load()
         left = _orientation(image)  # 1 for a TIFF, which Pillow and OpenCV turn on loading
         if has_16_bits and image.mode not in _EIGHT_BITS:
-            image = _from_gray(image, stretch_range)
+            image = from_gray(image, stretch_range)
         elif has_16_bits and (stretch_range or "transparency" in image.info):
-            image = _from_colours(path, image, stretch_range)
+            image = from_colours(path, image, stretch_range)
         if left != 1:
             image = image.transpose(_UPRIGHT[left])
-        return DecodedImage(_bgr(image), orientation, has_16_bits)
+        return DecodedImage(to_bgr(image), orientation, has_16_bits)
 
 
 def read_size(path: str) -> tuple[int, int, int]:
@@ -221,56 +215,3 @@ def _too_large(path: str, megapixels: str) -> ImageTooLarge:
         f"Image {path} has {megapixels} megapixels, and none of more than {MOST_MEGAPIXELS} is "
         "read, so that no file can fill the memory: make it smaller, or cut it into tiles."
     )
-
-
-# ---- from its pixels to blue, green, red ---------------------------------------------------------
-
-
-def _from_gray(image: Image, stretch_range: bool) -> Image:
-    """Convert gray of 16 bits."""
-    values = np.asarray(image).astype(np.uint16)
-    if image.format == "TIFF":
-        if image.tag_v2[_BITS][0] == 12:
-            values <<= 4
-        if image.tag_v2.get(_PHOTOMETRIC) == 0:  # 0 is white
-            values = ~values
-    gray = _in_8_bits(values, stretch_range)
-    if "transparency" in image.info:
-        gray[values == image.info["transparency"]] = 255
-    return PIL.Image.fromarray(gray)
-
-
-def _from_colours(path: str, image: Image, stretch_range: bool) -> Image:
-    """Convert colours of 16 bits, of which Pillow has read the upper eight."""
-    import cv2
-
-    values = None
-    if image.mode in ("RGB", "RGBA"):
-        values = cv2.imread(PathManager.get_local_path(path), cv2.IMREAD_UNCHANGED)
-    if values is None or values.dtype != np.uint16 or values.ndim != 3:
-        raise UserError(
-            f"Image {path} has {image.mode} of 16 bits in a form of which OpenCV cannot read all "
-            "bits, to stretch the range (INPUT.STRETCH_RANGE): convert it to PNG."
-        )
-    rgb = _in_8_bits(values[:, :, 2::-1], stretch_range)
-    alpha = (values[:, :, 3:] // 256).astype(np.uint8)
-    return PIL.Image.fromarray(np.concatenate([rgb, alpha], axis=2))
-
-
-def _in_8_bits(values: np.ndarray, stretch_range: bool) -> np.ndarray:
-    all_values = np.arange(2**16)
-    table = all_values // 256
-    if stretch_range and (low := int(values.min())) < (high := int(values.max())):
-        table = np.rint((all_values.clip(low, high) - low) * (255 / (high - low)))
-    return table.astype(np.uint8)[values]
-
-
-def _bgr(image: Image) -> np.ndarray:
-    is_transparent = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
-    if is_transparent:
-        rgba = image.convert("RGBA")
-        image = PIL.Image.new("RGB", image.size, "white")
-        image.paste(rgba.convert("RGB"), mask=rgba.getchannel("A"))
-    elif image.mode != "RGB":
-        image = image.convert("RGB")
-    return np.asarray(image)[:, :, ::-1]

@@ -21,6 +21,8 @@ def leave_out(name: str, file_names: Collection[str] | None) -> None:
         name: of a registered data set.
         file_names: as in its records; ``None``: it is not known which cannot be read.
     """
+    if file_names is None and left_out(name) is None:
+        return
     metadata = MetadataCatalog.get(name)
     # The metadata refuse a second value, but not a change of the first.
     kept = metadata.get(_KEY)

@@ -14,6 +14,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetMapper, detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import Instances
+from fcos.config.checks import check_pixels
 from fcos.data.augment import Augment, augment_of
 from fcos.data.augmentations import choose_sizes
 from fcos.data.image_checks import ADVICE, image_problem
@@ -52,6 +53,7 @@ class ImageMapper(DatasetMapper):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        check_pixels(cfg)
         augment = augment_of(cfg) if is_train else None
         if is_train and choose_sizes(cfg):
             cfg = cfg.clone()

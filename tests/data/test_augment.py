@@ -8,7 +8,7 @@ from pycocotools import mask as mask_api
 from detectron2.structures import BoxMode
 from fcos.config import get_cfg
 from fcos.data.augment import Augment, augment_of
-from fcos.data.augmentations import COLOURS, KNOWN, PLACES, SIZES
+from fcos.data.transforms import COLOURS, KNOWN, PLACES, SIZES
 from fcos.utils.errors import UserError
 
 RED = (0, 0, 255)  # blue, green, red

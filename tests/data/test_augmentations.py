@@ -9,13 +9,8 @@ import yaml
 
 from fcos.config import get_cfg, read_cfg
 from fcos.data.augment import augment_of
-from fcos.data.augmentations import (
-    KNOWN,
-    PixelsOnly,
-    check_augmentations,
-    choose_sizes,
-    read_augmentations,
-)
+from fcos.data.augmentations import check_augmentations, choose_sizes, read_augmentations
+from fcos.data.transforms import KNOWN, PixelsOnly
 from fcos.utils.errors import UserError
 from tests.data.test_augment import COLOURING, MOVING
 

@@ -290,6 +290,12 @@ def test_gray_of_16_bits_in_which_0_is_white(read):
     assert image[0, :, 0].tolist() == [255, 255, 1, 0]  # 65535, 65280, 256 and 0
 
 
+def test_gray_of_12_bits(read):
+    """Two values in three bytes, 0xFFF and 0x800, whose upper eight bits are 255 and 128."""
+    start = tiff(np.zeros((1, 2, 1)), {258: 12, 262: 1, 279: 3})
+    assert read(start[:8] + b"\xff\xf8\x00" + start[11:], ".tif").tolist() == [[WHITE, [128] * 3]]
+
+
 def test_colours_of_16_bits_of_a_ppm(read):
     """With a largest value of 1023, as of a camera of 10 bits: 255 * v / 1023, rounded."""
     ppm = b"P6 2 1 1023\n" + struct.pack(">6H", 0, 512, 1023, 2, 3, 1021)
