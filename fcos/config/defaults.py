@@ -190,6 +190,13 @@ def _add_data_keys(cfg: detectron2.config.CfgNode) -> None:
     # first one ends the program.
     cfg.DATALOADER.SKIP_UNREADABLE = False
 
+    # What is done to the images of a training before INPUT.CROP, resizing and INPUT.RANDOM_FLIP:
+    # names of transforms of torchvision.transforms.v2, or Mosaic, alone or with their arguments:
+    #   AUGMENTATIONS: [Mosaic, {RandomZoomOut: {p: 0.3}}, {ColorJitter: {brightness: 0.2}}]
+    # docs/TRAINING.md lists them. After one that chooses the size of images (ScaleJitter, Resize,
+    # ...), INPUT.MIN_SIZE_TRAIN and MAX_SIZE_TRAIN do nothing.
+    cfg.INPUT.AUGMENTATIONS = []
+
 
 def read_cfg(config_file: str, options: Sequence[str] = ()) -> CfgNode:
     """Read a config file and change some of its keys.

@@ -45,9 +45,10 @@ def build_train_stream(cfg: CfgNode, mapper: Mapper | None = None) -> TrainStrea
             among the processes, or the sampler is unknown.
     """
     records = _training_records(cfg)
+    checked = _checked(cfg, mapper, is_train=True)
     stream = TrainStream(
         records,
-        _checked(cfg, mapper, is_train=True),
+        checked,
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
         seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
         repeat_factors=_repeat_factors(cfg, records),
@@ -56,6 +57,8 @@ def build_train_stream(cfg: CfgNode, mapper: Mapper | None = None) -> TrainStrea
         rank=comm.get_rank(),
         world_size=comm.get_world_size(),
     )
+    if isinstance(checked.mapper, ImageMapper) and checked.mapper.augment is not None:
+        checked.mapper.augment.records = stream.records  # a mosaic draws from them
     _forget(cfg.DATASETS.TRAIN, but=cfg.DATASETS.TEST)
     return stream
 

@@ -15,6 +15,8 @@ from detectron2.data import DatasetMapper, detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import Instances
 from fcos.config.checks import check_pixels
+from fcos.data.augment import Augment, augment_of
+from fcos.data.augmentations import choose_sizes
 from fcos.data.image_checks import ADVICE, image_problem
 from fcos.data.images import read_bgr
 from fcos.data.resize import Resize
@@ -31,21 +33,34 @@ class ImageMapper(DatasetMapper):
     """
 
     @configurable
-    def __init__(self, is_train: bool, *, stretch_range: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        is_train: bool,
+        *,
+        stretch_range: bool = False,
+        augment: Augment | None = None,
+        **kwargs: Any,
+    ) -> None:
         """
         Args:
             is_train: whether the objects are wanted.
             stretch_range: as of ``read_bgr``.
+            augment: what is done before the ``augmentations``.
             kwargs: as of ``DatasetMapper``; ``image_format`` is "BGR" or "RGB".
         """
         super().__init__(is_train, **kwargs)
-        self.stretch_range = stretch_range
+        self.stretch_range, self.augment = stretch_range, augment
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
         check_pixels(cfg)
+        augment = augment_of(cfg) if is_train else None
+        if is_train and choose_sizes(cfg):
+            cfg = cfg.clone()
+            cfg.defrost()
+            cfg.INPUT.MIN_SIZE_TRAIN = (0, 0)  # no resizing
         arguments = super().from_config(cfg, is_train)
-        return {**arguments, "stretch_range": cfg.INPUT.STRETCH_RANGE}
+        return {**arguments, "stretch_range": cfg.INPUT.STRETCH_RANGE, "augment": augment}
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         """Return the sample of a record; the same as of ``DatasetMapper``, with the same chance.
@@ -59,9 +74,10 @@ class ImageMapper(DatasetMapper):
         if not {"sem_seg_file_name", "proposal_boxes"}.isdisjoint(dataset_dict):
             return super().__call__(dataset_dict)
         sample = copy.deepcopy(dataset_dict)
-        image = read_bgr(sample["file_name"], self.stretch_range)
-        detection_utils.check_image_size(sample, image)
-        given = T.AugInput(image if self.image_format == "BGR" else image[:, :, ::-1])
+        image = self._read(sample)
+        if self.augment is not None:
+            image, sample = self.augment(sample, image, CheckedMapper(self._read))
+        given = T.AugInput(image)
         transforms = self.augmentations(given)
         image = given.image
         sample["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
@@ -72,6 +88,11 @@ class ImageMapper(DatasetMapper):
             except ValueError as error:
                 raise ValueError(f"Image {sample['file_name']}: {error}") from error
         return sample
+
+    def _read(self, record: dict[str, Any]) -> np.ndarray:
+        image = read_bgr(record["file_name"], self.stretch_range)
+        detection_utils.check_image_size(record, image)
+        return image if self.image_format == "BGR" else image[:, :, ::-1]
 
     def _objects(
         self, annotations: list[dict[str, Any]], transforms: Transform, image_size: tuple[int, int]

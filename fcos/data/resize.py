@@ -6,6 +6,7 @@ import dataclasses
 
 from detectron2.config import CfgNode
 from detectron2.data.transforms import ResizeShortestEdge
+from fcos.data.augmentations import choose_sizes
 from fcos.data.crop import Crop, crop_of
 
 __all__ = ["Resize", "resize_of"]
@@ -54,6 +55,6 @@ def resize_of(cfg: CfgNode, use: str) -> Resize | None:
     shorts = (shorts,) if isinstance(shorts, int) else tuple(shorts)
     key = f"MAX_SIZE_{use}"
     crop = crop_of(cfg) if use == "TRAIN" else None
-    if not all(shorts):  # 0 stands for no resizing
+    if not all(shorts) or (use == "TRAIN" and choose_sizes(cfg)):  # 0 stands for no resizing
         shorts = ()
     return Resize(shorts, cfg.INPUT[key], f"INPUT.{key}", crop) if shorts or crop else None

@@ -80,6 +80,11 @@ class TrainStream:
         self._num_workers = num_workers
         self._rank, self._world_size = rank, world_size
 
+    @property
+    def records(self) -> Sequence[Record]:
+        """The data set; each record that it gives is a copy."""
+        return self._records
+
     def start(self, batch: int, seed: int) -> None:
         """Makes the next iteration begin at this batch (0 is the first) of this seed's sequence."""
         self.start_batch, self.seed = batch, seed

@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from fcos.checkpoint import read_checkpoint
 from fcos.config import CfgNode
 from fcos.config.checks import check_evaluation_keys, check_reference, check_training_keys
-from fcos.data import DatasetReport, check_datasets
+from fcos.data import DatasetReport, check_augmentations, check_datasets
 from fcos.engine.acceleration import check_compiler
 from fcos.engine.schedule import schedule_table
 from fcos.modeling.backbone import starts_from_timm
@@ -44,6 +44,7 @@ def check_training(cfg: CfgNode, resume: bool, check_all_images: bool) -> None:
 
     def look() -> None:
         check_training_keys(cfg, processes)
+        check_augmentations(cfg)
         if cfg.MODEL.COMPILE:
             check_compiler(cfg.MODEL.DEVICE)
         if not (resume and _has_checkpoint(cfg)):
