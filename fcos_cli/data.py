@@ -90,7 +90,7 @@ def _add_report(command: argparse.ArgumentParser) -> None:
         "and why others are not learnt, and changes to the config that help."
     )
     command.add_argument("config_file", metavar="CONFIG", help="YAML of the training")
-    command.add_argument("options", nargs="*", metavar="KEY VALUE", help="changes to the config")
+    command.add_argument("opts", nargs="*", metavar="KEY VALUE", help="changes to the config")
     command.add_argument("--output", required=True, metavar="FILE", help="the page, *.html")
 
 
@@ -142,7 +142,8 @@ def _load_report(given: dict[str, Any]) -> Callable[[], int]:
     from fcos.evaluation.dataset import report_on_data, summary_of_report
 
     def job() -> int:
-        print(summary_of_report(report_on_data(**given)))
+        numbers = report_on_data(given["config_file"], given["opts"], given["output"])
+        print(summary_of_report(numbers))
         print(f"Written: {given['output']} and, with the numbers, .json beside it")
         return 0
 

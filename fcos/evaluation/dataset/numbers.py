@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fcos.config import CfgNode
 from fcos.evaluation.dataset.advice import Advice
 from fcos.evaluation.dataset.assignment import FATES, Assigned
 from fcos.evaluation.dataset.changes import as_options, as_yaml
@@ -50,6 +51,7 @@ def numbers_of(config_file: str, options: Sequence[str], study: Study) -> dict[s
             },
             "levels": _levels(study),
             "sizes": _sizes(study),
+            "augmentation": _augmentation(study.trial.cfg),
             "refused": study.problem,
             "notes": study.notes,
             "suspicious": [_suspicious(found) for found in study.suspicions],
@@ -146,6 +148,17 @@ def _sizes(study: Study) -> dict[str, Any]:
             for limit in _THRESHOLDS
         ],
     }
+
+
+def _augmentation(cfg: CfgNode) -> dict[str, str]:
+    """Return what is done to the images of a training before or after resizing, by key."""
+    node = cfg.INPUT
+    found = {"INPUT.RANDOM_FLIP": node.RANDOM_FLIP}
+    if node.CROP.ENABLED:
+        found["INPUT.CROP"] = f"{node.CROP.TYPE} {list(node.CROP.SIZE)}"
+    if transforms := node.get("AUGMENTATIONS"):
+        found["INPUT.AUGMENTATIONS"] = str(list(transforms))
+    return found
 
 
 def _heights(study: Study) -> np.ndarray:

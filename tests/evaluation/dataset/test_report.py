@@ -142,6 +142,18 @@ def test_missing_images_are_said_on_the_page(project, capsys):
     assert numbers_of(project)["learnt"]["objects"] == 15
 
 
+def test_the_samples_are_those_of_the_training(usual, capsys):
+    """The crop halves the image, and another seed begins with other images."""
+    crop = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.SIZE", "[0.5, 0.5]", "INPUT.CROP.TYPE"]
+    names = []
+    for seed in (3, 4):
+        run(capsys, usual, *crop, "relative", "INPUT.MIN_SIZE_TRAIN", "[48]", "SEED", seed)
+        page = Checker(usual.output.read_text(encoding="utf-8"))
+        names.append(re.findall(r"(train\d\.png), 64 \N{MULTIPLICATION SIGN} 48", page.text))
+        assert "INPUT.CROP relative [0.5, 0.5]" in page.text and f"SEED is {seed}." in page.text
+    assert len(names[0]) == 16 and names[0] != names[1]
+
+
 def test_masks_are_drawn_as_training_has_them(project, capsys):
     for split in ("train", "val"):
         project.write(split, scenes(2, 10, 60), masks=True)
