@@ -157,12 +157,13 @@ def test_the_samples_are_those_of_the_training(usual, capsys):
 def test_masks_are_drawn_as_training_has_them(project, capsys):
     for split in ("train", "val"):
         project.write(split, scenes(2, 10, 60), masks=True)
-    pages = []
+    pictures = []
     for mask_on in (False, True):
         options = ["MODEL.META_ARCHITECTURE", "GeneralizedRCNN", "MODEL.MASK_ON", mask_on]
         run(capsys, project, *options)
-        pages.append(project.output.read_bytes())
-    assert pages[0] != pages[1]
+        pictures.append(Checker(project.output.read_text(encoding="utf-8")).sources)
+    differ = [one != other for one, other in zip(*pictures, strict=True)]
+    assert sum(differ) == 16 == sum(differ[-16:])  # what training sees, the last pictures
 
 
 @pytest.mark.parametrize(
@@ -181,6 +182,11 @@ def test_what_cannot_be_reported_on_is_one_sentence(usual, capsys, change, sente
     error = run(capsys, usual, *options, code=1).err
     assert error.startswith("Error: ") and sentence in error and error.count("\n") == 1
     assert not usual.output.exists()
+
+
+def test_a_missing_config_is_one_sentence(usual, capsys):
+    error = run(capsys, usual, config=usual.root / "none.yaml", code=1).err
+    assert error == f"Error: The config file {usual.root}/none.yaml does not exist.\n"
 
 
 def test_the_output_must_be_a_page_and_no_input(usual, capsys):
