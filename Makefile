@@ -2,6 +2,7 @@
 # make demo-mask   the same with masks
 # make test        every test
 # make bench       speed, beside torchvision's FCOS, detectron2's and pycocotools
+# make fuzz        annotations damaged at random, a few thousand
 # make lint        formatter, linter, spelling, types
 #
 # Each first makes the environment .venv if there is none. To use your own environment, for instance one
@@ -16,7 +17,7 @@ PYTHON := $(VENV)/bin/python
 ENVIRONMENT := $(VENV)/installed
 endif
 
-.PHONY: demo demo-mask test bench lint env clean
+.PHONY: demo demo-mask test fuzz bench lint env clean
 
 demo: CONFIG := digits
 demo-mask: CONFIG := digits_mask
@@ -31,6 +32,9 @@ demo demo-mask: $(ENVIRONMENT)
 test: $(ENVIRONMENT)
 	$(PYTHON) -m pytest -q -n 2 detectron2-lite/tests
 	$(PYTHON) -m pytest -q -n 2 tests
+
+fuzz: $(ENVIRONMENT)
+	FCOS_FUZZ_SEEDS=3000 $(PYTHON) -m pytest -q tests/data/test_fuzz.py
 
 bench: $(ENVIRONMENT)
 	$(PYTHON) -m benchmarks

@@ -142,7 +142,9 @@ def _add_object(
     if "iscrowd" in annotation:
         annotation["iscrowd"] = int(is_crowd)
     form, segmentation = "", None
-    if with_masks and annotation.get("segmentation") is not None:
+    if not with_masks:
+        annotation.pop("segmentation", None)
+    elif annotation.get("segmentation") is not None:
         annotation["segmentation"] = segmentation = _plain_masks(annotation["segmentation"])
         form = mask_form(segmentation, image.height, image.width)
         if form == BROKEN_POLYGONS:  # what such a function gives is loaded

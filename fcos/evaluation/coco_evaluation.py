@@ -19,6 +19,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.logger import create_small_table
+from fcos.data.left_out import left_out
 from fcos.data.register import read_dataset
 from fcos.data.truth_checks import check_evaluable
 from fcos.evaluation.cocoeval import DetectionColumns, Evaluated, GroundTruth
@@ -175,6 +176,8 @@ class FastCOCOEvaluator(DatasetEvaluator):
             if comm.is_main_process():
                 write_text(json_file, [json.dumps(contents)])
         check_evaluable(json_file, records.images, with_masks)
+        # What is left of the data set, if images are left out; comparisons need it.
+        self._rest = records if left_out(dataset_name) else None
         # The annotations of a test set are usually not published.
         self._has_annotations = records.has_annotations
         self._truth = GroundTruth(contents, json_file, with_masks)
@@ -256,6 +259,14 @@ class FastCOCOEvaluator(DatasetEvaluator):
         logger.info(f"Saving results to {file}")
         lists = (json.dumps(found.results(i, category_ids))[1:-1] for i, found in images.items())
         write_text(file, _joined(filter(None, lists)))
+        if self._rest is not None:
+            file = os.path.join(self._output_dir, f"{self._name}_evaluated.json")
+            write_text(file, [json.dumps(self._rest.as_coco())])
+            logger.warning(
+                f"The figures of {self._name!r} are of {len(self._rest.images)} images: "
+                f"{len(left_out(self._name) or ())} that cannot be used are left out with their "
+                f"objects. To compare this run with others, give --annotations {file}."
+            )
 
     def _columns(self, images: Mapping[Any, ImageDetections]) -> DetectionColumns:
         found = list(images.values())

@@ -122,6 +122,7 @@ def test_without_masks_the_area_is_that_of_the_box():
 def test_without_masks_no_segmentation_matters(segmentation):
     got = records(image({"segmentation": segmentation}), with_masks=False)
     assert got.images[0].num_objects == 1
+    assert "segmentation" not in got.dicts()[0]["annotations"][0]
 
 
 def test_images_without_ids_are_numbered():
