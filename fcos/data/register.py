@@ -14,6 +14,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.utils.file_io import PathManager
 from fcos.data.annotations import read_annotations
+from fcos.data.left_out import without_left_out
 from fcos.data.records import DatasetRecords
 from fcos.data.records_of_dicts import records_of_dicts
 from fcos.data.sources import (
@@ -125,7 +126,7 @@ def get_class_names(name: str) -> list[str]:
 
 
 def read_dataset(name: str, for_training: bool = True) -> DatasetRecords:
-    """Return the records of a registered data set.
+    """Return the records of a registered data set, without images that are left out.
 
     Those of an annotation file are read once per process. A data set that was registered with
     another function than detectron2's for COCO's format is what this function returns; if it has
@@ -144,14 +145,16 @@ def read_dataset(name: str, for_training: bool = True) -> DatasetRecords:
         records = read_annotations(metadata.json_file)
         if records.problem:
             raise UserError(records.problem)
-        return dataclasses.replace(records, image_root=metadata.get("image_root", ""))
+        records = dataclasses.replace(records, image_root=metadata.get("image_root", ""))
+        return without_left_out(name, records)
     try:
         loaded = DatasetCatalog.get(name)
     except (AssertionError, KeyError, OSError, TypeError, ValueError) as error:
         if metadata.get("json_file"):  # what is wrong with it, if we know, is said better here
             read_annotations(metadata.json_file)
         raise UserError(f"The data set {name} cannot be read: {error!r}.") from error
-    return records_of_dicts(name, loaded, list(metadata.get("thing_classes", ())))
+    records = records_of_dicts(name, loaded, list(metadata.get("thing_classes", ())))
+    return without_left_out(name, records)
 
 
 def load_dataset(name: str) -> DatasetRecords:

@@ -231,7 +231,7 @@ class Trainer(DefaultTrainer):
         self.data_loader.start(self.start_iter, self._resumed["seed"])
         logger.info(f"Resumed after iteration {self.iter}; {self.max_iter} are to be done in all.")
         for key, value in self._place().items():
-            # Files of earlier versions lack the precision.
+            # Files of earlier versions lack the last two.
             if value != self._resumed.get(key, value):
                 logger.warning(
                     f"{key} is {value}, but was {self._resumed[key]} before: the training goes on, "
@@ -306,6 +306,7 @@ class Trainer(DefaultTrainer):
             "SOLVER.IMS_PER_BATCH": self.cfg.SOLVER.IMS_PER_BATCH,
             "The number of processes": comm.get_world_size(),
             "DATASETS.TRAIN": list(self.cfg.DATASETS.TRAIN),
+            "The number of images": self.data_loader.num_images,
             "The precision": str(self.loop.precision or torch.float32).removeprefix("torch."),
         }
 

@@ -45,6 +45,8 @@ def test_detectron2s_own_defaults_are_untouched():
     del ours.MODEL["FCOS"], ours.MODEL["TIMM"], ours.DATASETS["CUSTOM"], ours.TEST["BEST_METRIC"]
     del ours.MODEL["CHANNELS_LAST"], ours.TEST["IMS_PER_BATCH"]
     del ours.MODEL["COMPILE"], ours.MODEL["ACTIVATION_CHECKPOINTING"], ours.SOLVER.AMP["PRECISION"]
+    del ours.INPUT["STRETCH_RANGE"], ours.INPUT["AUGMENTATIONS"]
+    del ours.DATALOADER["SKIP_UNREADABLE"]
     assert ours == theirs
 
 

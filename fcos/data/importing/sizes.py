@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-import PIL.Image
-
+from fcos.data.images import MOST_MEGAPIXELS, ImageSize, ImageTooLarge, read_size
 from fcos.data.importing.files import Folder
 from fcos.data.importing.labels import LabelledImage, Labels, Problems
-from fcos.data.upright import SIDEWAYS, UprightSize, upright_size
+from fcos.data.orientation import SIDEWAYS
 from fcos.utils.errors import UserError
 
 __all__ = ["fit_to_images"]
@@ -51,19 +50,19 @@ def fit_to_images(labels: Labels, folder: Folder, problems: Problems) -> None:
     _clip(labels, problems)
 
 
-def _size_of(path: str) -> UprightSize | str:
+def _size_of(path: str) -> ImageSize | str:
     """Return the size of an image, or what is wrong with it."""
     try:
-        return upright_size(path)
-    except FileNotFoundError:
-        return "images that do not exist"
-    except PIL.Image.DecompressionBombError:
-        return "images of more pixels than Pillow opens, some 179 million"
-    except Exception:  # decoders raise a dozen kinds on damaged files
+        return read_size(path)
+    except ImageTooLarge:
+        return f"images of more than {MOST_MEGAPIXELS} megapixels"
+    except UserError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return "images that do not exist"
         return "files that are not images, or are broken"
 
 
-def _mismatch(image: LabelledImage, size: UprightSize) -> str:
+def _mismatch(image: LabelledImage, size: ImageSize) -> str:
     """Return why the labels cannot be those of an image of this size, "" if they can."""
     if not (image.width and image.height) or image.is_relative:
         return ""

@@ -9,7 +9,8 @@ import numpy as np
 
 from detectron2.config import CfgNode
 from detectron2.data.transforms import ResizeShortestEdge
-from fcos.data.upright import upright_size
+from fcos.data.images import read_size
+from fcos.utils.errors import UserError
 
 __all__ = ["Batches", "make_batches", "padded_shape", "size_of"]
 
@@ -21,8 +22,8 @@ def size_of(path: str) -> tuple[int, int]:
         Pixels; (0, 0) if the header cannot be read.
     """
     try:
-        width, height, _ = upright_size(path)
-    except Exception:  # of many kinds; reading the whole image later says why
+        height, width, _ = read_size(path)
+    except UserError:  # reading the whole image later says it again
         return 0, 0
     return height, width
 

@@ -160,7 +160,7 @@ def _detect_all(cfg: CfgNode, job: DetectionJob, folder: DetectionFolder, dist_u
         writer = in_all(lambda: ShardWriter(shards[comm.get_rank()]))
         progress = Progress(dist_url, is_finished)
         mine = _claimed(batches, batches.unfinished(is_finished), paths, progress)
-        for batch in read_ahead(mine, threads, job.batch_size):
+        for batch in read_ahead(mine, threads, job.batch_size, predictor.read):
             lines = make_lines(batch)
             new = [line for image, line in lines.items() if not is_finished[image]]
             writer.write(new)
