@@ -175,6 +175,9 @@ def add_fcos_config(cfg: detectron2.config.CfgNode) -> None:
 def _add_data_keys(cfg: detectron2.config.CfgNode) -> None:
     # Data sets in COCO's format, registered before training, evaluation or the demo:
     #   CUSTOM: {my_train: {JSON: my/train.json, IMAGES: my/images}}
+    # or in one of those that `fcos data import` reads, by its name in capitals:
+    #   CUSTOM: {my_train: {VOC: my, SPLIT: train}}
+    # with IMAGES where the images are elsewhere, and CLASSES, names in their order.
     # A relative path starts at the folder in the variable DETECTRON2_DATASETS ("datasets").
     cfg.DATASETS.CUSTOM = type(cfg)(new_allowed=True)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -20,12 +20,14 @@ from PIL.Image import Image, Transpose
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from detectron2.utils.file_io import PathManager
+from fcos.data.orientation import SIDEWAYS, orientation_of
 from fcos.data.pixels import from_colours, from_gray, to_bgr
 from fcos.utils.errors import UserError, one_line
 
 __all__ = [
     "MOST_MEGAPIXELS",
     "DecodedImage",
+    "ImageSize",
     "ImageTooLarge",
     "decode_image",
     "read_bgr",
@@ -48,9 +50,8 @@ _REFUSED = {
     "LAB": "pixels in CIELAB",
 }
 
-# Tags of TIFF; the one of the orientation is EXIF's, too.
+# Tags of TIFF.
 _WIDTH, _HEIGHT, _BITS, _VALUES, _KIND = 256, 257, 258, 277, 339
-_ORIENTATION = 274
 # How to turn an image upright, by its orientation.
 _UPRIGHT = {
     2: Transpose.FLIP_LEFT_RIGHT,
@@ -107,9 +108,9 @@ def decode_image(path: str, stretch_range: bool = False) -> DecodedImage:
         if not (has_16_bits or image.mode in _EIGHT_BITS):
             kind = _REFUSED.get(image.mode, f"pixels of the mode {image.mode}")
             raise _no_conversion(path, kind)
-        orientation = _orientation(image)
+        orientation = orientation_of(image)
         image.load()
-        left = _orientation(image)  # 1 for a TIFF, which Pillow and OpenCV turn on loading
+        left = orientation_of(image)  # 1 for a TIFF, which Pillow and OpenCV turn on loading
         if has_16_bits and image.mode not in _EIGHT_BITS:
             image = from_gray(image, stretch_range)
         elif has_16_bits and (stretch_range or "transparency" in image.info):
@@ -119,21 +120,28 @@ def decode_image(path: str, stretch_range: bool = False) -> DecodedImage:
         return DecodedImage(to_bgr(image), orientation, has_16_bits)
 
 
-def read_size(path: str) -> tuple[int, int, int]:
-    """Read the size of an image from its header.
+class ImageSize(NamedTuple):
+    """Height and width in pixels, once it is turned upright; its EXIF orientation, 1 to 8."""
 
-    Returns:
-        height and width in pixels, once it is turned upright, and its EXIF orientation, 1 to 8.
+    height: int
+    width: int
+    orientation: int
+
+
+def read_size(path: str) -> ImageSize:
+    """Read the size of an image from its header.
 
     Raises:
         UserError: there is no such header.
     """
     with _opened(path) as image:
         width, height = image.size
-        orientation = _orientation(image)
+        orientation = orientation_of(image)
         if image.format == "TIFF":  # Pillow's size may be that of the upright image already
             width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
-        return (width, height, orientation) if orientation >= 5 else (height, width, orientation)
+        if orientation in SIDEWAYS:
+            height, width = width, height
+        return ImageSize(height, width, orientation)
 
 
 @contextlib.contextmanager
@@ -180,14 +188,6 @@ def _has_16_bits(image: Image) -> bool:
     if image.format == "PPM":
         return isinstance(arguments, tuple) and arguments[1] > 255
     return ";16" in str(arguments)
-
-
-def _orientation(image: Image) -> int:
-    try:
-        orientation = image.getexif().get(_ORIENTATION)
-    except Exception:  # EXIF data that cannot be parsed; the image itself may be intact
-        return 1
-    return orientation if orientation in _UPRIGHT else 1
 
 
 def _kind_of_tiff(file: IO[bytes]) -> str:

@@ -12,19 +12,20 @@ from detectron2.data.transforms import ResizeShortestEdge
 from fcos.data.images import read_size
 from fcos.utils.errors import UserError
 
-__all__ = ["Batches", "make_batches", "padded_shape", "upright_size"]
+__all__ = ["Batches", "make_batches", "padded_shape", "size_of"]
 
 
-def upright_size(path: str) -> tuple[int, int]:
+def size_of(path: str) -> tuple[int, int]:
     """Read height and width of an image, turned upright, from its header alone.
 
     Returns:
         Pixels; (0, 0) if the header cannot be read.
     """
     try:
-        return read_size(path)[:2]
+        height, width, _ = read_size(path)
     except UserError:  # reading the whole image later says it again
         return 0, 0
+    return height, width
 
 
 def padded_shape(cfg: CfgNode, divisor: int) -> Callable[[int, int], tuple[int, int]]:
