@@ -29,7 +29,7 @@ def settings_kept(
             iteration, all settings are those of the checkpoint.
     """
     groups = optimizer.param_groups
-    settings = [{k: v for k, v in group.items() if k != "params"} for group in groups]
+    settings = [{k: v for k, v in g.items() if k not in ("params", "lr")} for g in groups]
     base_lrs = list(scheduler.base_lrs)
     yield
     if isinstance(scheduler, LRMultiplier):
