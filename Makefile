@@ -1,6 +1,7 @@
 # make demo        a small data set, a trained detector, its AP and pictures of its detections
 # make demo-mask   the same with masks
 # make test        every test
+# make torture     trainings stopped in every way end as those that were not (minutes)
 # make bench       speed, beside torchvision's FCOS, detectron2's and pycocotools
 # make lint        formatter, linter, spelling, types
 #
@@ -16,7 +17,7 @@ PYTHON := $(VENV)/bin/python
 ENVIRONMENT := $(VENV)/installed
 endif
 
-.PHONY: demo demo-mask test bench lint env clean
+.PHONY: demo demo-mask test torture bench lint env clean
 
 demo: CONFIG := digits
 demo-mask: CONFIG := digits_mask
@@ -31,6 +32,9 @@ demo demo-mask: $(ENVIRONMENT)
 test: $(ENVIRONMENT)
 	$(PYTHON) -m pytest -q -n 2 detectron2-lite/tests
 	$(PYTHON) -m pytest -q -n 2 tests
+
+torture: $(ENVIRONMENT)
+	$(PYTHON) -m tests.torture
 
 bench: $(ENVIRONMENT)
 	$(PYTHON) -m benchmarks
