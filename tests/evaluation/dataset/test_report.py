@@ -156,7 +156,7 @@ def test_the_samples_are_those_of_the_training(usual, capsys):
 
 def test_augmentations_are_named_and_seen(usual, capsys):
     pages = []
-    for names in ([], ["RandomSolarize"]):
+    for names in ([], ["RandomInvert"]):
         run(capsys, usual, "INPUT.AUGMENTATIONS", names)
         pages.append(Checker(usual.output.read_text(encoding="utf-8")))
     counts = [page.text.count("INPUT.AUGMENTATIONS") for page in pages]
