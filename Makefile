@@ -3,6 +3,7 @@
 # make test        every test
 # make torture     trainings stopped in every way end as those that were not (minutes)
 # make bench       speed, beside torchvision's FCOS, detectron2's and pycocotools
+# make fuzz        annotations damaged at random, a few thousand
 # make lint        formatter, linter, spelling, types
 #
 # Each first makes the environment .venv if there is none. To use your own environment, for instance one
@@ -17,7 +18,7 @@ PYTHON := $(VENV)/bin/python
 ENVIRONMENT := $(VENV)/installed
 endif
 
-.PHONY: demo demo-mask test torture bench lint env clean
+.PHONY: demo demo-mask test torture fuzz bench lint env clean
 
 demo: CONFIG := digits
 demo-mask: CONFIG := digits_mask
@@ -35,6 +36,9 @@ test: $(ENVIRONMENT)
 
 torture: $(ENVIRONMENT)
 	$(PYTHON) -m tests.torture
+
+fuzz: $(ENVIRONMENT)
+	FCOS_FUZZ_SEEDS=3000 $(PYTHON) -m pytest -q tests/data/test_fuzz.py
 
 bench: $(ENVIRONMENT)
 	$(PYTHON) -m benchmarks

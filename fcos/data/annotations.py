@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import math
 import os
 import reprlib
-from collections import Counter
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
+from fcos.data.boxes import expected_box, is_degenerate
+from fcos.data.coco_lists import equal_ids, read_lists
+from fcos.data.mask_forms import mask_form
 from fcos.data.records import (
     DatasetRecords,
     ImageRecord,
     ObjectRecord,
-    is_degenerate,
-    mask_form,
+    is_marked_crowd,
 )
-from fcos.utils.errors import UserError
-from fcos.utils.json_files import is_id, read_json
-from fcos.utils.values import is_number, listed
+from fcos.utils.collector import collector_paused
+from fcos.utils.values import is_number, is_size, listed
 
-__all__ = ["forget_annotations", "read_annotations"]
+__all__ = ["forget_annotations", "read_annotations", "read_classes"]
 
-_kept: dict[str, tuple[object, DatasetRecords]] = {}  # path -> state of the file, its records
+_Key = tuple[str, bool]  # path, and whether masks are read
+_kept: dict[_Key, tuple[object, DatasetRecords]] = {}  # state of the file, its records
 _MOST_KEPT = 8  # files
 _XYWH = BoxMode.XYWH_ABS
 
 
-def read_annotations(json_file: str) -> DatasetRecords:
+def read_annotations(json_file: str, with_masks: bool = True) -> DatasetRecords:
     """Read an annotation file; a second call returns the same records if it has not changed.
+
+    Args:
+        json_file: in COCO's format.
+        with_masks: also read segmentations. Without, they are not even looked at.
 
     Returns:
         Records that must not be changed. What makes its images unusable is their ``problem``:
@@ -42,21 +44,31 @@ def read_annotations(json_file: str) -> DatasetRecords:
         UserError: it is not JSON in UTF-8, or not in COCO's format: it lacks the lists "images"
             or "categories", or a member of a list is no mapping or has an invalid id or name.
     """
-    state = _state_of(json_file)
-    if json_file in _kept and _kept[json_file][0] == state:
-        return _kept[json_file][1]
-    forget_annotations(json_file)
-    with _collector_paused():
-        records = _records(json_file, _read_lists(json_file))
+    key, state = (json_file, with_masks), _state_of(json_file)
+    if key in _kept and _kept[key][0] == state:
+        return _kept[key][1]
+    _kept.pop(key, None)
+    with collector_paused():
+        records = _records(json_file, read_lists(json_file), with_masks)
     while len(_kept) >= _MOST_KEPT:
-        forget_annotations(next(iter(_kept)))  # the oldest
-    _kept[json_file] = state, records
+        _kept.pop(next(iter(_kept)))  # the oldest
+    _kept[key] = state, records
     return records
+
+
+def read_classes(json_file: str) -> DatasetRecords:
+    """Return records of an annotation file of which only the classes are wanted.
+
+    Raises:
+        UserError: as for :func:`read_annotations`.
+    """
+    return read_annotations(json_file, with_masks=(json_file, True) in _kept)
 
 
 def forget_annotations(json_file: str) -> None:
     """Free the memory of records that are not needed any more."""
-    _kept.pop(json_file, None)
+    for with_masks in (True, False):
+        _kept.pop((json_file, with_masks), None)
 
 
 def _state_of(path: str) -> object:
@@ -67,116 +79,9 @@ def _state_of(path: str) -> object:
     return found.st_mtime_ns, found.st_size
 
 
-@contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Python would look through all records again and again while there are more and more."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-# ---- the lists --------------------------------------------------------------------------------
-
-
-class _Kind(NamedTuple):
-    """What the members of a list have."""
-
-    called: str
-    needed: tuple[str, ...]
-    ids: tuple[str, ...]
-    texts: tuple[str, ...]
-
-
-_KINDS = {
-    "images": _Kind("image", ("id",), ids=("id",), texts=("file_name",)),
-    "categories": _Kind("category", ("id", "name"), ids=("id",), texts=("name",)),
-    "annotations": _Kind("annotation", (), ids=("id", "image_id", "category_id"), texts=()),
-}
-
-
-def _read_lists(json_file: str) -> dict[str, list[dict[str, Any]]]:
-    """The lists of the file, with what each member must have for the file to be COCO's at all."""
-    contents = read_json(json_file)
-    if not isinstance(contents, dict):
-        contents = {}
-    keys = ["images", "categories", *(["annotations"] if "annotations" in contents else ())]
-    missing = [key for key in keys if not isinstance(contents.get(key), list)]
-    if missing:
-        raise UserError(
-            f"{json_file} is not in COCO's format: it has no list {' and no list '.join(missing)}."
-        )
-    for key in keys:
-        _check_members(json_file, key, contents[key])
-    return {key: contents[key] for key in keys}
-
-
-def _check_members(json_file: str, key: str, members: list[Any]) -> None:
-    kind = _KINDS[key]
-    if set(map(type, members)) - {dict}:
-        index, member = next((i, m) for i, m in enumerate(members) if not isinstance(m, dict))
-        raise UserError(
-            f"{json_file} is not in COCO's format: {key}[{index}] is {reprlib.repr(member)}, "
-            "expected a mapping."
-        )
-    for name in kind.needed:
-        for member in members:
-            if name not in member:
-                raise UserError(f"{json_file}: {kind.called} {member} has no {name}.")
-    for name in kind.ids:
-        _check_values(json_file, key, members, name, "a number or a text")
-    for name in kind.texts:
-        _check_values(json_file, key, members, name, "a text")
-    if kind.needed:
-        ids = [member["id"] for member in members]
-        if problem := _equal_ids(key, ids):
-            raise UserError(f"{json_file}: {problem}")
-        _refuse_mixed_ids(json_file, key, ids)
-
-
-def _check_values(
-    json_file: str, key: str, members: list[dict[str, Any]], name: str, expected: str
-) -> None:
-    is_text = expected == "a text"
-    types = {type(member[name]) for member in members if name in member}
-    if types <= ({str} if is_text else {int, str}):  # almost always, and quick to see
-        return
-    for index, member in enumerate(members):
-        value = member.get(name, "")
-        if not (isinstance(value, str) if is_text else is_id(value)):
-            raise UserError(
-                f"{json_file}: {key}[{index}] has the {name} {reprlib.repr(value)}; expected "
-                f"{expected}."
-            )
-
-
-def _equal_ids(key: str, ids: list[Any]) -> str:
-    """A sentence if some ids are equal: the later one would silently replace the earlier one."""
-    if len(set(ids)) == len(ids):
-        return ""
-    doubled = [repr(number) for number, count in Counter(ids).items() if count > 1]
-    more = ", ..." if len(doubled) > 5 else ""
-    return f"{key} with the same id: {', '.join(doubled[:5])}{more}. Give each an id of its own."
-
-
-def _refuse_mixed_ids(json_file: str, key: str, ids: list[Any]) -> None:
-    """Images and classes are sorted by their ids, so these have to be comparable."""
-    texts = [id_ for id_ in ids if isinstance(id_, str)]
-    numbers = [id_ for id_ in ids if not isinstance(id_, str)]
-    if texts and numbers:
-        raise UserError(
-            f"{json_file}: some {key} have a number as id and some a text, such as {numbers[0]} "
-            f"and {texts[0]!r}. Make all of them numbers."
-        )
-
-
-# ---- the records ------------------------------------------------------------------------------
-
-
-def _records(json_file: str, lists: dict[str, list[dict[str, Any]]]) -> DatasetRecords:
+def _records(
+    json_file: str, lists: dict[str, list[dict[str, Any]]], with_masks: bool
+) -> DatasetRecords:
     categories = sorted(lists["categories"], key=lambda category: category["id"])
     names = [category["name"] for category in categories]
     ids = [category["id"] for category in categories]
@@ -187,7 +92,7 @@ def _records(json_file: str, lists: dict[str, list[dict[str, Any]]]) -> DatasetR
             images[member["id"]] = _image(member)
         annotations = lists.get("annotations", [])
         _check_ids(json_file, annotations)
-        stray = _add_objects(images, annotations, set(ids))
+        stray = _add_objects(images, annotations, set(ids), with_masks)
     except _Problem as problem:
         text = f"{json_file}: {problem}"
         return DatasetRecords([], names, ids, "", has_annotations, problem=text)
@@ -202,12 +107,12 @@ class _Problem(Exception):
 def _image(member: dict[str, Any]) -> ImageRecord:
     missing = [key for key in ("file_name", "width", "height") if key not in member]
     if missing:
-        raise _Problem(f"image {member} has no {' and no '.join(missing)}.")
+        raise _Problem(f"image {member['id']} has no {' and no '.join(missing)}.")
     width, height = member["width"], member["height"]
-    if not (is_number(width) and is_number(height) and width > 0 and height > 0):
+    if not (is_size(width) and is_size(height)):
         raise _Problem(
-            f"image {member['id']} has the width {width!r} and the height {height!r}; expected two "
-            "positive numbers, in pixels."
+            f"image {member['id']} has the width {reprlib.repr(width)} and the height "
+            f"{reprlib.repr(height)}; expected two positive whole numbers, of pixels."
         )
     return ImageRecord(member["id"], member["file_name"], width, height)
 
@@ -218,12 +123,15 @@ def _check_ids(json_file: str, annotations: list[dict[str, Any]]) -> None:
     if None in ids:
         raise _Problem(f"annotation {reprlib.repr(annotations[ids.index(None)])} has no id.")
     # The published "minival" files of COCO 2014 repeat some, which detectron2 accepts.
-    if "minival" not in json_file and (problem := _equal_ids("annotations", ids)):
+    if "minival" not in json_file and (problem := equal_ids("annotations", ids)):
         raise _Problem(problem)
 
 
 def _add_objects(
-    images: dict[Any, ImageRecord], annotations: list[dict[str, Any]], category_ids: set[Any]
+    images: dict[Any, ImageRecord],
+    annotations: list[dict[str, Any]],
+    category_ids: set[Any],
+    with_masks: bool,
 ) -> str:
     """Add each object to its image; returns a sentence on the first that is of no image.
 
@@ -238,11 +146,11 @@ def _add_objects(
             _require(annotation, "category_id")
             raise _Problem(
                 f"annotation {annotation['id']} has category_id {category_id!r}, which is not "
-                f"among its categories: {listed(sorted(category_ids))}."
+                f"among its categories: {listed(sorted(category_ids)) or 'it lists none'}."
             )
         image = images.get(annotation.get("image_id"))
         if image is not None:
-            image.objects.append(_object(annotation, category_id, image))
+            image.objects.append(_object(annotation, category_id, image, with_masks))
         elif not stray:
             _require(annotation, "image_id")
             stray = (
@@ -257,31 +165,40 @@ def _require(annotation: dict[str, Any], key: str) -> None:
         raise _Problem(f"annotation {annotation['id']} has no {key}.")
 
 
-def _object(annotation: dict[str, Any], category_id: Any, image: ImageRecord) -> ObjectRecord:
+def _object(
+    annotation: dict[str, Any], category_id: Any, image: ImageRecord, with_masks: bool
+) -> ObjectRecord:
     box: Any = annotation.get("bbox")
-    segmentation = annotation.get("segmentation")
     try:  # COCO has 860,000 boxes, so this is written to be fast
         x, y, width, height = box
         is_sound = math.isfinite(x + y + width + height)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         is_sound = False
     if not is_sound:
         _require(annotation, "bbox")
-        raise _Problem(
-            f"annotation {annotation['id']} has the bbox {box}; expected 4 finite numbers, in "
-            "pixels."
-        )
+        raise _Problem(f"annotation {annotation['id']} has the bbox {expected_box(box)}.")
     if annotation.get("ignore"):
         raise _Problem(f'annotation {annotation["id"]} is marked "ignore": use "iscrowd".')
+    try:
+        is_crowd = is_marked_crowd(annotation.get("iscrowd"))
+    except ValueError as error:
+        raise _Problem(f"annotation {annotation['id']} {error}.") from error
+    segmentation = annotation.get("segmentation") if with_masks else None
+    keypoints = annotation.get("keypoints")
     return ObjectRecord(
         annotation["id"],
         category_id,
         box,
         _XYWH,
         is_degenerate((x, y, x + width, y + height), image.width, image.height),
-        bool(annotation.get("iscrowd", 0)),
-        mask_form(segmentation) if segmentation else "",
+        is_crowd,
+        mask_form(segmentation, image.height, image.width) if segmentation else "",
         segmentation,
         annotation.get("area"),
-        annotation.get("keypoints"),
+        keypoints if keypoints and _are_keypoints(keypoints) else None,
     )
+
+
+def _are_keypoints(keypoints: Any) -> bool:
+    """Nothing here learns them, so that what is wrong with them does not matter."""
+    return isinstance(keypoints, list) and all(map(is_number, keypoints))

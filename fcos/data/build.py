@@ -74,7 +74,7 @@ def build_test_stream(cfg: CfgNode, dataset_name: str, mapper: Mapper | None = N
     """
     check_images_per_batch(cfg)
     _leave_out_unreadable(cfg, dataset_name, is_train=False)
-    records = load_dataset(dataset_name).dicts()
+    records = load_dataset(dataset_name, cfg.MODEL.MASK_ON).dicts()
     _log_histogram([dataset_name], records)
     mapper = _checked(cfg, mapper, is_train=False)
     return TestStream(records, mapper, cfg.DATALOADER.NUM_WORKERS, cfg.TEST.IMS_PER_BATCH)
@@ -95,7 +95,8 @@ def _training_records(cfg: CfgNode) -> list[Record]:
     records: list[Record] = []
     for name in names:
         _leave_out_unreadable(cfg, name, is_train=True)
-        records += load_dataset(name).dicts(for_training=True, filter_empty=filter_empty)
+        loaded = load_dataset(name, cfg.MODEL.MASK_ON)
+        records += loaded.dicts(for_training=True, filter_empty=filter_empty)
     if not records:
         raise UserError(f"Nothing to train on: no image of {', '.join(names)} has an object.")
     _log_histogram(names, records)

@@ -11,16 +11,16 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from fcos.data.image_checks import ImageUse, check_images
 from fcos.data.left_out import leave_out, without_left_out
-from fcos.data.records import (
-    BROKEN_POLYGONS,
-    NOT_NUMBERS,
-    RUN_LENGTHS,
-    DatasetRecords,
-    ImageRecord,
-)
+from fcos.data.mask_checks import check_masks
+from fcos.data.notes import notes_on, places_of
+from fcos.data.overlap import image_files, note_on_overlap
+from fcos.data.records import DatasetRecords, ImageRecord
 from fcos.data.register import read_dataset, require_same_classes
-from fcos.data.report import DatasetReport, notes_on, places_of
+from fcos.data.report import DatasetReport
 from fcos.data.resize import Resize, resize_of
+from fcos.data.truth_checks import check_evaluable
+from fcos.data.units import check_units
+from fcos.utils.collector import collector_paused
 from fcos.utils.errors import UserError
 from fcos.utils.values import listed
 
@@ -60,6 +60,7 @@ def check_datasets(
             cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else "",
             resize_of(cfg, "TRAIN" if for_training else "TEST"),
             cfg.INPUT.STRETCH_RANGE,
+            cfg.MODEL.FCOS.NMS_POST_TOPK,
         )
         for name, for_training in names
     ]
@@ -76,6 +77,7 @@ def check_dataset(
     filter_empty: bool = True,
     mask_format: str = "",
     resize: Resize | None = None,
+    most_found: int = 0,
 ) -> DatasetReport:
     """Check one data set: its files, classes, category ids, boxes and images.
 
@@ -90,11 +92,12 @@ def check_dataset(
         filter_empty: whether training leaves out images without objects.
         mask_format: INPUT.MASK_FORMAT of a model with masks; empty for one without.
         resize: how images are resized; ``None``: not at all.
+        most_found: the most objects that are detected in an image; 0: any number.
 
     Raises:
         UserError: with what is wrong, where, and what to do.
     """
-    use = DatasetUse(name, for_training, filter_empty, mask_format, resize)
+    use = DatasetUse(name, for_training, filter_empty, mask_format, resize, most_found=most_found)
     return _check([use], num_classes, all_images)[0]
 
 
@@ -108,6 +111,7 @@ class DatasetUse:
     mask_format: str = ""
     resize: Resize | None = None
     stretch_range: bool = False
+    most_found: int = 0
 
 
 def _check(
@@ -120,8 +124,9 @@ def _check(
     """Check annotations, which is quick, and then images."""
     for use in uses:
         leave_out(use.name, None)
-    records = [read_dataset(use.name, use.for_training) for use in uses]
-    reports = _reports(uses, records, num_classes)
+    with collector_paused():
+        records = [read_dataset(u.name, u.for_training, bool(u.mask_format)) for u in uses]
+        reports = _reports(uses, records, num_classes)
     checked = check_images(
         [
             ImageUse(use.name, of_use, use.for_training, use.resize, use.stretch_range)
@@ -138,7 +143,8 @@ def _check(
         for name, file_names in unreadable.items():
             leave_out(name, file_names)
         rest = [without_left_out(u.name, r) for u, r in zip(uses, records, strict=True)]
-        reports = _reports(uses, rest, num_classes)
+        with collector_paused():
+            reports = _reports(uses, rest, num_classes)
     return [
         dataclasses.replace(
             report, num_files_checked=images.num_decoded, notes=(*report.notes, *images.notes)
@@ -155,22 +161,27 @@ def _reports(
     for report in reports[1:]:
         first = reports[0]
         require_same_classes({first.name: first.class_names, report.name: report.class_names})
+    files = [image_files(of_use) for of_use in records]
+    trained_on = {u.name: f for u, f in zip(uses, files, strict=True) if u.for_training}
+    for i, use in enumerate(uses if trained_on else ()):
+        if not use.for_training and (note := note_on_overlap(trained_on, files[i])):
+            reports[i] = dataclasses.replace(reports[i], notes=(*reports[i].notes, note))
     return reports
 
 
 def _report(use: DatasetUse, records: DatasetRecords, num_classes: int) -> DatasetReport:
     name, for_training = use.name, use.for_training
     _check_classes(name, records, num_classes)
-    _check_annotations(name, records, for_training)
+    _check_annotations(name, records)
     images = records.images
+    check_units(name, images)
     num_objects = [image.num_objects for image in images]
     if not images or (for_training and not any(num_objects)):
-        raise UserError(
-            f"Data set {name!r} leaves nothing to {'train' if for_training else 'evaluate'} on: "
-            f"{len(images)} images, {sum(num_objects)} objects with an area inside their image."
-        )
-    if use.mask_format:
-        _check_masks(name, images, use.mask_format, for_training)
+        raise UserError(_nothing_left(name, images, for_training))
+    if not for_training:
+        check_evaluable(f"Data set {name!r}", images, with_masks=bool(use.mask_format))
+    elif use.mask_format:
+        check_masks(f"Data set {name!r}", images, use.mask_format, for_training=True)
     _check_resized(name, images, use.resize)
     degenerate = places_of(records, lambda thing, _: thing.is_degenerate)
     return DatasetReport(
@@ -180,12 +191,19 @@ def _report(use: DatasetUse, records: DatasetRecords, num_classes: int) -> Datas
         num_objects=sum(num_objects),
         num_empty_images=num_objects.count(0),
         degenerate=tuple(degenerate),
-        notes=tuple(notes_on(records, for_training, use.filter_empty, degenerate)),
+        notes=tuple(notes_on(records, for_training, use.filter_empty, degenerate, use.most_found)),
     )
 
 
 def _check_classes(name: str, records: DatasetRecords, num_classes: int) -> None:
     names = records.class_names
+    if not names:
+        is_in_file = bool(MetadataCatalog.get(name).get("json_file"))
+        where = "its annotation file lists no categories" if is_in_file else "it names none"
+        raise UserError(
+            f"Data set {name!r} has no classes: {where}."
+            + ("" if is_in_file else f" Set MetadataCatalog.get({name!r}).thing_classes.")
+        )
     if len(names) != num_classes:
         raise UserError(
             f"Data set {name!r} has {len(names)} classes ({listed(names)}), but {NUM_CLASSES_KEY} "
@@ -193,76 +211,31 @@ def _check_classes(name: str, records: DatasetRecords, num_classes: int) -> None
         )
 
 
-def _check_annotations(name: str, records: DatasetRecords, for_training: bool) -> None:
+def _check_annotations(name: str, records: DatasetRecords) -> None:
     """The reader refuses what nobody can use; here is what other uses put up with."""
     if records.stray:
         raise UserError(records.stray)
-    is_in_file = bool(records.images) and records.images[0].source is None
-    class_of = records.class_of
-    for image in records.images:
+    classes = range(len(records.class_names))
+    for image in records.images if records.images and records.images[0].source else ():
         for thing in image.objects:
-            if thing.category_id not in class_of:  # of a file, all are
+            if thing.category_id not in classes:
                 raise UserError(
                     f"Data set {name!r}: {thing.where} of {image.file_name} has category_id "
-                    f"{thing.category_id}, expected 0 to {len(class_of) - 1}."
+                    f"{thing.category_id!r}, expected 0 to {len(classes) - 1}."
                 )
-            if is_in_file and not for_training and thing.area is None:
-                raise UserError(
-                    f"{MetadataCatalog.get(name).json_file}: {thing.where} has no area, which the "
-                    "evaluation needs."
-                )
+        if not image.file_name:
+            raise UserError(f"Data set {name!r}: image {image.id!r} has no file_name.")
 
 
-def _check_masks(
-    name: str, images: Sequence[ImageRecord], mask_format: str, for_training: bool
-) -> None:
-    if mask_format not in ("polygon", "bitmask"):
-        raise UserError(f"INPUT.MASK_FORMAT is {mask_format!r}: expected polygon or bitmask.")
-    # Training leaves crowd regions and degenerate boxes out; an evaluation has a use for both.
-    objects = [
-        thing
-        for image in images
-        for thing in image.objects
-        if not (for_training and (thing.is_crowd or thing.is_degenerate))
-    ]
-    broken = [thing.where for thing in objects if thing.mask_form == NOT_NUMBERS]
-    if broken:
-        raise UserError(
-            f"Data set {name!r}: {len(broken)} of {len(objects)} annotations have a segmentation "
-            f"with something else than finite numbers: {listed(broken)}. Correct them, or set "
-            "MODEL.MASK_ON False for boxes only."
-        )
-    lacking = [thing.where for thing in objects if thing.mask_form in ("", BROKEN_POLYGONS)]
-    if lacking:
-        raise UserError(
-            f"Data set {name!r}: {len(lacking)} of {len(objects)} annotations have no segmentation,"
-            f" which MODEL.MASK_ON True needs: {listed(lacking)}. Annotate them with polygons, or "
-            "set MODEL.MASK_ON False for boxes only."
-        )
-    _check_sizes_of_masks(name, images)
-    run_lengths = [thing.where for thing in objects if thing.mask_form == RUN_LENGTHS]
-    if for_training and mask_format == "polygon" and run_lengths:
-        raise UserError(
-            f"Data set {name!r}: {len(run_lengths)} of {len(objects)} annotations have run lengths "
-            f"as segmentation, which INPUT.MASK_FORMAT polygon cannot hold: {listed(run_lengths)}."
-            " Set INPUT.MASK_FORMAT bitmask."
-        )
-
-
-def _check_sizes_of_masks(name: str, images: Sequence[ImageRecord]) -> None:
-    other_size = [
-        f"{thing.where} ({size} instead of {[image.height, image.width]})"
-        for image in images
-        if math.isfinite(image.width + image.height)
-        for thing in image.objects
-        if thing.mask_form == RUN_LENGTHS
-        if (size := list(thing.segmentation["size"])) != [image.height, image.width]
-    ]
-    if other_size:
-        raise UserError(
-            f"Data set {name!r}: {len(other_size)} annotations have run lengths of another size "
-            f"than their image, whose rows and columns they count: {listed(other_size)}."
-        )
+def _nothing_left(name: str, images: Sequence[ImageRecord], for_training: bool) -> str:
+    things = [thing for image in images for thing in image.objects]
+    crowds = sum(thing.is_crowd for thing in things)
+    left_out = sum(thing.is_left_out for thing in things)
+    parts = [f"{len(images)} images", f"{len(things)} annotations"]
+    fate = f", {crowds} of them crowd regions (iscrowd 1)" if crowds else ""
+    fate += f", {left_out} without an area inside their image" if left_out else ""
+    use = "train" if for_training else "evaluate"
+    return f"Data set {name!r} leaves nothing to {use} on: {' with '.join(parts)}{fate}."
 
 
 def _check_resized(name: str, images: Sequence[ImageRecord], resize: Resize | None) -> None:

@@ -3,46 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-from collections.abc import Iterable
+import reprlib
 from typing import Any
 
 from detectron2.structures import BoxMode
+from fcos.data.boxes import corners
+from fcos.data.mask_forms import BROKEN_POLYGONS, POLYGONS, RUN_LENGTHS, loadable
 
 __all__ = [
-    "BROKEN_POLYGONS",
-    "NOT_NUMBERS",
-    "POLYGONS",
-    "RUN_LENGTHS",
     "DatasetRecords",
     "ImageRecord",
     "ObjectRecord",
-    "is_degenerate",
-    "mask_form",
+    "is_marked_crowd",
 ]
-
-# The forms of a segmentation; "" is the form of an absent one.
-POLYGONS = "polygons"
-RUN_LENGTHS = "run lengths"
-NOT_NUMBERS = "not numbers"  # polygons with something else than finite numbers
-BROKEN_POLYGONS = "broken polygons"  # polygons, none of which has three points or more
-
-
-def is_degenerate(xyxy: Iterable[float], width: float, height: float) -> bool:
-    """Return whether nothing of a box lies inside its image.
-
-    Args:
-        xyxy: left, top, right, bottom, in pixels of the image as it is on disk. A box that only
-            touches the border from outside is degenerate, one that reaches past it is not. A box
-            with NaN is.
-        width, height: of that image.
-    """
-    left, top, right, bottom = xyxy
-    # min and max are slower, and NaN is to remain NaN.
-    is_wide = (width if width < right else right) - (0 if left < 0 else left) > 0
-    is_high = (height if height < bottom else bottom) - (0 if top < 0 else top) > 0
-    return not (is_wide and is_high)
 
 
 @dataclasses.dataclass(slots=True)
@@ -56,7 +30,8 @@ class ObjectRecord:
         mode: what the numbers of ``box`` are.
         is_degenerate: nothing of the box lies inside the image.
         is_crowd: a region of many objects, not one of them.
-        mask_form: POLYGONS, RUN_LENGTHS, NOT_NUMBERS, BROKEN_POLYGONS or, for none, "".
+        mask_form: of the segmentation, see :mod:`fcos.data.mask_forms`; "" for none, and where
+            masks are not read.
         segmentation, area, keypoints: as in the file; None if it does not have them.
     """
 
@@ -101,23 +76,29 @@ class ObjectRecord:
         if self.keypoints:
             annotation["keypoints"] = _pixel_centers(self.keypoints)
         annotation["category_id"] = class_of[self.category_id]
-        if self.mask_form:
-            annotation["segmentation"] = _loadable(self.segmentation)
+        if self.mask_form in (POLYGONS, RUN_LENGTHS):
+            annotation["segmentation"] = loadable(self.segmentation)
         annotation["bbox_mode"] = self.mode
         return annotation
 
     def as_coco(self, image_id: Any) -> dict[str, Any]:
-        """Return the annotation in COCO's form, without the keys that it lacks."""
+        """Return the annotation in COCO's form; an absent area is that of the box."""
+        box = self.box
+        if self.mode != BoxMode.XYWH_ABS:
+            left, top, right, bottom = self.xyxy
+            box = [left, top, right - left, bottom - top]
         annotation = {
             "id": self.id,
             "image_id": image_id,
             "category_id": self.category_id,
-            "bbox": self.box,
+            "bbox": box,
+            "area": max(0, box[2]) * max(0, box[3]) if self.area is None else self.area,
             "iscrowd": int(self.is_crowd),
         }
-        for key in ("area", "segmentation"):
-            if (value := getattr(self, key)) is not None:
-                annotation[key] = value
+        if self.mask_form == POLYGONS:
+            annotation["segmentation"] = loadable(self.segmentation)
+        elif self.segmentation is not None:
+            annotation["segmentation"] = self.segmentation
         return annotation
 
 
@@ -153,7 +134,7 @@ class DatasetRecords:
     Attributes:
         images: in the order of their ids; without an annotation file, in their own order.
         class_names: in the order of the classes.
-        category_ids: of the classes, in the annotation file.
+        category_ids: of the classes, in the annotation file or in detectron2's metadata.
         image_root: the folder that file names start at.
         has_annotations: False for an annotation file without the list, as of a test set.
         stray: the first annotation of an image that is not listed, in a sentence; such
@@ -215,52 +196,31 @@ class DatasetRecords:
         """Return the contents of an annotation file that holds what is known of the records."""
         keys = ("id", "file_name", "height", "width")
         categories = zip(self.category_ids, self.class_names, strict=True)
+        annotations: list[dict[str, Any]] = []
+        for image in self.images:
+            for thing in image.objects:
+                annotation = thing.as_coco(image.id)
+                if image.source is not None:  # as detectron2 converts it
+                    annotation["bbox"] = [round(value, 3) for value in annotation["bbox"]]
+                    annotation["id"] = len(annotations) + 1
+                    annotation["category_id"] = self.category_ids[thing.category_id]
+                annotations.append(annotation)
         return {
             "images": [{key: getattr(image, key) for key in keys} for image in self.images],
             "categories": [{"id": id_, "name": name} for id_, name in categories],
-            "annotations": [o.as_coco(image.id) for image in self.images for o in image.objects],
+            "annotations": annotations,
         }
 
 
-def corners(box: list[float], mode: BoxMode) -> list[float]:
-    """Return left, top, right, bottom of a box."""
-    if mode == BoxMode.XYWH_ABS:  # converting one by one takes 20 times as long
-        x, y, width, height = box
-        return [x, y, x + width, y + height]
-    return BoxMode.convert(list(box), mode, BoxMode.XYXY_ABS)
+def is_marked_crowd(iscrowd: Any) -> bool:
+    """Return what the "iscrowd" of an annotation says: 1 yes; 0, null and an absent one no.
 
-
-def mask_form(segmentation: Any) -> str:
-    """Return the form of a segmentation of an annotation file; see `ObjectRecord`."""
-    if isinstance(segmentation, dict) and "counts" in segmentation:
-        return RUN_LENGTHS if isinstance(segmentation.get("size"), (list, tuple)) else ""
-    if not isinstance(segmentation, list) or not segmentation:
-        return ""
-    if not all(_are_finite(part) for part in segmentation if isinstance(part, list)):
-        return NOT_NUMBERS
-    return POLYGONS if any(map(_is_polygon, segmentation)) else BROKEN_POLYGONS
-
-
-def _are_finite(numbers: list[Any]) -> bool:
-    try:
-        return math.isfinite(sum(numbers))  # ten times as fast as one by one
-    except TypeError:
-        return False
-
-
-def _is_polygon(part: Any) -> bool:
-    return isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0
-
-
-def _loadable(segmentation: Any) -> Any:
-    """Compressed run lengths, or the polygons that have three points or more."""
-    if not isinstance(segmentation, dict):
-        return [part for part in segmentation if _is_polygon(part)]
-    if not isinstance(segmentation["counts"], list):
-        return segmentation
-    from pycocotools import mask as mask_api
-
-    return mask_api.frPyObjects(segmentation, *segmentation["size"])
+    Raises:
+        ValueError: it is something else, such as the text "0".
+    """
+    if iscrowd is None or (isinstance(iscrowd, (bool, int, float)) and iscrowd in (0, 1)):
+        return bool(iscrowd)
+    raise ValueError(f"has the iscrowd {reprlib.repr(iscrowd)}; expected 0 or 1")
 
 
 def _pixel_centers(keypoints: list[float]) -> list[float]:

@@ -13,7 +13,8 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.utils.file_io import PathManager
-from fcos.data.annotations import read_annotations
+from fcos.data.annotations import read_annotations, read_classes
+from fcos.data.coco_lists import import_advice
 from fcos.data.left_out import without_left_out
 from fcos.data.records import DatasetRecords
 from fcos.data.records_of_dicts import records_of_dicts
@@ -36,6 +37,7 @@ __all__ = [
     "dataset_records",
     "get_class_names",
     "load_dataset",
+    "note_classes",
     "read_dataset",
     "register_custom_datasets",
     "require_dataset",
@@ -100,6 +102,13 @@ def require_dataset(name: str) -> None:
     metadata = MetadataCatalog.get(name)
     json_file, image_root = metadata.get("json_file"), metadata.get("image_root")
     bring_up_to_date(json_file)
+    if json_file and PathManager.isdir(json_file):
+        raise UserError(
+            f"Data set {name!r}: its JSON {json_file} is a folder, expected a file of annotations "
+            f"in COCO's format. {import_advice(json_file)}"
+        )
+    if image_root and PathManager.isfile(image_root):
+        raise UserError(f"Data set {name!r}: its IMAGES {image_root} is a file, expected a folder.")
     if json_file and not PathManager.isfile(json_file):
         raise UserError(_absent(name, json_file, [json_file, image_root]))
     if image_root and not PathManager.isdir(image_root):
@@ -120,12 +129,12 @@ def get_class_names(name: str) -> list[str]:
         return list(metadata.thing_classes)
     require_dataset(name)
     if metadata.get("json_file"):
-        return list(read_annotations(metadata.json_file).class_names)
+        return list(read_classes(metadata.json_file).class_names)
     DatasetCatalog.get(name)  # the function that loads it may set the names
     return list(metadata.get("thing_classes", ()))
 
 
-def read_dataset(name: str, for_training: bool = True) -> DatasetRecords:
+def read_dataset(name: str, for_training: bool = True, with_masks: bool = True) -> DatasetRecords:
     """Return the records of a registered data set, without images that are left out.
 
     Those of an annotation file are read once per process. A data set that was registered with
@@ -135,6 +144,7 @@ def read_dataset(name: str, for_training: bool = True) -> DatasetRecords:
     Args:
         name: as registered with detectron2.
         for_training: else it is to be evaluated on.
+        with_masks: also read segmentations. What is wrong with one does not matter without.
 
     Raises:
         UserError: the data set is absent, or an image or an annotation cannot be used.
@@ -142,7 +152,7 @@ def read_dataset(name: str, for_training: bool = True) -> DatasetRecords:
     require_dataset(name)
     metadata = MetadataCatalog.get(name)
     if _is_coco(name) or (metadata.get("json_file") and not for_training):
-        records = read_annotations(metadata.json_file)
+        records = read_annotations(metadata.json_file, with_masks)
         if records.problem:
             raise UserError(records.problem)
         records = dataclasses.replace(records, image_root=metadata.get("image_root", ""))
@@ -151,20 +161,31 @@ def read_dataset(name: str, for_training: bool = True) -> DatasetRecords:
         loaded = DatasetCatalog.get(name)
     except (AssertionError, KeyError, OSError, TypeError, ValueError) as error:
         if metadata.get("json_file"):  # what is wrong with it, if we know, is said better here
-            read_annotations(metadata.json_file)
+            read_annotations(metadata.json_file, with_masks)
         raise UserError(f"The data set {name} cannot be read: {error!r}.") from error
-    records = records_of_dicts(name, loaded, list(metadata.get("thing_classes", ())))
+    class_of = metadata.get("thing_dataset_id_to_contiguous_id") or {}
+    records = records_of_dicts(
+        name,
+        loaded,
+        list(metadata.get("thing_classes", ())),
+        sorted(class_of, key=class_of.__getitem__),
+        with_masks,
+    )
     return without_left_out(name, records)
 
 
-def load_dataset(name: str) -> DatasetRecords:
+def load_dataset(name: str, with_masks: bool = True) -> DatasetRecords:
     """Return the records to load images of, and note the classes in detectron2's metadata.
+
+    Args:
+        name: as registered with detectron2.
+        with_masks: also read segmentations.
 
     Raises:
         UserError: no data set has that name, its files are missing or damaged, it is empty, or
             its classes are not those that it is registered with.
     """
-    records = read_dataset(name)
+    records = read_dataset(name, with_masks=with_masks)
     if not records.images:
         raise UserError(f"The data set {name} holds no image.")
     if _is_coco(name):
@@ -172,13 +193,29 @@ def load_dataset(name: str) -> DatasetRecords:
     return records
 
 
-def dataset_records(name: str) -> list[dict[str, Any]]:
+def note_classes(name: str) -> None:
+    """Note the classes of a data set in detectron2's metadata, if its registration has none.
+
+    Raises:
+        UserError: as for `get_class_names`, or its classes are not those that it is registered
+            with.
+    """
+    get_class_names(name)
+    if _is_coco(name):
+        _note_classes(name, read_classes(MetadataCatalog.get(name).json_file))
+
+
+def dataset_records(name: str, with_masks: bool = True) -> list[dict[str, Any]]:
     """Return the images of a data set with their annotations, in detectron2's form.
+
+    Args:
+        name: as registered with detectron2.
+        with_masks: also the segmentations.
 
     Raises:
         UserError: as for `load_dataset`.
     """
-    return load_dataset(name).dicts()
+    return load_dataset(name, with_masks).dicts()
 
 
 def require_same_classes(classes: Mapping[str, Sequence[str]]) -> None:

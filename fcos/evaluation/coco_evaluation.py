@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 from detectron2.data import MetadataCatalog
-from detectron2.data.datasets import convert_to_coco_json
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.logger import create_small_table
-from fcos.data.annotations import read_annotations
-from fcos.data.left_out import left_out, without_left_out
+from fcos.data.left_out import left_out
+from fcos.data.register import read_dataset
+from fcos.data.truth_checks import check_evaluable
 from fcos.evaluation.cocoeval import DetectionColumns, Evaluated, GroundTruth
 from fcos.evaluation.figures import (
     class_figures,
@@ -167,19 +167,20 @@ class FastCOCOEvaluator(DatasetEvaluator):
         self._metadata = MetadataCatalog.get(dataset_name)
         self._name, self._tasks, self._max_dets = dataset_name, tasks, max_dets
         self._output_dir = output_dir
+        with_masks = "segm" in tasks
+        records = read_dataset(dataset_name, for_training=False, with_masks=with_masks)
+        contents = records.as_coco()
         json_file = self._metadata.get("json_file")
         if not json_file:
             json_file = os.path.join(output_dir, f"{dataset_name}_coco_format.json")
-            convert_to_coco_json(dataset_name, json_file)
-        records = read_annotations(json_file)
-        if records.problem:
-            raise UserError(records.problem)
+            if comm.is_main_process():
+                write_text(json_file, [json.dumps(contents)])
+        check_evaluable(json_file, records.images, with_masks)
         # What is left of the data set, if images are left out; comparisons need it.
-        self._rest = without_left_out(dataset_name, records) if left_out(dataset_name) else None
-        records = self._rest or records
+        self._rest = records if left_out(dataset_name) else None
         # The annotations of a test set are usually not published.
         self._has_annotations = records.has_annotations
-        self._truth = GroundTruth(records.as_coco(), json_file, with_masks="segm" in tasks)
+        self._truth = GroundTruth(contents, json_file, with_masks)
         self.reset()
 
     def reset(self) -> None:
@@ -260,7 +261,7 @@ class FastCOCOEvaluator(DatasetEvaluator):
         write_text(file, _joined(filter(None, lists)))
         if self._rest is not None:
             file = os.path.join(self._output_dir, f"{self._name}_evaluated.json")
-            write_text(file, json.dumps(self._rest.as_coco()))
+            write_text(file, [json.dumps(self._rest.as_coco())])
             logger.warning(
                 f"The figures of {self._name!r} are of {len(self._rest.images)} images: "
                 f"{len(left_out(self._name) or ())} that cannot be used are left out with their "

@@ -14,7 +14,11 @@ from detectron2.data import MetadataCatalog
 from detectron2.utils.file_io import PathManager
 from fcos.config import CfgNode, get_cfg
 from fcos.data.annotations import read_annotations
+from fcos.data.coco_lists import import_advice
+from fcos.data.mask_forms import POLYGONS, RUN_LENGTHS, are_run_lengths_of
+from fcos.data.records import DatasetRecords
 from fcos.data.register import register_custom_datasets, require_dataset
+from fcos.data.truth_checks import check_evaluable
 from fcos.evaluation.cocoeval import Evaluated, GroundTruth, Matches
 from fcos.evaluation.figures import distinct_names
 from fcos.evaluation.runs import Run, RunFolder
@@ -126,13 +130,17 @@ def read_truth(name: str, json_file: str, image_root: str) -> Truth:
     """
     from pycocotools.coco import COCO
 
+    if PathManager.isdir(json_file):
+        raise UserError(
+            f"The annotations {json_file} are a folder, expected a file in COCO's format. "
+            f"{import_advice(json_file)}"
+        )
     if not PathManager.isfile(json_file):
         raise UserError(f"The annotations {json_file} do not exist.")
     if image_root and not PathManager.isdir(image_root):
         raise UserError(f"The folder of pictures {image_root} does not exist.")
-    contents = _contents(json_file)
     coco = COCO()
-    coco.dataset = contents
+    coco.dataset = _records(json_file).as_coco()
     with contextlib.redirect_stdout(io.StringIO()):  # it prints what it is doing
         coco.createIndex()
     return Truth(name, json_file, image_root, coco)
@@ -174,20 +182,26 @@ def _check_mask(where: str, result: dict[str, Any], truth: Truth) -> None:
             f"{where} has a mask of {mask.get('size')} rows and columns, but image "
             f"{image['id']} of {truth.name} has {size}."
         )
+    if not are_run_lengths_of(mask["counts"], size[0] * size[1]):
+        raise UserError(f"{where} has run lengths that do not add up to the pixels of its image.")
 
 
-def _contents(json_file: str) -> dict[str, Any]:
-    """Read annotations in COCO's form, with all that the evaluation needs."""
-    records = read_annotations(json_file)
-    if records.problem:
-        raise UserError(records.problem)
+def _records(json_file: str) -> DatasetRecords:
+    """Read annotations for an evaluation; without masks unless all of them can be used."""
+    for with_masks in (True, False):
+        records = read_annotations(json_file, with_masks)
+        if records.problem:
+            raise UserError(records.problem)
+        if with_masks and all(
+            thing.mask_form in (POLYGONS, RUN_LENGTHS)
+            for image in records.images
+            for thing in image.objects
+        ):
+            break
     if not records.has_annotations:
         raise UserError(f"{json_file} has no annotations: there is nothing to compare with.")
-    contents = records.as_coco()
-    for annotation in contents["annotations"]:
-        if "area" not in annotation:
-            raise UserError(f"{json_file}: annotation {annotation['id']} has no area.")
-    return contents
+    check_evaluable(json_file, records.images, with_masks)
+    return records
 
 
 def default_name(json_file: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from fcos.data.register import load_dataset
+from fcos.data.register import note_classes
 from fcos.utils.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def dataset_classes(dataset: str) -> DatasetClasses:
     metadata = MetadataCatalog.get(dataset)
     if metadata.get("thing_classes") is None:
         try:
-            load_dataset(dataset)  # notes the classes in the metadata
+            note_classes(dataset)
         except UserError as error:
             logger.warning(f"The class names of {dataset} are not at hand. {error}")
             return DatasetClasses()

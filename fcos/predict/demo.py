@@ -84,7 +84,7 @@ def run_demo(
     sink: Sink | None = None
     with contextlib.ExitStack() as stack:
         if video is None:
-            images = _records_of(inputs, dataset, num_images)
+            images = _records_of(inputs, dataset, num_images, cfg.MODEL.MASK_ON)
             records, total = images, len(images)
             if output is not None:
                 sink = ImageFiles(output, [record["file_name"] for record in images])
@@ -204,10 +204,12 @@ def _batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
         yield batch
 
 
-def _records_of(inputs: Sequence[str], dataset: str | None, num_images: int) -> list[Record]:
+def _records_of(
+    inputs: Sequence[str], dataset: str | None, num_images: int, with_masks: bool
+) -> list[Record]:
     """Return the records of a data set, or make those of image files, numbered from 0."""
     if dataset is not None:
-        return evenly_spaced(dataset_records(dataset), num_images)
+        return evenly_spaced(dataset_records(dataset, with_masks), num_images)
     return [{"file_name": file, "image_id": i} for i, file in enumerate(find_images(inputs))]
 
 

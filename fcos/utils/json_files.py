@@ -32,12 +32,18 @@ def read_json(path: str, if_broken: str = "") -> Any:
             _check_encoding(path, start)
             file.seek(0)
             return json.load(io.TextIOWrapper(file, encoding="utf-8"))
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8.") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not complete JSON ({error}){advice}.") from error
+    except RecursionError as error:
+        raise UserError(f"{path} cannot be read: lists lie too deep inside each other.") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise UserError(f"{path} cannot be read: {str(error).partition(':')[0]}.") from error
 
 
 def _check_encoding(path: str, start: bytes) -> None:

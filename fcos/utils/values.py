@@ -7,14 +7,22 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["NAMED", "is_number", "listed"]
+__all__ = ["NAMED", "is_number", "is_size", "listed"]
 
 NAMED = 5  # how many of several things a message names
 
 
 def is_number(value: Any) -> bool:
-    """Return whether ``value`` is a finite int or float."""
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    """Return whether ``value`` is a finite int or float, and no bool."""
+    try:
+        return type(value) is not bool and isinstance(value, (int, float)) and math.isfinite(value)
+    except OverflowError:  # an int of more than 308 digits
+        return False
+
+
+def is_size(value: Any) -> bool:
+    """Return whether ``value`` is a number of pixels: positive and whole, such as 64 or 64.0."""
+    return is_number(value) and value > 0 and value == int(value)
 
 
 def listed(things: Sequence[object]) -> str:

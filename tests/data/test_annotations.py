@@ -2,10 +2,11 @@ import itertools
 import json
 import os
 import re
+import reprlib
 
 import pytest
 
-from fcos.data.annotations import forget_annotations, read_annotations
+from fcos.data.annotations import forget_annotations, read_annotations, read_classes
 from fcos.utils.errors import UserError
 
 
@@ -145,5 +146,120 @@ def test_images_are_in_the_order_of_their_ids(tmp_path):
 def test_what_the_file_held_goes_to_the_evaluation(tmp_path):
     fields = {"area": 7.5, "iscrowd": 1, "segmentation": [[1, 2, 3, 4, 5, 6]]}
     lists = contents(annotations=fields)
-    lists["annotations"][1]["iscrowd"] = 0  # taken for granted where it is missing
-    assert read(tmp_path, lists).as_coco() == lists
+    got = read(tmp_path, lists).as_coco()
+    lists["annotations"][1].update(iscrowd=0, area=25)  # of a box of 5x5; where they are missing
+    assert got == lists
+
+
+def test_polygons_that_are_none_do_not_go_to_the_evaluation(tmp_path):
+    outline = [1, 2, 3, 4, 5, 6]
+    lists = contents(annotations={"segmentation": [[1, 2], outline, [], 5]})
+    assert read(tmp_path, lists).as_coco()["annotations"][0]["segmentation"] == [outline]
+
+
+# ---- masks that nobody needs ------------------------------------------------------------------
+
+OUTLINE = [1, 1, 5, 1, 5, 5]
+ANY_SEGMENTATION = [
+    *(None, 5, True, "x", {}, {"counts": "x"}, {"size": [10, 20]}, {"counts": 5, "size": "a"}),
+    *([], [5], [None], ["a"], [[]], [["a"] * 6], [[1, 2]], [float("nan")], [[float("inf")] * 6]),
+    *(OUTLINE, [OUTLINE], [[1e300] * 6], [[10**400] * 6], {"counts": "zz", "size": [10, 20]}),
+]
+
+
+@pytest.mark.parametrize("segmentation", ANY_SEGMENTATION)
+def test_without_masks_no_segmentation_matters(tmp_path, segmentation):
+    lists = contents(annotations={"segmentation": segmentation})
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(lists))
+    (thing,) = read_annotations(str(path), with_masks=False).images[0].objects
+    assert thing.is_learnt and thing.segmentation is None
+    assert "segmentation" not in thing.as_dict({1: 0})
+    for masks_too in (True, False):  # neither is taken for the other
+        assert read_annotations(str(path), masks_too).images[0].objects[0].is_crowd is False
+    assert read_annotations(str(path), with_masks=False).images[0].objects == [thing]
+
+
+def test_classes_are_of_the_records_that_are_there(tmp_path):
+    for with_masks in (True, False):
+        read(tmp_path, contents())
+        path = str(tmp_path / "a.json")
+        forget_annotations(path)
+        records = read_annotations(path, with_masks)
+        assert read_classes(path) is records
+
+
+# ---- values that are none ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [0, 1, True, False, 1.0, 0.0, None])
+def test_crowds(tmp_path, value):
+    (thing,) = read(tmp_path, contents(annotations={"iscrowd": value})).images[0].objects
+    assert thing.is_crowd is bool(value)
+
+
+@pytest.mark.parametrize("value", ["0", "1", "", 2, -1, 0.5, [], [1], {}, float("nan")])
+def test_crowds_that_are_neither(tmp_path, value):
+    problem = read(tmp_path, contents(annotations={"iscrowd": value})).problem
+    assert problem.endswith(f"a.json: annotation 1 has the iscrowd {value!r}; expected 0 or 1.")
+
+
+@pytest.mark.parametrize("size", ["64", 64.5, True, 0, -3, None, [], 10**400, float("inf")])
+def test_sizes_of_images_that_are_none(tmp_path, size):
+    problem = read(tmp_path, contents(images={"width": size})).problem
+    want = f"image 1 has the width {reprlib.repr(size)} and the height 10; expected two positive"
+    assert want in problem
+
+
+@pytest.mark.parametrize("number", [10**400, "5", None, [5]])
+def test_boxes_of_what_is_no_number(tmp_path, number):
+    problem = read(tmp_path, contents(annotations={"bbox": [1, 1, number, 5]})).problem
+    assert "annotation 1 has the bbox [1, 1, " in problem
+    are_texts = problem.endswith(
+        "; expected 4 finite numbers, in pixels: write them without quotation marks."
+    )
+    assert are_texts is isinstance(number, str)
+
+
+@pytest.mark.parametrize("keypoints", [5, True, "abc", ["a"], {"a": 1}, [None], [10**400]])
+def test_keypoints_do_not_matter(tmp_path, keypoints):
+    (thing,) = read(tmp_path, contents(annotations={"keypoints": keypoints})).images[0].objects
+    assert "keypoints" not in thing.as_dict({1: 0})
+
+
+# ---- files that are something else ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("<annotation><object/></annotation>", "XML (as of Pascal VOC or CVAT)"),
+        ('\n <?xml version="1.0"?>', "XML (as of Pascal VOC or CVAT)"),
+        ("a.jpg,1,2,30,40,cat\n", "a table or a text (as of YOLO or CSV)"),
+        ("0 0.5 0.5 0.1 0.1\n", "a table or a text (as of YOLO or CSV)"),
+        ("nc: 2\nnames: [a, b]\n", "a table or a text (as of YOLO or CSV)"),
+    ],
+)
+def test_labels_of_other_formats(tmp_path, text, kind):
+    path = tmp_path / "a.json"
+    for mark in ("", "\ufeff"):
+        path.write_text(mark + text, encoding="utf-8")
+        with pytest.raises(UserError) as caught:
+            read_annotations(str(path))
+        assert str(caught.value) == (
+            f"{path} is {kind}, not JSON in COCO's format. Labels in another format become such a "
+            f"file by: fcos data import {tmp_path} --output my_data."
+        )
+
+
+def test_broken_json_is_no_other_format(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"images": [')
+    with pytest.raises(UserError, match=r"a\.json is not complete JSON"):
+        read_annotations(str(path))
+
+
+@pytest.mark.parametrize("other", [[], {}, {"shapes": []}, {"images": {}, "categories": []}, 5])
+def test_json_of_other_formats(tmp_path, other):
+    with pytest.raises(UserError, match=r"not in COCO's format: it has no list images.*import"):
+        read(tmp_path, other)

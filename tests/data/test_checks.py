@@ -1,7 +1,11 @@
+import json
+import reprlib
+
 import pytest
 from PIL import Image
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
 from detectron2.structures import BoxMode
 from fcos.config import get_cfg
 from fcos.data import check_dataset, check_datasets
@@ -73,12 +77,12 @@ def test_annotation_of_no_image(coco):
 
 def test_image_without_size(coco):
     del coco.images[0]["width"]
-    refused(coco, r"image \{'id': 0, .* has no width\.")
+    refused(coco, r"image 0 has no width\.")
 
 
 def test_images_with_a_size_that_is_none(coco):
     coco.images[2]["height"] = "40"
-    refused(coco, r"image 2 has the width 40 and the height '40'; expected two positive numbers")
+    refused(coco, r"image 2 has the width 40 and the height '40'; expected two positive whole")
 
 
 def test_ids_of_another_type_are_shown_as_they_are(coco):
@@ -102,10 +106,35 @@ def test_coco_s_own_minival_repeats_ids(coco):
     assert check_dataset(coco.register(), 2).num_objects == 6
 
 
-def test_what_the_evaluation_needs_is_known_before_the_training(coco):
+@pytest.mark.parametrize(
+    "area", ["123", "", -5, True, [5], {}, float("nan"), float("inf"), 10**400]
+)
+def test_areas_that_are_none_are_known_before_the_training(coco, area):
+    coco.annotations[1]["area"] = area
+    assert check_dataset(coco.register(), 2).num_objects == 6  # training does without
+    with pytest.raises(UserError) as caught:
+        check_dataset("small", 2, for_training=False)
+    assert str(caught.value) == (
+        f"Data set 'small': annotation 101 has the area {reprlib.repr(area)}; expected a number of "
+        "square pixels, or none: then the area of the box is taken."
+    )
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_areas_that_are_missing_are_those_of_the_boxes(coco, number):
     del coco.annotations[1]["area"]
-    refused(coco, r"annotation 101 has no area, which the evaluation needs\.", for_training=False)
-    assert check_dataset("small", 2).num_objects == 6  # training does without
+    coco.annotations[2]["area"] = None if number == 2 else 0
+    what = {
+        1: "1 annotation has no area: width times height decides",
+        2: "2 annotations have no area: width times height decides",
+    }
+    report = check_dataset(coco.register(), 2, for_training=False)
+    assert f"{what[number]} whether an object is small, medium or large." in report.notes
+    assert "no area" not in str(check_dataset("small", 2))
+
+
+def test_annotations_without_an_id(coco):
+    coco.register()
     del coco.annotations[1]["id"]
     with pytest.raises(UserError, match=r"annotation \{.*\} has no id\."):
         coco.write()
@@ -166,9 +195,20 @@ def test_images_without_objects_are_counted(coco, filter_empty, fate):
 
 def test_nothing_left_to_train_on(coco):
     coco.annotations = []
+    refused(coco, r"leaves nothing to train on: 6 images with 0 annotations\.$")
     coco.add_box(0, [1, 1, 0, 0])
-    refused(coco, "leaves nothing to train on: 6 images, 0 objects")
-    assert check_dataset("small", 2, for_training=False).num_objects == 0
+    coco.add_box(1, [1, 1, 5, 5], iscrowd=1)
+    coco.add_box(1, [2, 2, 5, 5], iscrowd=1)
+    coco.write()
+    with pytest.raises(
+        UserError,
+        match=r"to train on: 6 images with 3 annotations, 2 of them crowd regions \(iscrowd 1\), 1 "
+        r"without an area inside their image\.$",
+    ):
+        check_dataset("small", 2)
+    report = check_dataset("small", 2, for_training=False)
+    assert report.num_objects == 0
+    assert "There is no object to find: every figure of its evaluation will be NaN." in report.notes
 
 
 def test_nothing_to_evaluate_on(coco):
@@ -375,8 +415,8 @@ def test_run_lengths_have_the_size_of_their_image(coco, for_training):
     coco.annotations[3]["segmentation"] = {**RUN_LENGTHS, "size": [48, 32]}  # width before height
     refused(
         coco,
-        r"^Data set 'small': 1 annotations have run lengths of another size than their image, whose"
-        r" rows and columns they count: annotation 103 \(\[48, 32\] instead of \[32, 48\]\)\.$",
+        r"^Data set 'small': 1 of 6 annotations have run lengths of another size than their image, "
+        r"whose rows and columns they count: annotation 103 \(\[48, 32\] instead of \[32, 48\]\)",
         for_training=for_training,
         mask_format="bitmask",
     )
@@ -412,3 +452,143 @@ def test_decoding_finds_an_image_of_which_nothing_is_left(tmp_path):
     finally:
         DatasetCatalog.remove("threads")
         MetadataCatalog.remove("threads")
+
+
+def test_masks_that_would_fill_the_memory(coco):
+    give_masks(coco)
+    coco.annotations[3]["segmentation"] = [[4, 5, 14, 5, 14, 10 * (48 + 32)]]
+    refused(
+        coco,
+        r"^Data set 'small': 1 of 6 annotations have polygons that reach more than ten times the "
+        r"size of their image beyond it: annotation 103\. Write them in pixels, or set MODEL\.MASK",
+        mask_format="polygon",
+    )
+    check_dataset("small", 2)
+
+
+@pytest.mark.parametrize("for_training", [True, False])
+def test_run_lengths_that_do_not_add_up(coco, for_training):
+    give_masks(coco)
+    coco.annotations[3]["segmentation"] = {**RUN_LENGTHS, "counts": [0, 48 * 32 + 1]}
+    refused(
+        coco,
+        r"^Data set 'small': 1 of 6 annotations have run lengths that do not add up to the pixels "
+        r"of their image: annotation 103\. Correct them, or set MODEL\.MASK_ON False for boxes",
+        for_training=for_training,
+        mask_format="bitmask",
+    )
+
+
+# ---- the same in training and evaluation ------------------------------------------------------
+
+
+def test_crowds_are_counted_and_named(coco):
+    number = coco.add_box(1, [1, 1, 5, 5], iscrowd=1)
+    said = "1 region is marked as a crowd (iscrowd 1), {}: annotation {} (1.png)."
+    notes = check_dataset(coco.register(), 2).notes
+    assert said.format("nothing is learnt from them", number) in notes
+    notes = check_dataset("small", 2, for_training=False).notes
+    assert said.format("detections there count neither way", number) in notes
+
+
+@pytest.mark.parametrize("for_training", [True, False])
+def test_crowds_that_are_neither(coco, for_training):
+    coco.annotations[1]["iscrowd"] = "0"
+    refused(coco, "annotation 101 has the iscrowd '0'; expected 0 or 1", for_training=for_training)
+
+
+# ---- what cannot be right ---------------------------------------------------------------------
+
+
+def test_every_box_twice(coco):
+    for image in range(6):
+        coco.add_box(image, [4, 5, 10, 10], category=7 if image % 2 else 3)
+    coco.add_box(0, [4, 5, 10, 10], category=7)  # of another class
+    said = (
+        "6 boxes are there already, with the same image, class and numbers, and {}: annotation 106"
+    )
+    assert said.format("learnt twice") in str(check_dataset(coco.register(), 2))
+    text = str(check_dataset("small", 2, for_training=False))
+    assert said.format("counted in the evaluation as never found") in text
+
+
+def test_an_image_twice(coco):
+    coco.images[4]["file_name"] = "1.png"
+    report = check_dataset(coco.register(), 2)
+    assert (
+        "1 image is listed more than once, so that the objects of one entry are background in the "
+        "other: 1.png."
+    ) in report.notes
+    text = str(check_dataset("small", 2, for_training=False))
+    assert "1 image is listed more than once, so that what is found counts in each: 1.png." in text
+
+
+def test_more_objects_than_detections(coco):
+    for i in range(4):
+        coco.add_box(2, [i, 1, 5, 5])
+    coco.add_box(2, [5, 5, 9, 9], iscrowd=1)
+    name = coco.register()
+    said = (
+        "1 image has more objects, up to 5, than there are detections "
+        "(MODEL.FCOS.NMS_POST_TOPK 4): 1 of 10 objects cannot be found; raise it."
+    )
+    assert said in check_dataset(name, 2, for_training=False, most_found=4).notes
+    assert "cannot be found" not in str(check_dataset(name, 2, for_training=False, most_found=5))
+    assert "cannot be found" not in str(check_dataset(name, 2, most_found=4))
+    cfg = get_cfg()
+    cfg.MODEL.FCOS.NUM_CLASSES, cfg.MODEL.FCOS.NMS_POST_TOPK = 2, 4
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), (name,)
+    assert said in check_datasets(cfg)[0].notes
+
+
+def test_a_test_set_without_annotations(coco):
+    coco.register()
+    contents = {"images": coco.images, "categories": coco.categories}
+    coco.json_file.write_text(json.dumps(contents))
+    report = check_dataset("small", 2, for_training=False)
+    assert (
+        "It has no list of annotations: detections are written, and nothing is evaluated."
+        in report.notes
+    )
+
+
+# ---- messages that name the right thing -------------------------------------------------------
+
+
+def test_a_folder_in_place_of_the_annotations(coco):
+    name = coco.register()
+    coco.json_file.unlink()
+    coco.json_file.mkdir()
+    with pytest.raises(UserError) as caught:
+        check_dataset(name, 2)
+    assert str(caught.value) == (
+        f"Data set 'small': its JSON {coco.json_file} is a folder, expected a file of annotations "
+        "in COCO's format. Labels in another format become such a file by: fcos data import "
+        f"{coco.json_file} --output my_data."
+    )
+
+
+def test_a_file_in_place_of_the_images(coco):
+    register_coco_instances("odd", {}, coco.register() and str(coco.json_file), str(coco.path(0)))
+    with pytest.raises(
+        UserError, match=r"^Data set 'odd': its IMAGES .*0\.png is a file, expected"
+    ):
+        check_dataset("odd", 2)
+
+
+def test_no_category(coco):
+    coco.categories = coco.annotations = []
+    refused(coco, r"^Data set 'small' has no classes: its annotation file lists no categories\.$")
+
+
+def test_names_of_classes_that_are_misspelt(coco):
+    other_format(coco)
+    metadata = MetadataCatalog.get("other")
+    del metadata.thing_classes
+    metadata.thing_class = ["a", "b"]
+    with pytest.raises(
+        UserError,
+        match=r"^Data set 'other' has no classes: it names none\. Set "
+        r"MetadataCatalog\.get\('other'\)\.thing_classes\.$",
+    ):
+        check_dataset("other", 2)

@@ -20,7 +20,7 @@ def make_awkward(coco):
     coco.add_box(0, [5, 5, 0, 9])  # no width
     coco.add_box(0, [500, 5, 9, 9])  # outside
     coco.add_box(1, [5, 5, 9, 9], iscrowd=1)
-    coco.add_box(2, [5, 5, 9, 9], segmentation=[[1, 2, 3, 4]])  # no polygon
+    coco.add_box(2, [5, 5, -9, 9])
     coco.add_box(3, [-5, 5, 9, 9])  # half of it outside
     coco.add_box(3, [5, 5, -9, 9])
     coco.add_box(4, [5, 5, 9, 9], iscrowd=1)
@@ -64,14 +64,11 @@ def test_counts_of_the_checks_are_those_of_the_loader(coco, registered, filter_e
     assert learnt(name, filter_empty) == (num_images, report.num_objects)
 
 
-def test_objects_without_a_polygon_are_named(coco):
-    make_awkward(coco)
-    note = (
-        "1 object has a segmentation without any polygon of three points or more, left out of "
-        "training: annotation 109 (2.png)."
-    )
-    assert note in check_dataset("small", 2).notes
-    assert note not in check_dataset("small", 2, for_training=False).notes
+def test_segmentations_change_nothing_for_a_detector_of_boxes(coco):
+    coco.annotations[1]["segmentation"] = [[1, 2, 3, 4]]
+    coco.annotations[2]["segmentation"] = [0, 0, 5, 0, 5, 5]
+    assert check_dataset(coco.register(), 2).num_objects == 6
+    assert learnt("small", filter_empty=True) == (6, 6)
 
 
 def test_the_histogram_of_a_training_counts_what_is_learnt(coco, monkeypatch):
@@ -142,9 +139,9 @@ def test_training_sets_of_different_classes(coco, tmp_path):
 
 def test_records_to_train_on_are_freed_and_those_to_evaluate_on_are_kept(coco, monkeypatch):
     read = []
-    real = annotations.read_json
+    real = annotations.read_lists
     monkeypatch.setattr(
-        "fcos.data.annotations.read_json", lambda path: read.append(path) or real(path)
+        "fcos.data.annotations.read_lists", lambda path: read.append(path) or real(path)
     )
     cfg = get_cfg()
     cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (coco.register(),)

@@ -139,7 +139,7 @@ def test_annotations_are_checked_before_any_image(coco, config, monkeypatch):
     monkeypatch.setattr(image_checks, "decode_image", None)
     coco.images[0]["width"] = "wide"
     coco.write()
-    with pytest.raises(UserError, match="expected two positive numbers"):
+    with pytest.raises(UserError, match="expected two positive whole numbers"):
         check_datasets(config)
 
 

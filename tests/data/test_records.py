@@ -3,7 +3,7 @@ import math
 import pytest
 
 from detectron2.structures import BoxMode
-from fcos.data.records import is_degenerate
+from fcos.data.boxes import is_degenerate
 from fcos.data.records_of_dicts import records_of_dicts
 
 
@@ -13,6 +13,8 @@ from fcos.data.records_of_dicts import records_of_dicts
         ([0, 0, 20, 10], False),  # the whole image
         ([-5, -5, 1, 1], False),  # 1 px of it inside
         ([3, 3, 3.5, 3.5], False),
+        ([3, 3, 3.002, 8], False),
+        ([3, 3, 3.0005, 8], True),  # no loader keeps it
         ([3, 3, 3, 8], True),  # no width
         ([3, 3, 8, 3], True),  # no height
         ([8, 3, 3, 8], True),  # negative width

@@ -146,6 +146,29 @@ def test_a_test_set_without_annotations(data):
     assert json.loads((data.root / "fast" / "coco_instances_results.json").read_text())
 
 
+@pytest.mark.parametrize("library", ["hotcoco", "pycocotools"])
+def test_areas_that_are_missing_are_those_of_the_boxes(data, monkeypatch, library):
+    if library == "pycocotools":
+        monkeypatch.setitem(sys.modules, "hotcoco", None)
+    for annotation in data.annotations:
+        _, _, width, height = annotation["bbox"]
+        annotation["area"] = width * height
+    data.write()
+    want = feed(detectron2s(data), data)
+    for annotation in data.annotations:
+        del annotation["area"]
+    data.write()
+    assert_same(feed(fast(data), data), want)
+    assert want["bbox"]["APm"] != want["bbox"]["APs"]
+
+
+def test_an_area_that_is_none(data):
+    data.annotations[2]["area"] = "123"
+    data.write()
+    with pytest.raises(UserError, match=r"val\.json: annotation 3 has the area '123'; expected a"):
+        fast(data)
+
+
 def test_a_data_set_in_detectron2s_format(data):
     data.register()
     want = feed(fast(data), data)

@@ -53,12 +53,36 @@ def test_a_missing_iscrowd_means_no_crowd(data):
     assert read(data).coco.anns[1]["iscrowd"] == 0
 
 
-@pytest.mark.parametrize("key", ["id", "image_id", "category_id", "bbox", "area"])
+@pytest.mark.parametrize("key", ["id", "image_id", "category_id", "bbox"])
 def test_an_annotation_that_lacks_something(data, key):
     del data.annotations[2][key]
     data.write()
     with pytest.raises(UserError, match=rf"val.json: annotation (3|{{.*}}) has no {key}\."):
         read(data)
+
+
+def test_a_missing_area_is_that_of_the_box(data):
+    data.annotations[2]["area"] = None
+    data.write()
+    _, _, width, height = data.annotations[2]["bbox"]
+    assert read(data).coco.anns[3]["area"] == width * height
+    data.annotations[2]["area"] = "123"
+    data.write()
+    with pytest.raises(UserError, match=r"val\.json: annotation 3 has the area '123'; expected a"):
+        read(data)
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [[0, 0, 5, 0, 5, 5], [[1, 2]], [["a"] * 6], {"counts": "zz", "size": [1, 1]}, {"counts": 5}],
+)
+def test_masks_that_cannot_be_used_are_none(data, segmentation):
+    want = read(data).evaluate([], "bbox", 100)
+    data.annotations[3]["segmentation"] = segmentation
+    data.write()
+    truth = read(data)
+    assert not truth.has_masks
+    assert truth.evaluate([], "bbox", 100).recall.shape == want.recall.shape
 
 
 @pytest.mark.parametrize("key", ["id", "file_name", "width", "height"])
@@ -72,6 +96,8 @@ def test_an_image_that_lacks_something(data, key):
 def test_files_that_are_not_there(data):
     with pytest.raises(UserError, match=r"The annotations none.json do not exist"):
         read_truth("pets", "none.json", "")
+    with pytest.raises(UserError, match=r"The annotations .* are a folder, expected .* import"):
+        read_truth("pets", str(data.root), "")
     with pytest.raises(UserError, match=r"The folder of pictures nowhere does not exist"):
         read_truth("pets", str(data.json_file), "nowhere")
     data.json_file.write_text('{"images": [], "categories": []}')

@@ -55,3 +55,11 @@ def test_broken_files(tmp_path):
 
 def test_files_that_cannot_be_read(tmp_path):
     refused(tmp_path, rf"^{tmp_path} cannot be read: Is a directory\.$")
+
+
+def test_files_that_would_end_the_reader(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("[" * 100_000)
+    refused(path, rf"^{path} cannot be read: lists lie too deep inside each other\.$")
+    path.write_text("9" * 5000)
+    refused(path, rf"^{path} cannot be read: Exceeds the limit \(4300 digits\) for integer string")

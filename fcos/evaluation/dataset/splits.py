@@ -74,7 +74,7 @@ def read_splits(cfg: CfgNode) -> list[Split]:
     uses += [(name, False) for name in cfg.DATASETS.TEST]
     splits = []
     for name, is_training in uses:
-        data = read_dataset(name, for_training=is_training)
+        data = read_dataset(name, is_training, cfg.MODEL.MASK_ON)
         splits.append(Split(name, is_training, data, objects_of(name, data)))
     require_same_classes({split.name: split.data.class_names for split in splits})
     return splits
