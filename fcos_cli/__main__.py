@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 # Verb -> module of fcos_cli, arguments that are always passed to it, line of the help.
 VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
-    "data": ("data", (), "bring labels of any usual format into a data set to train on"),
+    "data": ("data", (), "import labels of any usual format, look at data sets"),
     "train": ("train", (), "train a detector"),
     "eval": ("train", ("--eval-only",), "evaluate a detector on DATASETS.TEST"),
     "demo": ("demo", (), "draw detections on images, a video, a webcam or a data set"),

@@ -1,6 +1,8 @@
-"""Bring labels of any usual format into a data set that can be trained on.
+"""Bring labels of any usual format into a data set to train on, and look at data sets.
 
 fcos data import FOLDER_OR_FILE --output my_data
+fcos data report my_data/config.yaml --output my_data.html
+fcos data show my_data_train --config-file my_data/config.yaml --output pictures
 """
 
 from __future__ import annotations
@@ -8,12 +10,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from fcos_cli.arguments import at_least
 from fcos_cli.running import run_program
 
 PROGRAM = "fcos data"
 IMPORT_PROGRAM = "python -m fcos.data.importing"
+REPORT_PROGRAM = "python -m fcos.evaluation.dataset"
 FORMATS = ("coco", "cvat", "via", "labelme", "voc", "open_images", "yolo", "csv")
 
 
@@ -22,8 +26,9 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="command", required=True)
-    alone = prog if prog == IMPORT_PROGRAM else f"{prog} import"
-    _add_import(commands.add_parser("import", prog=alone, help="read labels, write a data set"))
+    for name, (add, text) in _VERBS.items():
+        alone = prog if prog != PROGRAM else f"{prog} {name}"
+        add(commands.add_parser(name, prog=alone, help=text))
     return parser.parse_args(argv)
 
 
@@ -78,21 +83,78 @@ def _fraction(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
 
 
+def _add_report(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Write one HTML page on the data sets of a config before training, and its numbers as JSON "
+        "beside it: what is in them, what looks like a mistake, which objects the locations learn "
+        "and why others are not learnt, and changes to the config that help."
+    )
+    command.add_argument("config_file", metavar="CONFIG", help="YAML of the training")
+    command.add_argument("opts", nargs="*", metavar="KEY VALUE", help="changes to the config")
+    command.add_argument("--output", required=True, metavar="FILE", help="the page, *.html")
+
+
+def _add_show(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Draw the labels of a data set on its images: boxes, classes, and masks if it has any. "
+        "Without --output, a window shows them."
+    )
+    add = command.add_argument
+    add("name", metavar="NAME", help="of the data set, as in DATASETS.TRAIN")
+    add("--config-file", default="", metavar="FILE", help="a config that declares it")
+    add("--output", metavar="FOLDER", help="where the pictures are written")
+    add(
+        "--num-images",
+        type=at_least(1),
+        default=10,
+        metavar="N",
+        help="how many images, evenly spread over the data set (%(default)s)",
+    )
+
+
+_VERBS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
+    "import": (_add_import, "read labels, write a data set"),
+    "report": (_add_report, "write a page on the data sets of a config"),
+    "show": (_add_show, "draw the labels of a data set"),
+}
+
+
 def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
     """Run a verb; returns the exit code."""
-    args = parse_args(argv, prog)
+    given = vars(parse_args(argv, prog))
+    load = {"import": _load_import, "report": _load_report, "show": _load_show}
+    return run_program(lambda: load[given.pop("command")](given))
 
-    def load() -> Callable[[], int]:
-        from fcos.data.importing import Options, Request, import_labels
 
-        given = vars(args)
-        options = Options(given.pop("voc_one_based"), given.pop("via_class"))
-        given.pop("command")
+def _load_import(given: dict[str, Any]) -> Callable[[], int]:
+    from fcos.data.importing import Options, Request, import_labels
 
-        def job() -> int:
-            print(import_labels(Request(**given, options=options)))
-            return 0
+    options = Options(given.pop("voc_one_based"), given.pop("via_class"))
 
-        return job
+    def job() -> int:
+        print(import_labels(Request(**given, options=options)))
+        return 0
 
-    return run_program(load)
+    return job
+
+
+def _load_report(given: dict[str, Any]) -> Callable[[], int]:
+    from fcos.evaluation.dataset import report_on_data, summary_of_report
+
+    def job() -> int:
+        numbers = report_on_data(given["config_file"], given["opts"], given["output"])
+        print(summary_of_report(numbers))
+        print(f"Written: {given['output']} and, with the numbers, .json beside it")
+        return 0
+
+    return job
+
+
+def _load_show(given: dict[str, Any]) -> Callable[[], int]:
+    from fcos.predict.show import show_dataset
+
+    def job() -> int:
+        show_dataset(**given)
+        return 0
+
+    return job

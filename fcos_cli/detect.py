@@ -20,6 +20,7 @@ from fcos_cli.arguments import (
 from fcos_cli.running import run_program
 
 PROGRAM = "python -m fcos.detect"
+LABEL_FORMATS = ("yolo", "voc", "cvat", "coco")
 EPILOG = """examples:
   python -m fcos.detect --config-file configs/R_50_1x.yaml --input shots/ --recursive \\
       --output found/ --opts MODEL.WEIGHTS model.pth
@@ -94,6 +95,13 @@ def _add_switches(parser: argparse.ArgumentParser) -> None:
         help="write detections with at least this score (default: %(default)s); lowers "
         "MODEL.FCOS.SCORE_THRESH_TEST where that would hide some of them",
     )
+    parser.add_argument(
+        "--labels",
+        choices=LABEL_FORMATS,
+        default="",
+        help="write the detections also as labels to correct in a labelling tool, to labels_yolo/ "
+        "(or voc, ...) of --output; with the same command, of a run that is done, too",
+    )
 
 
 def _add_speed(parser: argparse.ArgumentParser) -> None:
@@ -147,6 +155,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
             compile=args.compile,
             fresh=args.fresh,
             retry=args.retry,
+            labels=args.labels,
             debug=args.debug,
         )
         return lambda: detect_many(

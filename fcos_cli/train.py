@@ -47,7 +47,7 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--check-all-images",
         action="store_true",
-        help="before training, read every image of the data sets instead of a sample",
+        help="read every image of the data sets first, also if that takes longer than a minute",
     )
     add_speed(parser, " (with --eval-only; KEY VALUE pairs need a PRECISION before them)")
     parser.add_argument(

@@ -188,7 +188,8 @@ def all_options():
     shown = io.StringIO()
     helps = [(importlib.import_module(f"fcos_cli.{name}"), []) for name, _, _ in VERBS.values()]
     helps += [(fcos_cli.checkpoint, [word]) for word in ("inspect", "convert", "record", "verify")]
-    helps += [(importlib.import_module("fcos_cli.data"), ["import"])]
+    of_data = ("import", "report", "show")
+    helps += [(importlib.import_module("fcos_cli.data"), [word]) for word in of_data]
     programs = ("benchmarks", "benchmarks.gpu", "benchmarks.gpu.prepare", "fcos.data.digits")
     helps += [(program_behind(name), []) for name in programs]
     for program, words in helps:

@@ -63,6 +63,9 @@ class CfgNode(detectron2.config.CfgNode):
     def merge_from_list(self, cfg_list: list[str]) -> None:
         """Merge ``[KEY, VALUE, KEY, VALUE, ...]`` as given on a command line.
 
+        Below a node that takes new keys, such as DATASETS.CUSTOM, a value is YAML, and replaces
+        what was there: ``DATASETS.CUSTOM "{pets: {VOC: pets}}"``.
+
         Raises:
             UserError: a key has no value, is unknown, or its value is of another type.
         """
@@ -71,9 +74,37 @@ class CfgNode(detectron2.config.CfgNode):
                 "Options are pairs of KEY and VALUE, but the last one, "
                 f"{cfg_list[-1]!r}, stands alone: {' '.join(map(str, cfg_list))}"
             )
-        for key in cfg_list[0::2]:
+        known: list[str] = []
+        for key, value in zip(cfg_list[0::2], cfg_list[1::2], strict=True):
             self._check_known(key)
-        self._merge(super().merge_from_list, cfg_list)
+            if self._takes_new_keys(key):
+                self._set_new(key, value)
+            else:
+                known += [key, value]
+        self._merge(super().merge_from_list, known)
+
+    def _takes_new_keys(self, key: str) -> bool:
+        """Whether a key is, or is below, a node that takes new ones."""
+        node: Any = self
+        for part in key.split("."):
+            node = node[part]
+            if isinstance(node, detectron2.config.CfgNode) and node.is_new_allowed():
+                return True
+        return False
+
+    def _set_new(self, key: str, value: Any) -> None:
+        try:
+            content = yaml.safe_load(value) if isinstance(value, str) else value
+        except yaml.YAMLError as error:
+            raise UserError(f"{key} is not valid YAML: {_sentence(error)}") from None
+        *parents, last = key.split(".")
+        node: Any = self
+        for part in parents:
+            node = node.setdefault(part, CfgNode(new_allowed=True))
+        was_node = isinstance(node.get(last), detectron2.config.CfgNode)
+        if was_node and not isinstance(content, dict):
+            raise UserError(f"{key} is {value!r}: expected a mapping, such as {{name: value}}.")
+        node[last] = CfgNode(content, new_allowed=True) if isinstance(content, dict) else content
 
     def _merge(self, merge: Any, argument: Any) -> None:
         try:

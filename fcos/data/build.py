@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from torch import Tensor
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetMapper, MetadataCatalog, print_instances_class_histogram
+from detectron2.data import MetadataCatalog, print_instances_class_histogram
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.utils import comm
 from fcos.config.checks import check_images_per_batch, check_loader
 from fcos.data.annotations import forget_annotations
-from fcos.data.images import resize_of
-from fcos.data.mapper import CheckedMapper
-from fcos.data.register import load_dataset, require_same_classes
+from fcos.data.image_checks import ImageUse, check_images
+from fcos.data.left_out import leave_out, left_out
+from fcos.data.mapper import CheckedMapper, ImageMapper
+from fcos.data.register import load_dataset, read_dataset, require_same_classes
+from fcos.data.resize import resize_of
 from fcos.data.stream import Mapper, Record, TestStream, TrainStream
+from fcos.utils.agree import on_main
 from fcos.utils.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["build_test_stream", "build_train_stream"]
 
@@ -28,19 +34,21 @@ def build_train_stream(cfg: CfgNode, mapper: Mapper | None = None) -> TrainStrea
     processes), DATALOADER.* and, for the default mapper, INPUT.* and MODEL.MASK_ON.
 
     Degenerate boxes and broken polygons are left out. Images without objects are too, if
-    DATALOADER.FILTER_EMPTY_ANNOTATIONS is on; otherwise they come with empty ``Instances``.
+    DATALOADER.FILTER_EMPTY_ANNOTATIONS is on; otherwise they come with empty ``Instances``. With
+    DATALOADER.SKIP_UNREADABLE, so are images that cannot be used, in all processes alike.
 
     Args:
-        mapper: instead of detectron2's ``DatasetMapper``.
+        mapper: instead of an ``ImageMapper``.
 
     Raises:
         UserError: a data set is missing, nothing is left to train on, the batch cannot be divided
             among the processes, or the sampler is unknown.
     """
     records = _training_records(cfg)
+    checked = _checked(cfg, mapper, is_train=True)
     stream = TrainStream(
         records,
-        _checked(cfg, mapper, is_train=True),
+        checked,
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
         seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
         repeat_factors=_repeat_factors(cfg, records),
@@ -49,6 +57,8 @@ def build_train_stream(cfg: CfgNode, mapper: Mapper | None = None) -> TrainStrea
         rank=comm.get_rank(),
         world_size=comm.get_world_size(),
     )
+    if isinstance(checked.mapper, ImageMapper) and checked.mapper.augment is not None:
+        checked.mapper.augment.records = stream.records  # a mosaic draws from them
     _forget(cfg.DATASETS.TRAIN, but=cfg.DATASETS.TEST)
     return stream
 
@@ -57,12 +67,13 @@ def build_test_stream(cfg: CfgNode, dataset_name: str, mapper: Mapper | None = N
     """Build this process's part of a data set for evaluation, in batches of TEST.IMS_PER_BATCH.
 
     Args:
-        mapper: instead of detectron2's ``DatasetMapper``.
+        mapper: instead of an ``ImageMapper``.
 
     Raises:
         UserError: the data set is missing, or TEST.IMS_PER_BATCH is below 1.
     """
     check_images_per_batch(cfg)
+    _leave_out_unreadable(cfg, dataset_name, is_train=False)
     records = load_dataset(dataset_name).dicts()
     _log_histogram([dataset_name], records)
     mapper = _checked(cfg, mapper, is_train=False)
@@ -70,11 +81,11 @@ def build_test_stream(cfg: CfgNode, dataset_name: str, mapper: Mapper | None = N
 
 
 def _checked(cfg: CfgNode, mapper: Mapper | None, is_train: bool) -> CheckedMapper:
-    """Wrap a mapper, by default detectron2's. How another one resizes is not known."""
+    """Wrap a mapper, by default our own. How another one resizes is not known."""
     if mapper is not None:
         return CheckedMapper(mapper)
     resize = resize_of(cfg, "TRAIN" if is_train else "TEST")
-    return CheckedMapper(DatasetMapper(cfg, is_train=is_train), resize)
+    return CheckedMapper(ImageMapper(cfg, is_train=is_train), resize)
 
 
 def _training_records(cfg: CfgNode) -> list[Record]:
@@ -83,11 +94,32 @@ def _training_records(cfg: CfgNode) -> list[Record]:
     filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     records: list[Record] = []
     for name in names:
+        _leave_out_unreadable(cfg, name, is_train=True)
         records += load_dataset(name).dicts(for_training=True, filter_empty=filter_empty)
     if not records:
         raise UserError(f"Nothing to train on: no image of {', '.join(names)} has an object.")
     _log_histogram(names, records)
     return records
+
+
+def _leave_out_unreadable(cfg: CfgNode, name: str, is_train: bool) -> None:
+    """Agree on the images that cannot be used; the main process may know them already."""
+    if not cfg.DATALOADER.SKIP_UNREADABLE:
+        leave_out(name, None)
+        return
+
+    def look() -> frozenset[str]:
+        known = left_out(name)
+        if known is not None:
+            return known
+        resize = resize_of(cfg, "TRAIN" if is_train else "TEST")
+        records = read_dataset(name, is_train)
+        use = ImageUse(name, records, is_train, resize, cfg.INPUT.STRETCH_RANGE)
+        checked = check_images([use], skip_unreadable=True)[0]
+        logger.info(f"Data set {name!r}: {' '.join(checked.notes)}")
+        return frozenset(checked.unreadable)
+
+    leave_out(name, on_main(look))
 
 
 def _log_histogram(names: Sequence[str], records: Sequence[Record]) -> None:

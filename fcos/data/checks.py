@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
 import math
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.utils.file_io import PathManager
-from fcos.data.images import Resize, image_problem, resize_of
+from fcos.data.image_checks import ImageUse, check_images
+from fcos.data.left_out import leave_out, without_left_out
 from fcos.data.records import (
     BROKEN_POLYGONS,
     NOT_NUMBERS,
@@ -21,23 +20,29 @@ from fcos.data.records import (
 )
 from fcos.data.register import read_dataset, require_same_classes
 from fcos.data.report import DatasetReport, notes_on, places_of
+from fcos.data.resize import Resize, resize_of
 from fcos.utils.errors import UserError
-from fcos.utils.values import NAMED, listed
+from fcos.utils.values import listed
 
 __all__ = ["check_dataset", "check_datasets"]
 
 NUM_CLASSES_KEY = "MODEL.FCOS.NUM_CLASSES"
-SAMPLED_IMAGES = 100
 
 
 def check_datasets(
-    cfg: CfgNode, *, training: bool = True, all_images: bool = False
+    cfg: CfgNode,
+    *,
+    training: bool = True,
+    all_images: bool = False,
+    seconds: float | None = None,
 ) -> list[DatasetReport]:
     """Check DATASETS.TRAIN (only for training) and DATASETS.TEST against each other and the model.
 
+    With DATALOADER.SKIP_UNREADABLE, images that cannot be used are left out from then on.
+
     Args:
         training: whether DATASETS.TRAIN is going to be used.
-        all_images: decode every image instead of looking for a sample of the files.
+        all_images, seconds: as of :func:`fcos.data.image_checks.check_images`.
 
     Returns:
         a report for each data set, once for each use, those for training first.
@@ -45,24 +50,21 @@ def check_datasets(
     Raises:
         UserError: the first thing found that would make training or evaluation fail.
     """
-    uses = [(name, True) for name in cfg.DATASETS.TRAIN if training]
-    uses += [(name, False) for name in cfg.DATASETS.TEST]
-    reports: list[DatasetReport] = []
-    for name, is_for_training in uses:
-        report = check_dataset(
+    names = [(name, True) for name in cfg.DATASETS.TRAIN if training]
+    names += [(name, False) for name in cfg.DATASETS.TEST]
+    uses = [
+        DatasetUse(
             name,
-            cfg.MODEL.FCOS.NUM_CLASSES,
-            all_images=all_images,
-            for_training=is_for_training,
-            filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
-            mask_format=cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else "",
-            resize=resize_of(cfg, "TRAIN" if is_for_training else "TEST"),
+            for_training,
+            cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+            cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else "",
+            resize_of(cfg, "TRAIN" if for_training else "TEST"),
+            cfg.INPUT.STRETCH_RANGE,
         )
-        if reports:
-            first = reports[0]
-            require_same_classes({first.name: first.class_names, name: report.class_names})
-        reports.append(report)
-    return reports
+        for name, for_training in names
+    ]
+    skip = cfg.DATALOADER.SKIP_UNREADABLE
+    return _check(uses, cfg.MODEL.FCOS.NUM_CLASSES, all_images, skip, seconds)
 
 
 def check_dataset(
@@ -83,7 +85,7 @@ def check_dataset(
     Args:
         name: as registered with detectron2.
         num_classes: of the model.
-        all_images: decode every image; otherwise 100 files, evenly spread, are looked for.
+        all_images: decode every image, also if that takes longer than a minute.
         for_training: else it is going to be evaluated on; then it may be without objects.
         filter_empty: whether training leaves out images without objects.
         mask_format: INPUT.MASK_FORMAT of a model with masks; empty for one without.
@@ -92,7 +94,72 @@ def check_dataset(
     Raises:
         UserError: with what is wrong, where, and what to do.
     """
-    records = read_dataset(name, for_training)
+    use = DatasetUse(name, for_training, filter_empty, mask_format, resize)
+    return _check([use], num_classes, all_images)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetUse:
+    """A data set and what it is used for; the attributes are arguments of `check_dataset`."""
+
+    name: str
+    for_training: bool = True
+    filter_empty: bool = True
+    mask_format: str = ""
+    resize: Resize | None = None
+    stretch_range: bool = False
+
+
+def _check(
+    uses: Sequence[DatasetUse],
+    num_classes: int,
+    all_images: bool,
+    skip_unreadable: bool = False,
+    seconds: float | None = None,
+) -> list[DatasetReport]:
+    """Check annotations, which is quick, and then images."""
+    for use in uses:
+        leave_out(use.name, None)
+    records = [read_dataset(use.name, use.for_training) for use in uses]
+    reports = _reports(uses, records, num_classes)
+    checked = check_images(
+        [
+            ImageUse(use.name, of_use, use.for_training, use.resize, use.stretch_range)
+            for use, of_use in zip(uses, records, strict=True)
+        ],
+        all_images=all_images,
+        skip_unreadable=skip_unreadable,
+        seconds=seconds,
+    )
+    if skip_unreadable:
+        unreadable: dict[str, set[str]] = {use.name: set() for use in uses}
+        for use, images in zip(uses, checked, strict=True):
+            unreadable[use.name].update(images.unreadable)
+        for name, file_names in unreadable.items():
+            leave_out(name, file_names)
+        rest = [without_left_out(u.name, r) for u, r in zip(uses, records, strict=True)]
+        reports = _reports(uses, rest, num_classes)
+    return [
+        dataclasses.replace(
+            report, num_files_checked=images.num_decoded, notes=(*report.notes, *images.notes)
+        )
+        for report, images in zip(reports, checked, strict=True)
+    ]
+
+
+def _reports(
+    uses: Sequence[DatasetUse], records: Sequence[DatasetRecords], num_classes: int
+) -> list[DatasetReport]:
+    """Check the annotations of data sets, and that they have the same classes."""
+    reports = [_report(*one, num_classes) for one in zip(uses, records, strict=True)]
+    for report in reports[1:]:
+        first = reports[0]
+        require_same_classes({first.name: first.class_names, report.name: report.class_names})
+    return reports
+
+
+def _report(use: DatasetUse, records: DatasetRecords, num_classes: int) -> DatasetReport:
+    name, for_training = use.name, use.for_training
     _check_classes(name, records, num_classes)
     _check_annotations(name, records, for_training)
     images = records.images
@@ -102,16 +169,10 @@ def check_dataset(
             f"Data set {name!r} leaves nothing to {'train' if for_training else 'evaluate'} on: "
             f"{len(images)} images, {sum(num_objects)} objects with an area inside their image."
         )
-    if mask_format:
-        _check_masks(name, images, mask_format, for_training)
-    _check_resized(name, images, resize)
-    if all_images:
-        num_files = _check_all_images(name, records, resize)
-    else:
-        num_files = _look_for_images(name, records)
+    if use.mask_format:
+        _check_masks(name, images, use.mask_format, for_training)
+    _check_resized(name, images, use.resize)
     degenerate = places_of(records, lambda thing, _: thing.is_degenerate)
-    notes = notes_on(records, for_training, filter_empty, degenerate)
-    seen = f"{num_files} of {len(images)} images were {'decoded' if all_images else 'looked for'}."
     return DatasetReport(
         name=name,
         class_names=tuple(records.class_names),
@@ -119,8 +180,7 @@ def check_dataset(
         num_objects=sum(num_objects),
         num_empty_images=num_objects.count(0),
         degenerate=tuple(degenerate),
-        num_files_checked=num_files,
-        notes=(*notes, seen),
+        notes=tuple(notes_on(records, for_training, use.filter_empty, degenerate)),
     )
 
 
@@ -222,39 +282,3 @@ def _check_resized(name: str, images: Sequence[ImageRecord], resize: Resize | No
             f"Data set {name!r}: {setting} leaves nothing of the shorter side of images such as "
             f"{listed(named)}. Raise it, or take them out of the annotations."
         )
-
-
-def _look_for_images(name: str, records: DatasetRecords) -> int:
-    images = records.images
-    step = max(1, len(images) / SAMPLED_IMAGES)
-    sample = [images[int(i * step)] for i in range(min(len(images), SAMPLED_IMAGES))]
-    paths = [records.path_of(image) for image in sample]
-    missing = [path for path in paths if not PathManager.isfile(path)]
-    if missing:
-        raise UserError(
-            f"Data set {name!r}: {len(missing)} of {len(sample)} images looked for do not exist: "
-            f"{listed(missing)}."
-        )
-    return len(sample)
-
-
-def _check_all_images(name: str, records: DatasetRecords, resize: Resize | None) -> int:
-    images = [
-        {"file_name": records.path_of(image)}
-        | (
-            {"width": image.width, "height": image.height}
-            if math.isfinite(image.width + image.height)
-            else {}
-        )
-        for image in records.images
-    ]
-    with ThreadPoolExecutor() as pool:  # decoders run outside Python's lock
-        found = pool.map(image_problem, images, itertools.repeat(resize))
-        problems = [problem for problem in found if problem]
-    if problems:
-        more = f" ... and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
-        raise UserError(
-            f"Data set {name!r}: {len(problems)} of {len(images)} images cannot be used. "
-            f"{' '.join(problems[:NAMED])}{more}"
-        )
-    return len(images)

@@ -2,20 +2,126 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
-from fcos.data.images import Resize, image_problem
+import numpy as np
+import torch
+from fvcore.transforms.transform import Transform
+
+from detectron2.config import CfgNode, configurable
+from detectron2.data import DatasetMapper, detection_utils
+from detectron2.data import transforms as T
+from detectron2.structures import Instances
+from fcos.config.checks import check_pixels
+from fcos.data.augment import Augment, augment_of
+from fcos.data.augmentations import choose_sizes
+from fcos.data.image_checks import ADVICE, image_problem
+from fcos.data.images import read_bgr
+from fcos.data.resize import Resize
 from fcos.utils.errors import UserError
 
-__all__ = ["CheckedMapper"]
+__all__ = ["CheckedMapper", "ImageMapper"]
+
+
+class ImageMapper(DatasetMapper):
+    """detectron2's ``DatasetMapper``, with images as :func:`fcos.data.images.read_bgr` reads them.
+
+    A record with semantic segmentation or precomputed proposals, which FCOS has no use for, is left
+    to ``DatasetMapper``, image and all.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        is_train: bool,
+        *,
+        stretch_range: bool = False,
+        augment: Augment | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """
+        Args:
+            is_train: whether the objects are wanted.
+            stretch_range: as of ``read_bgr``.
+            augment: what is done before the ``augmentations``.
+            kwargs: as of ``DatasetMapper``; ``image_format`` is "BGR" or "RGB".
+        """
+        super().__init__(is_train, **kwargs)
+        self.stretch_range, self.augment = stretch_range, augment
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        check_pixels(cfg)
+        augment = augment_of(cfg) if is_train else None
+        if is_train and choose_sizes(cfg):
+            cfg = cfg.clone()
+            cfg.defrost()
+            cfg.INPUT.MIN_SIZE_TRAIN = (0, 0)  # no resizing
+        arguments = super().from_config(cfg, is_train)
+        return {**arguments, "stretch_range": cfg.INPUT.STRETCH_RANGE, "augment": augment}
+
+    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
+        """Return the sample of a record; the same as of ``DatasetMapper``, with the same chance.
+
+        Raises:
+            UserError: the image cannot be read.
+            detectron2.data.detection_utils.SizeMismatchError: it is not as large as the record
+                says.
+            ValueError: the segmentations cannot be made masks.
+        """
+        if not {"sem_seg_file_name", "proposal_boxes"}.isdisjoint(dataset_dict):
+            return super().__call__(dataset_dict)
+        sample = copy.deepcopy(dataset_dict)
+        image = self._read(sample)
+        if self.augment is not None:
+            image, sample = self.augment(sample, image, CheckedMapper(self._read))
+        given = T.AugInput(image)
+        transforms = self.augmentations(given)
+        image = given.image
+        sample["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        annotations = sample.pop("annotations", None)
+        if self.is_train and annotations is not None:
+            try:
+                sample["instances"] = self._objects(annotations, transforms, image.shape[:2])
+            except ValueError as error:
+                raise ValueError(f"Image {sample['file_name']}: {error}") from error
+        return sample
+
+    def _read(self, record: dict[str, Any]) -> np.ndarray:
+        image = read_bgr(record["file_name"], self.stretch_range)
+        detection_utils.check_image_size(record, image)
+        return image if self.image_format == "BGR" else image[:, :, ::-1]
+
+    def _objects(
+        self, annotations: list[dict[str, Any]], transforms: Transform, image_size: tuple[int, int]
+    ) -> Instances:
+        unused = set() if self.use_instance_mask else {"segmentation"}
+        unused |= set() if self.use_keypoint else {"keypoints"}
+        objects = [
+            detection_utils.transform_instance_annotations(
+                {key: value for key, value in annotation.items() if key not in unused},
+                transforms,
+                image_size,
+                keypoint_hflip_indices=self.keypoint_hflip_indices,
+            )
+            for annotation in annotations
+            if not annotation.get("iscrowd", 0)
+        ]
+        instances = detection_utils.annotations_to_instances(
+            objects, image_size, mask_format=self.instance_mask_format
+        )
+        if self.recompute_boxes and objects:  # a crop leaves a tighter box than the cropped one
+            instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
+        return detection_utils.filter_empty_instances(instances)
 
 
 class CheckedMapper:
     """A mapper that names the image file when the image is to blame for a failure.
 
     Args:
-        mapper: makes a sample of a record in detectron2's form, such as a ``DatasetMapper``.
+        mapper: makes a sample of a record in detectron2's form, such as an ``ImageMapper``.
         resize: what ``mapper`` does to the image; ``None``: it does not resize, or is not asked.
     """
 
@@ -38,5 +144,4 @@ class CheckedMapper:
             problem = image_problem(record, self.resize)
             if problem is None:
                 raise
-            advice = "Replace the file, or take it out of the annotations."
-            raise UserError(f"{problem} {advice}") from error
+            raise UserError(f"{problem} {ADVICE}") from error

@@ -14,8 +14,19 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.utils.file_io import PathManager
 from fcos.data.annotations import read_annotations
+from fcos.data.left_out import without_left_out
 from fcos.data.records import DatasetRecords
 from fcos.data.records_of_dicts import records_of_dicts
+from fcos.data.sources import (
+    SOURCE_KEYS,
+    SPLITS,
+    LabelSource,
+    annotation_file,
+    bring_up_to_date,
+    check_again,
+    register_source,
+    source_of,
+)
 from fcos.utils.errors import UserError
 from fcos.utils.values import listed
 
@@ -35,28 +46,38 @@ __all__ = [
 def register_custom_datasets(cfg: CfgNode) -> None:
     """Register the data sets under DATASETS.CUSTOM with detectron2.
 
-    They are in COCO's format and are evaluated as COCO is. Nothing is read yet: class names come
-    from the JSON when they are needed, and `require_dataset` tells whether the files exist.
+    They are evaluated as COCO is. Nothing is read yet: class names come from the JSON when they are
+    needed, and `require_dataset` tells whether the files exist.
 
         DATASETS:
           CUSTOM:
             my_train: {JSON: my/train.json, IMAGES: my/images}
+            pets_train: {VOC: pets, SPLIT: train}
 
-    A relative path starts at the folder that the environment variable DETECTRON2_DATASETS names,
-    by default ``datasets``. A second call with the same content changes nothing.
+    Labels in another format than COCO's are written as an annotation file to the folder datasets of
+    OUTPUT_DIR when they are needed. A relative path starts at the folder that the environment
+    variable DETECTRON2_DATASETS names, by default ``datasets``. A second call with the same content
+    changes nothing.
 
     Raises:
         UserError: a declaration lacks a path or has an unknown key, or its name belongs to another
             data set already.
     """
     for name, declared in cfg.DATASETS.CUSTOM.items():
-        json_file, image_root = _paths_of(name, declared)
-        if name not in DatasetCatalog.list():
-            register_coco_instances(name, {}, json_file, image_root)
+        source = _source_of(name, declared)
+        known = _known(name)
+        if source and known and source == source_of(known[0]):
+            check_again(known[0])  # whatever OUTPUT_DIR it has
             continue
-        metadata = MetadataCatalog.get(name)
-        known = metadata.get("json_file"), metadata.get("image_root")
-        if known != (json_file, image_root):
+        if source:
+            json_file, image_root = annotation_file(name, cfg.OUTPUT_DIR), source.root
+        else:
+            json_file, image_root = _paths_of(declared)
+        if known is None:
+            register_coco_instances(name, {}, json_file, image_root)
+            if source:
+                register_source(name, source, cfg.OUTPUT_DIR)
+        elif known != (json_file, image_root) or source != source_of(json_file):
             raise UserError(
                 f"DATASETS.CUSTOM.{name}: a data set of this name is registered already, with the "
                 f"annotations {known[0]} and the images {known[1]}: choose another name."
@@ -78,6 +99,7 @@ def require_dataset(name: str) -> None:
         )
     metadata = MetadataCatalog.get(name)
     json_file, image_root = metadata.get("json_file"), metadata.get("image_root")
+    bring_up_to_date(json_file)
     if json_file and not PathManager.isfile(json_file):
         raise UserError(_absent(name, json_file, [json_file, image_root]))
     if image_root and not PathManager.isdir(image_root):
@@ -104,7 +126,7 @@ def get_class_names(name: str) -> list[str]:
 
 
 def read_dataset(name: str, for_training: bool = True) -> DatasetRecords:
-    """Return the records of a registered data set.
+    """Return the records of a registered data set, without images that are left out.
 
     Those of an annotation file are read once per process. A data set that was registered with
     another function than detectron2's for COCO's format is what this function returns; if it has
@@ -123,14 +145,16 @@ def read_dataset(name: str, for_training: bool = True) -> DatasetRecords:
         records = read_annotations(metadata.json_file)
         if records.problem:
             raise UserError(records.problem)
-        return dataclasses.replace(records, image_root=metadata.get("image_root", ""))
+        records = dataclasses.replace(records, image_root=metadata.get("image_root", ""))
+        return without_left_out(name, records)
     try:
         loaded = DatasetCatalog.get(name)
     except (AssertionError, KeyError, OSError, TypeError, ValueError) as error:
         if metadata.get("json_file"):  # what is wrong with it, if we know, is said better here
             read_annotations(metadata.json_file)
         raise UserError(f"The data set {name} cannot be read: {error!r}.") from error
-    return records_of_dicts(name, loaded, list(metadata.get("thing_classes", ())))
+    records = records_of_dicts(name, loaded, list(metadata.get("thing_classes", ())))
+    return without_left_out(name, records)
 
 
 def load_dataset(name: str) -> DatasetRecords:
@@ -206,16 +230,49 @@ def _datasets_root() -> str:
     return os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", "datasets"))
 
 
-def _paths_of(name: str, declared: object) -> tuple[str, str]:
-    paths = dict(declared) if isinstance(declared, dict) else {}
-    if set(paths) != {"JSON", "IMAGES"} or not all(isinstance(p, str) for p in paths.values()):
+def _known(name: str) -> tuple[str, str] | None:
+    """Return the annotation file and the image folder of a registered data set."""
+    if name not in DatasetCatalog.list():
+        return None
+    metadata = MetadataCatalog.get(name)
+    return metadata.get("json_file"), metadata.get("image_root")
+
+
+def _source_of(name: str, declared: object) -> LabelSource | None:
+    """Read a declaration of labels in another format; None if it is none.
+
+    Raises:
+        UserError: it is none, and has not the two paths of COCO's format either.
+    """
+    given = dict(declared) if isinstance(declared, dict) else {}
+    formats = [key for key in given if key in SOURCE_KEYS]
+    classes = given.pop("CLASSES", ()) if formats else ()
+    is_sound = all(isinstance(value, str) for value in given.values())
+    if len(formats) != 1 or not is_sound or set(given) - {*formats, "IMAGES", "SPLIT"}:
+        if formats or set(given) != {"JSON", "IMAGES"} or not is_sound:
+            raise UserError(
+                f"DATASETS.CUSTOM.{name}: expected the two paths {{JSON: annotations.json, IMAGES: "
+                f"folder}}, or {{FORMAT: path}} with a FORMAT of {', '.join(SOURCE_KEYS)} and, if "
+                f"need be, IMAGES, SPLIT and CLASSES; got {given or declared!r}."
+            )
+        return None
+    if given.get("SPLIT", "train") not in SPLITS:
         raise UserError(
-            f"DATASETS.CUSTOM.{name}: expected the two paths {{JSON: annotations.json, "
-            f"IMAGES: folder}}, got {paths or declared!r}."
+            f"DATASETS.CUSTOM.{name}.SPLIT is {given['SPLIT']!r}: expected {', '.join(SPLITS)}."
         )
-    root = _datasets_root()
-    json_file, image_root = (os.path.expanduser(paths[key]) for key in ("JSON", "IMAGES"))
-    return os.path.join(root, json_file), os.path.join(root, image_root)
+    if not isinstance(classes, (list, tuple)) or not all(isinstance(c, str) for c in classes):
+        raise UserError(f"DATASETS.CUSTOM.{name}.CLASSES is {classes!r}: expected a list of names.")
+    path, images = (_placed(given[key]) if given.get(key) else "" for key in (*formats, "IMAGES"))
+    split = given.get("SPLIT", "")
+    return LabelSource(SOURCE_KEYS[formats[0]], path, images, split, tuple(classes))
+
+
+def _paths_of(declared: Mapping[str, str]) -> tuple[str, str]:
+    return _placed(declared["JSON"]), _placed(declared["IMAGES"])
+
+
+def _placed(path: str) -> str:
+    return os.path.join(_datasets_root(), os.path.expanduser(path))
 
 
 def _absent(name: str, path: str, layout: list[str]) -> str:

@@ -24,8 +24,8 @@ class DatasetReport:
         num_objects: boxes to learn or to find; neither crowd regions nor degenerate boxes.
         num_empty_images: images without such a box.
         degenerate: where each box without an area inside its image was found.
-        num_files_checked: image files that were looked at, and exist.
         notes: what else there is to say, in sentences.
+        num_files_checked: image files that were decoded.
     """
 
     name: str
@@ -34,8 +34,8 @@ class DatasetReport:
     num_objects: int
     num_empty_images: int
     degenerate: tuple[str, ...]
-    num_files_checked: int
     notes: tuple[str, ...]
+    num_files_checked: int = 0
 
     def __str__(self) -> str:
         head = (

@@ -39,6 +39,7 @@ class TrainStream:
     Attributes:
         seed: of the order and of the augmentation.
         start_batch: how many batches the next iteration leaves out; nothing of them is loaded.
+        num_images: in the data set.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class TrainStream:
         check_batch(batch_size, world_size)
         self.seed = seed
         self.start_batch = 0
+        self.num_images = len(records)
         self._records = DatasetFromList(list(records))
         self._mapper = mapper
         self._groups = [_is_wide(record) if group_by_shape else None for record in records]
@@ -77,6 +79,11 @@ class TrainStream:
         self._batch_size = batch_size
         self._num_workers = num_workers
         self._rank, self._world_size = rank, world_size
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """The data set; each record that it gives is a copy."""
+        return self._records
 
     def start(self, batch: int, seed: int) -> None:
         """Makes the next iteration begin at this batch (0 is the first) of this seed's sequence."""

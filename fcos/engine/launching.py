@@ -73,7 +73,7 @@ def _train(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 
 def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
-    check_evaluation(cfg, resume=args.resume)
+    check_evaluation(cfg, resume=args.resume, check_all_images=args.check_all_images)
     model = Trainer.build_model(cfg)
     checkpointer = AdetCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)

@@ -14,7 +14,7 @@ from fcos.checkpoint import read_checkpoint
 from fcos.config import CfgNode
 from fcos.config.checks import check_evaluation_keys, check_reference, check_training_keys
 from fcos.config.unused import warn_of_unused
-from fcos.data import DatasetReport, check_datasets
+from fcos.data import DatasetReport, check_augmentations, check_datasets
 from fcos.engine.acceleration import check_compiler
 from fcos.engine.schedule import doubts, schedule_table
 from fcos.modeling.backbone import starts_from_timm
@@ -34,7 +34,7 @@ def check_training(cfg: CfgNode, resume: bool, check_all_images: bool) -> None:
     Args:
         cfg: the config.
         resume: go on from OUTPUT_DIR where it has a checkpoint; then MODEL.WEIGHTS is not read.
-        check_all_images: read every image, not only look for some of the files.
+        check_all_images: decode every image, also if that takes longer than a minute.
 
     Raises:
         UserError: something would make the training fail.
@@ -45,6 +45,7 @@ def check_training(cfg: CfgNode, resume: bool, check_all_images: bool) -> None:
 
     def look() -> None:
         check_training_keys(cfg, processes)
+        check_augmentations(cfg)
         warn_of_unused(cfg)
         if cfg.MODEL.COMPILE:
             check_compiler(cfg.MODEL.DEVICE)
@@ -62,12 +63,13 @@ def check_training(cfg: CfgNode, resume: bool, check_all_images: bool) -> None:
     on_main(look)
 
 
-def check_evaluation(cfg: CfgNode, resume: bool) -> None:
+def check_evaluation(cfg: CfgNode, resume: bool, check_all_images: bool = False) -> None:
     """Check data sets and weights of an evaluation; every process calls this.
 
     Args:
         cfg: the config.
         resume: evaluate the last checkpoint in OUTPUT_DIR where there is one.
+        check_all_images: decode every image, not only a sample.
 
     Raises:
         UserError: something would make the evaluation fail.
@@ -82,7 +84,7 @@ def check_evaluation(cfg: CfgNode, resume: bool) -> None:
                 "evaluation; add MODEL.WEIGHTS model.pth, or --resume for the last checkpoint in "
                 "OUTPUT_DIR."
             )
-        for report in check_datasets(cfg, training=False):
+        for report in check_datasets(cfg, training=False, all_images=check_all_images, seconds=0):
             logger.info(report)
 
     on_main(look)

@@ -258,7 +258,7 @@ class Trainer(DefaultTrainer):
         self.data_loader.start(self.start_iter, self._resumed["seed"])
         logger.info(f"Resumed after iteration {self.iter}; {self.max_iter} are to be done in all.")
         for key, value in self._place().items():
-            # Files of earlier versions lack the precision and the keys of SOLVER.
+            # Files of earlier versions lack some of them.
             if value != self._resumed.get(key, value):
                 logger.warning(
                     f"{key} is {value}, but was {self._resumed[key]} before: the training goes on, "
@@ -336,6 +336,7 @@ class Trainer(DefaultTrainer):
             **solver_settings(self.cfg),
             "The number of processes": comm.get_world_size(),
             "DATASETS.TRAIN": list(self.cfg.DATASETS.TRAIN),
+            "The number of images": self.data_loader.num_images,
             "The precision": str(self.loop.precision or torch.float32).removeprefix("torch."),
         }
 

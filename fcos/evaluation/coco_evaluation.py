@@ -21,6 +21,7 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.logger import create_small_table
 from fcos.data.annotations import read_annotations
+from fcos.data.left_out import left_out, without_left_out
 from fcos.evaluation.cocoeval import DetectionColumns, Evaluated, GroundTruth
 from fcos.evaluation.figures import (
     class_figures,
@@ -173,6 +174,9 @@ class FastCOCOEvaluator(DatasetEvaluator):
         records = read_annotations(json_file)
         if records.problem:
             raise UserError(records.problem)
+        # What is left of the data set, if images are left out; comparisons need it.
+        self._rest = without_left_out(dataset_name, records) if left_out(dataset_name) else None
+        records = self._rest or records
         # The annotations of a test set are usually not published.
         self._has_annotations = records.has_annotations
         self._truth = GroundTruth(records.as_coco(), json_file, with_masks="segm" in tasks)
@@ -254,6 +258,14 @@ class FastCOCOEvaluator(DatasetEvaluator):
         logger.info(f"Saving results to {file}")
         lists = (json.dumps(found.results(i, category_ids))[1:-1] for i, found in images.items())
         write_text(file, _joined(filter(None, lists)))
+        if self._rest is not None:
+            file = os.path.join(self._output_dir, f"{self._name}_evaluated.json")
+            write_text(file, json.dumps(self._rest.as_coco()))
+            logger.warning(
+                f"The figures of {self._name!r} are of {len(self._rest.images)} images: "
+                f"{len(left_out(self._name) or ())} that cannot be used are left out with their "
+                f"objects. To compare this run with others, give --annotations {file}."
+            )
 
     def _columns(self, images: Mapping[Any, ImageDetections]) -> DetectionColumns:
         found = list(images.values())

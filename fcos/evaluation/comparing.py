@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from fcos.config import get_cfg
 from fcos.data import register_custom_datasets
 from fcos.evaluation.comparison import Comparison, compare, to_json
-from fcos.evaluation.page import render_page, signed
+from fcos.evaluation.page import render_page
+from fcos.evaluation.rendering import signed
 from fcos.evaluation.runs import RunFolder, common_dataset, open_folders
 from fcos.evaluation.truth import (
     default_name,

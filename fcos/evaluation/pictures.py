@@ -17,7 +17,16 @@ from fcos.evaluation.truth import Truth
 from fcos.predict import class_colors, draw_instances, ground_truth_instances
 from fcos.utils.errors import UserError
 
-__all__ = ["COLORS", "WRONG", "Detection", "Drawer", "draw_curves"]
+__all__ = [
+    "COLORS",
+    "WRONG",
+    "Detection",
+    "Drawer",
+    "draw_curves",
+    "figure_style",
+    "jpeg",
+    "svg_of",
+]
 
 # Okabe and Ito's colours, which can be told apart with any colour vision and in print.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -37,12 +46,10 @@ def draw_curves(curves: Mapping[str, Mapping[str, np.ndarray]], colors: Sequence
     Returns:
         An SVG file. The same curves give the same bytes.
     """
-    import matplotlib
     from matplotlib.figure import Figure  # without pyplot, which keeps figures and opens windows
 
     recall = np.linspace(0, 1, 101)
-    style: dict[Any, Any] = {"svg.hashsalt": "fcos", "font.family": "DejaVu Sans", "font.size": 9}
-    with matplotlib.rc_context(style):
+    with figure_style():
         figure = Figure(figsize=(11, 3.1 + 0.2 * len(curves)), layout="constrained")
         panels = figure.subplots(1, len(CURVES), sharey=True)
         for panel, name in zip(panels, CURVES, strict=True):
@@ -60,8 +67,22 @@ def draw_curves(curves: Mapping[str, Mapping[str, np.ndarray]], colors: Sequence
             # Below the panel: curves of good and bad detectors together leave no corner free.
             panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), frameon=False)
         panels[0].set_ylabel("precision")
-        stream = io.BytesIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None})
+        return svg_of(figure)
+
+
+def figure_style() -> Any:
+    """Return a context in which matplotlib draws figures in the style of these pages."""
+    import matplotlib
+
+    return matplotlib.rc_context(
+        {"svg.hashsalt": "fcos", "font.family": "DejaVu Sans", "font.size": 9}
+    )
+
+
+def svg_of(figure: Any) -> bytes:
+    """Return a figure of matplotlib as an SVG file; the same figure gives the same bytes."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue()
 
 
@@ -107,7 +128,7 @@ class Drawer:
         names = self._truth.class_names
         colors = class_colors(len(names)) * 2
         names = names + [f"{WRONG} {name}" for name in names]
-        return [_jpeg(draw_instances(image, instances, names, colors)) for instances in drawn]
+        return [jpeg(draw_instances(image, instances, names, colors)) for instances in drawn]
 
     def _ground_truth(self, image_id: Any, size: tuple[int, int]) -> Instances:
         objects = [a for a in self._truth.coco.imgToAnns[image_id] if not a["iscrowd"]]
@@ -147,7 +168,8 @@ class Drawer:
         return torch.from_numpy(masks.astype(bool))
 
 
-def _jpeg(picture: np.ndarray) -> bytes:
+def jpeg(picture: np.ndarray) -> bytes:
+    """Return a picture, (H, W, 3) uint8 in blue, green, red, as a JPEG file."""
     import cv2
 
     _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])

@@ -92,6 +92,7 @@ def register_from_configs(dataset: str, folders: Sequence[RunFolder]) -> None:
         if isinstance(custom, dict) and dataset in custom:
             cfg = get_cfg()
             cfg.DATASETS.CUSTOM = CfgNode({dataset: custom[dataset]}, new_allowed=True)
+            cfg.OUTPUT_DIR = folder.path
             register_custom_datasets(cfg)
 
 

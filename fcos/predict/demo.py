@@ -17,7 +17,6 @@ from tqdm import tqdm
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from detectron2.utils.logger import setup_logger
-from fcos.data.images import read_bgr
 from fcos.data.register import dataset_records
 from fcos.predict.classes import (
     DatasetClasses,
@@ -170,7 +169,8 @@ class Demo:
         images = []
         for record in batch:
             try:
-                image = record["image"] if "image" in record else read_bgr(record["file_name"])
+                read = self.detector.predictor.read
+                image = record["image"] if "image" in record else read(record["file_name"])
             except UserError as error:
                 if not go_on:
                     raise

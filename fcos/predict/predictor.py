@@ -17,6 +17,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from fcos.checkpoint import AdetCheckpointer
 from fcos.config.checks import check_images_per_batch, check_pixels
+from fcos.data.images import read_bgr
 from fcos.modeling import OneStageDetectorWithTTA
 from fcos.modeling.optimize import optimize_for_inference
 from fcos.utils.device import check_device
@@ -53,6 +54,7 @@ class Predictor:
         check_pixels(cfg)
         check_images_per_batch(cfg)
         self._is_rgb = cfg.INPUT.FORMAT == "RGB"
+        self._stretch_range = cfg.INPUT.STRETCH_RANGE
         is_augmented = cfg.TEST.AUG.ENABLED
         # The views are made from the original image: 0 means no resizing.
         short = 0 if is_augmented else cfg.INPUT.MIN_SIZE_TEST
@@ -75,6 +77,10 @@ class Predictor:
         self.batch_size = cfg.TEST.IMS_PER_BATCH
         self._detector = OneStageDetectorWithTTA(cfg, self.model) if is_augmented else self.model
         self.class_names: list[str] | None = extra.get("class_names")
+
+    def read(self, path: str) -> np.ndarray:
+        """Read an image file as :func:`fcos.data.read_bgr` does, by INPUT.STRETCH_RANGE."""
+        return read_bgr(path, self._stretch_range)
 
     def __call__(self, image: np.ndarray) -> Instances:
         """Detect the objects in one image; see :meth:`detect_batch`."""

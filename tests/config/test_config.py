@@ -1,6 +1,7 @@
 """The config: its defaults, and one sentence for each mistake of a user."""
 
 import pickle
+import re
 
 import pytest
 
@@ -44,6 +45,8 @@ def test_detectron2s_own_defaults_are_untouched():
     del ours.MODEL["FCOS"], ours.MODEL["TIMM"], ours.DATASETS["CUSTOM"], ours.TEST["BEST_METRIC"]
     del ours.MODEL["CHANNELS_LAST"], ours.TEST["IMS_PER_BATCH"]
     del ours.MODEL["COMPILE"], ours.MODEL["ACTIVATION_CHECKPOINTING"], ours.SOLVER.AMP["PRECISION"]
+    del ours.INPUT["STRETCH_RANGE"], ours.INPUT["AUGMENTATIONS"]
+    del ours.DATALOADER["SKIP_UNREADABLE"]
     assert ours == theirs
 
 
@@ -80,6 +83,30 @@ def test_custom_data_sets_are_free_to_name(tmp_path):
     cfg.merge_from_file(path)
     cfg.merge_from_list(["DATASETS.CUSTOM.cells.IMAGES", "b"])
     assert cfg.DATASETS.CUSTOM == {"cells": {"JSON": "a.json", "IMAGES": "b"}}
+
+
+@pytest.mark.parametrize("value", ["{a: {VOC: x}}", "{'a': {'VOC': 'x'}}", {"a": {"VOC": "x"}}])
+def test_custom_data_sets_on_the_command_line(tmp_path, value):
+    path = write(tmp_path, "DATASETS: {CUSTOM: {cells: {JSON: a.json, IMAGES: a}}}")
+    cfg = get_cfg()
+    cfg.merge_from_file(path)
+    options = ["SEED", "3", "DATASETS.CUSTOM", value, "DATASETS.CUSTOM.b.YOLO", "y"]
+    cfg.merge_from_list([*options, "DATASETS.TRAIN", "('a',)"])
+    assert cfg.DATASETS.CUSTOM == {"a": {"VOC": "x"}, "b": {"YOLO": "y"}}
+    assert (cfg.SEED, cfg.DATASETS.TRAIN) == (3, ("a",))
+    assert get_cfg().load_cfg(cfg.dump()).DATASETS.CUSTOM == cfg.DATASETS.CUSTOM
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("DATASETS.CUSTOM", "pets", "DATASETS.CUSTOM is 'pets': expected a mapping, such as {name"),
+        ("DATASETS.CUSTOM", "{a: [", "DATASETS.CUSTOM is not valid YAML: while parsing"),
+    ],
+)
+def test_custom_data_sets_that_are_none(key, value, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        get_cfg().merge_from_list([key, value])
 
 
 @pytest.mark.parametrize(

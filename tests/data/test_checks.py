@@ -5,7 +5,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from fcos.config import get_cfg
 from fcos.data import check_dataset, check_datasets
-from fcos.data.images import resize_of
+from fcos.data.resize import resize_of
 from fcos.utils.errors import UserError
 
 
@@ -21,7 +21,7 @@ def test_sound(coco):
     assert report.degenerate == ()
     assert str(report) == (
         "Data set 'small': 6 images, 6 objects, 2 classes (three, seven).\n"
-        "6 of 6 images were looked for."
+        "6 of 6 images were decoded."
     )
 
 
@@ -179,43 +179,24 @@ def test_nothing_to_evaluate_on(coco):
 def test_missing_images(coco):
     coco.path(1).unlink()
     coco.path(4).unlink()
-    refused(coco, rf"2 of 6 images looked for do not exist: {coco.path(1)}, {coco.path(4)}\.")
-
-
-def test_a_sample_of_the_images_is_looked_for(coco):
-    last = coco.images[-1]
-    coco.images += [{**last, "id": 10 + i} for i in range(244)]  # 250 in all
-    assert check_dataset(coco.register(), 2).num_files_checked == 100
-    coco.images[1]["file_name"] = "gone.png"  # numbers 0, 2, 5, 7, 10 ... are in the sample
-    coco.write()
-    assert check_dataset("small", 2).num_files_checked == 100
-    with pytest.raises(
-        UserError, match=r"1 of 250 images cannot be used.*gone\.png does not exist"
-    ):
-        check_dataset("small", 2, all_images=True)
-
-
-def test_all_images_are_decoded(coco):
-    name = coco.register()
-    assert "6 of 6 images were decoded." in str(check_dataset(name, 2, all_images=True))
-    coco.path(3).write_bytes(coco.path(3).read_bytes()[:300])
-    check_dataset(name, 2)
-    with pytest.raises(
-        UserError, match=rf"1 of 6 images.*{coco.path(3)} is broken or not an image"
-    ):
-        check_dataset(name, 2, all_images=True)
+    refused(
+        coco,
+        rf"2 of 6 images cannot be used\. Image {coco.path(1)} does not exist\. Image "
+        rf"{coco.path(4)} does not exist\. Replace the file, or take it out of the annotations; or "
+        r"set DATALOADER\.SKIP_UNREADABLE True",
+    )
 
 
 def test_size_that_differs_from_the_image(coco):
     coco.images[0]["width"] = 99
-    refused(coco, r"is 48x32 pixels, but the annotations say 99x32", all_images=True)
+    refused(coco, r"is 48x32 pixels, but the annotations say 99x32\.")
 
 
 def test_only_the_first_bad_images_are_named(coco):
     for i in range(6):
         coco.path(i).write_text("hello")
     with pytest.raises(UserError, match=r"6 of 6 images.*5?\.\.\. and 1 more") as caught:
-        check_dataset(coco.register(), 2, all_images=True)
+        check_dataset(coco.register(), 2)
     assert str(caught.value).count("broken") == 5
 
 
@@ -326,6 +307,7 @@ def test_polygons_that_are_not_of_numbers(coco, number, for_training):
 @pytest.mark.parametrize("use", ["TRAIN", "TEST"])
 def test_images_so_long_that_nothing_is_left_of_them(coco, use):
     coco.images[2].update(width=3, height=8000)  # 1333 / 8000 of 3 is 0.4998...
+    Image.new("RGB", (3, 8000)).save(coco.path(2))
     cfg = get_cfg()
     cfg.MODEL.FCOS.NUM_CLASSES = 2
     cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ()
@@ -345,6 +327,7 @@ def test_images_so_long_that_nothing_is_left_of_them(coco, use):
 
 def test_crops_of_which_nothing_is_left(coco):
     coco.images[1].update(width=300, height=5)
+    Image.new("RGB", (300, 5)).save(coco.path(1))
     cfg = get_cfg()
     cfg.MODEL.FCOS.NUM_CLASSES = 2
     cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (coco.register(),)
@@ -414,7 +397,7 @@ def test_a_config_with_masks_asks_for_them(coco):
         check_datasets(cfg)
 
 
-def test_reading_all_images_finds_one_of_which_nothing_is_left(tmp_path):
+def test_decoding_finds_an_image_of_which_nothing_is_left(tmp_path):
     """Of a data set that does not say how large its images are."""
     path = tmp_path / "thread.png"
     Image.new("RGB", (3, 8000)).save(path)
@@ -423,10 +406,9 @@ def test_reading_all_images_finds_one_of_which_nothing_is_left(tmp_path):
     MetadataCatalog.get("threads").thing_classes = ["thread"]
     resize = resize_of(get_cfg(), "TRAIN")
     try:
-        check_dataset("threads", 1, resize=resize)
-        check_dataset("threads", 1, all_images=True)
+        check_dataset("threads", 1)
         with pytest.raises(UserError, match=r"is 3x8000 pixels, and INPUT\.MAX_SIZE_TRAIN 1333 le"):
-            check_dataset("threads", 1, all_images=True, resize=resize)
+            check_dataset("threads", 1, resize=resize)
     finally:
         DatasetCatalog.remove("threads")
         MetadataCatalog.remove("threads")

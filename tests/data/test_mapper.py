@@ -1,11 +1,16 @@
+import copy
+
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as mask_api
 
 from detectron2.data import DatasetMapper
+from detectron2.structures import BoxMode
 from fcos.config import get_cfg
-from fcos.data.images import image_problem, resize_of
-from fcos.data.mapper import CheckedMapper
+from fcos.data.image_checks import image_problem
+from fcos.data.mapper import CheckedMapper, ImageMapper
+from fcos.data.resize import resize_of
 from fcos.utils.errors import UserError
 
 
@@ -24,6 +29,22 @@ def test_sound_image(record):
     assert record == before
 
 
+def test_a_size_before_it_is_turned_upright(record, tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.open(record["file_name"]).save(tmp_path / "turned.jpg", exif=exif)
+    turned = {**record, "file_name": str(tmp_path / "turned.jpg")}
+    assert image_problem({**turned, "width": 30, "height": 40}) is None
+    assert image_problem(turned) == (
+        f"Image {tmp_path}/turned.jpg is 30x40 pixels when turned upright by its EXIF orientation "
+        "(6), but the annotations say 40x30, as it is stored: annotate the upright image, or "
+        "remove the orientation from the file."
+    )
+    assert image_problem({**turned, "height": 31}) == (
+        f"Image {tmp_path}/turned.jpg is 30x40 pixels, but the annotations say 40x31."
+    )
+
+
 def test_image_problems(record, tmp_path):
     name = record["file_name"]
     assert image_problem({**record, "file_name": "gone.jpg"}) == "Image gone.jpg does not exist."
@@ -36,7 +57,7 @@ def test_image_problems(record, tmp_path):
     assert problem.startswith(f"Image {name} is broken or not an image (image file is truncated")
     (tmp_path / "picture.jpg").write_text("hello")
     assert image_problem(record) == (
-        f"Image {name} is broken or not an image (cannot identify image file)."
+        f"Image {name} is broken or not an image (it is in no format that Pillow knows)."
     )
 
 
@@ -91,7 +112,7 @@ def test_crops_of_which_nothing_is_left(record, crop, shortest):
     cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = True, "relative", crop
     cfg.INPUT.MIN_SIZE_TRAIN = (shortest,)
     cfg.INPUT.MAX_SIZE_TRAIN = 9 if shortest == 2 else 1333
-    mapper = CheckedMapper(DatasetMapper(cfg, is_train=True), resize_of(cfg, "TRAIN"))
+    mapper = CheckedMapper(ImageMapper(cfg, is_train=True), resize_of(cfg, "TRAIN"))
     with pytest.raises(
         UserError,
         match=rf"picture\.jpg is 40x30 pixels, and INPUT\.CROP\.SIZE \[{crop[0]}, 1\.0\] leaves "
@@ -103,3 +124,106 @@ def test_crops_of_which_nothing_is_left(record, crop, shortest):
     assert (image_problem(record, resize_of(cfg, "TRAIN")) is None) == (shortest == 2)
     cfg.INPUT.CROP.SIZE, cfg.INPUT.MAX_SIZE_TRAIN = [0.5, 0.5], 1333
     assert image_problem(record, resize_of(cfg, "TRAIN")) is None
+
+
+# ---- the mapper itself ---------------------------------------------------------------------------
+
+POLYGON = [4.0, 5.0, 24.0, 5.0, 24.0, 25.0, 6.0, 25.0]
+
+
+def annotated(record):
+    """Two objects with masks, and a crowd."""
+    common = {"bbox_mode": BoxMode.XYXY_ABS, "segmentation": [POLYGON]}
+    boxes = [[4.0, 5.0, 24.0, 25.0], [1.5, 2.0, 30.0, 9.0], [0.0, 0.0, 9.0, 9.0]]
+    annotations = [
+        {**common, "bbox": box, "category_id": number, "iscrowd": int(number == 2)}
+        for number, box in enumerate(boxes)
+    ]
+    return {**record, "image_id": 7, "annotations": annotations}
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("is_train", [True, False])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"INPUT.FORMAT": "RGB"},
+        {"MODEL.MASK_ON": True},
+        {"INPUT.CROP.ENABLED": True},
+        {"MODEL.MASK_ON": True, "INPUT.CROP.ENABLED": True, "INPUT.MASK_FORMAT": "bitmask"},
+    ],
+)
+def test_samples_are_those_of_detectron2(record, tmp_path, suffix, is_train, options):
+    """Bit by bit, and with the same random numbers; images of the usual kinds are read as ever."""
+    path = tmp_path / f"image{suffix}"
+    Image.open(record["file_name"]).save(path)
+    cfg = get_cfg()
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TEST = (20, 31, 45), 33
+    cfg.merge_from_list([part for item in options.items() for part in item])
+    given = annotated({**record, "file_name": str(path)})
+    if cfg.INPUT.CROP.ENABLED:  # cropping polygons needs a package
+        for annotation in given["annotations"]:
+            annotation["segmentation"] = mask_api.encode(
+                np.asfortranarray(np.eye(30, 40, dtype="u1"))
+            )
+    before = copy.deepcopy(given)
+    theirs, ours = (kind(cfg, is_train) for kind in (DatasetMapper, ImageMapper))
+    for seed in range(4):
+        np.random.seed(seed)
+        want, drawn = theirs(given), np.random.rand()
+        np.random.seed(seed)
+        sample = ours(given)
+        assert np.random.rand() == drawn
+        assert given == before
+        assert sample.keys() == want.keys()
+        assert sample["image"].equal(want["image"]) and sample["image"].is_contiguous()
+        others = sample.keys() - {"image", "instances"}
+        assert {k: sample[k] for k in others} == {k: want[k] for k in others}
+        if is_train:
+            same_instances(sample["instances"], want["instances"])
+
+
+def same_instances(ours, theirs):
+    assert ours.get_fields().keys() == theirs.get_fields().keys()
+    assert ours.image_size == theirs.image_size and len(ours) == 2
+    assert ours.gt_boxes.tensor.equal(theirs.gt_boxes.tensor)
+    assert ours.gt_classes.equal(theirs.gt_classes)
+    if ours.has("gt_masks"):
+        ours, theirs = ours.gt_masks, theirs.gt_masks
+        if hasattr(ours, "tensor"):
+            assert ours.tensor.equal(theirs.tensor)
+        else:
+            polygons = zip(ours.polygons, theirs.polygons, strict=True)
+            assert all((a[0] == b[0]).all() for a, b in polygons)
+
+
+def test_an_image_without_objects(record):
+    cfg = get_cfg()
+    cfg.MODEL.MASK_ON = cfg.INPUT.CROP.ENABLED = True
+    assert len(ImageMapper(cfg, True)({**record, "annotations": []})["instances"]) == 0
+    assert "instances" not in ImageMapper(cfg, True)(record)
+
+
+@pytest.mark.parametrize(("stretch_range", "brightest"), [(False, 15), (True, 255)])
+def test_16_bits_in_training(record, tmp_path, stretch_range, brightest):
+    path = tmp_path / "deep.png"
+    Image.fromarray(np.full((30, 40), 4095, np.uint16) - np.eye(30, 40, dtype=np.uint16)).save(path)
+    cfg = get_cfg()
+    cfg.INPUT.STRETCH_RANGE, cfg.INPUT.MIN_SIZE_TRAIN = stretch_range, (0,)
+    image = ImageMapper(cfg, True)({**record, "file_name": str(path)})["image"]
+    assert (int(image.max()), int(image.min())) == (brightest, 0 if stretch_range else 15)
+
+
+def test_masks_that_cannot_be_used_are_named_with_their_image(record):
+    cfg = get_cfg()
+    cfg.MODEL.MASK_ON = True
+    broken = annotated(record)
+    broken["annotations"][0]["segmentation"] = "mask.png"
+    with pytest.raises(ValueError, match=r"^Image .*picture\.jpg: .*segmentation"):
+        ImageMapper(cfg, True)(broken)
+
+
+def test_semantic_segmentation_is_left_to_detectron2(record, monkeypatch):
+    monkeypatch.setattr(DatasetMapper, "__call__", lambda self, given: given["sem_seg_file_name"])
+    assert ImageMapper(get_cfg(), True)({**record, "sem_seg_file_name": "a.png"}) == "a.png"

@@ -12,6 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from fcos.config import get_cfg
 from fcos.data import TrainStream, build_test_stream, build_train_stream
+from fcos.data.image_checks import ADVICE
 from fcos.utils.errors import UserError
 
 RECORDS = [
@@ -268,7 +269,7 @@ def test_truncated_image_is_named_and_nothing_else_is_said(coco, num_workers, bu
         first(build(config(name, num_workers)), 20)
     message = str(caught.value)
     assert message.startswith(f"Image {path} is broken or not an image (")
-    assert message.endswith("Replace the file, or take it out of the annotations.")
+    assert message.endswith(ADVICE)
     assert "Traceback" not in message
     assert "\n" not in message
 

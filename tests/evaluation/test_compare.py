@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from fcos.evaluation.page import signed
+from fcos.evaluation.rendering import signed
 from fcos_cli.compare import main, parse_args
 
 ROOT = Path(__file__).parents[2]
+TEMPLATES = {"base.html", "comparison.html", "dataset.html", "macros.html", "page.css"}
 
 
 class Checker(html.parser.HTMLParser):
@@ -144,7 +145,7 @@ def test_the_templates_are_installed(tmp_path):
     command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     built = tmp_path / "fcos" / "evaluation" / "templates"
-    assert {path.name for path in built.iterdir()} == {"comparison.css", "comparison.html"}
+    assert {path.name for path in built.iterdir()} == TEMPLATES
 
 
 def test_a_config_file_registers_the_data_set(data, pair, capsys):

@@ -1,6 +1,7 @@
 """The program from its arguments to its files, also after it was killed."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -15,7 +16,8 @@ import pytest
 
 from fcos.predict.many import work
 from fcos.utils.errors import UserError
-from fcos_cli.detect import main, parse_args
+from fcos_cli.__main__ import main as fcos
+from fcos_cli.detect import LABEL_FORMATS, main, parse_args
 from tests.helpers import tiny_cfg, tiny_mask_cfg, write_model
 from tests.processes import wait_until_two_import
 
@@ -56,6 +58,15 @@ def run(model, place, capfd):
         return SimpleNamespace(code=code, out=captured.out, err=captured.err)
 
     return run
+
+
+@pytest.fixture
+def logged(monkeypatch, caplog):
+    """What is logged; setting the logger up, once per process, would keep it from caplog."""
+    monkeypatch.setattr("fcos.predict.many.running.setup_logger", lambda **_: None)
+    monkeypatch.setattr(logging.getLogger("fcos"), "propagate", True)
+    caplog.set_level("INFO", logger="fcos.predict.many")
+    return caplog
 
 
 def load(name):
@@ -125,11 +136,10 @@ def test_a_list(run):
     )
 
 
-def test_one_image_and_two_are_said_in_good_english(run, caplog):
-    with caplog.at_level("INFO", logger="fcos.predict.many"):
-        run("--input in/00.png --output one")
-        run("--input in/00.png in/01.png --output two")
-    done = [text for text in caplog.messages if "done: " in text]
+def test_one_image_and_two_are_said_in_good_english(run, logged):
+    run("--input in/00.png --output one")
+    run("--input in/00.png in/01.png --output two")
+    done = [text for text in logged.messages if "done: " in text]
     assert done == [
         "1 image is done: one/detections.json.",
         "2 images are done: two/detections.json.",
@@ -141,6 +151,64 @@ def test_masks_are_run_lengths(run, mask_model):
     assert result.code == 0, result.err
     sizes = {d["image_id"]: d["segmentation"]["size"] for d in load("out/detections.json")}
     assert sizes == {0: [48, 64], 1: [64, 48]}
+
+
+@pytest.mark.parametrize("kind", ["yolo", "voc", "cvat", "coco"])
+def test_labels_that_are_imported_again(run, kind, logged):
+    result = run(f"--input in --recursive --output out --labels {kind}")
+    assert result.code == 0, result.err
+    found = load("out/detections.json")
+    said = "Detections with a score of at least 0.5, to be corrected"
+    assert f"{said}: {len(found)} in out/labels_{kind}." in logged.messages
+    words = ["data", "import", f"out/labels_{kind}", "--images", "in", "--output", "data"]
+    assert fcos(words) == 0
+    objects = sum(len(load(path)["annotations"]) for path in Path("data").glob("annotations/*"))
+    assert objects == len(found) > 50
+
+
+def test_labels_of_a_run_that_is_done_or_goes_on(run):
+    assert run("--input in --recursive --output out").code == 0
+    assert run("--input in --recursive --output out --labels yolo").code == 0
+    first = {path: path.read_bytes() for path in Path("out/labels_yolo").rglob("*.txt")}
+    assert len(first) == 12 and Path("out/labels_yolo/labels/sub/03.txt") in first
+    assert run("--input in --recursive --output out --labels yolo").code == 0
+    Path("out/labels_yolo/labels/00.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    result = run("--input in --recursive --output out --labels yolo")
+    assert result.code == 1 and "other content (labels/00.txt), perhaps corrected" in result.err
+    (shard,) = Path("out/shards").glob("part-00000-*")
+    shard.write_bytes(shard.read_bytes()[:-20])  # as if it had been killed while it wrote
+    for part in Path("out/shards").glob("part-0000[1-9]-*"):
+        part.unlink()
+    result = run("--input in --recursive --output out --labels yolo")
+    assert (
+        result.code == 1 and "out/labels_yolo is there already, and images are left" in result.err
+    )
+    os.rename("out/labels_yolo", "corrected")
+    result = run("--input in --recursive --output out --labels yolo --num-gpus 2")
+    assert result.code == 0, result.err
+    again = {path: path.read_bytes() for path in Path("out/labels_yolo").rglob("*.txt")}
+    assert again == first
+
+
+def test_labels_with_masks(run, mask_model, logged):
+    line = "--input in/00.png in/01.png --output out --labels"
+    assert run(f"{line} cvat", config=mask_model / "config.yaml").code == 0
+    assert "<mask label=" in Path("out/labels_cvat/annotations.xml").read_text()
+    assert run(f"{line} voc", config=mask_model / "config.yaml").code == 0
+    assert "--labels voc writes boxes, not masks; cvat and coco have both." in logged.messages
+
+
+def test_labels_that_would_share_a_file(run):
+    cv2.imwrite("in/00.jpg", np.zeros((8, 8, 3), np.uint8))
+    result = run("--input in --output out --labels voc")
+    assert result.code == 1 and "in/00.jpg and in/00.png would have the same label" in result.err
+    assert not os.path.exists("out/detections.json")
+
+
+def test_the_formats_of_labels_are_those_that_are_written():
+    from fcos.data.label_files import LABEL_FORMATS as KNOWN
+
+    assert tuple(KNOWN) == LABEL_FORMATS
 
 
 @pytest.mark.parametrize(
@@ -184,6 +252,7 @@ def test_debug_shows_where_it_was_found(run):
         ("--input a --output o --compile", "--compile belongs to --optimize"),
         ("--input a --output o --optimize fast", "--optimize: invalid choice: 'fast'"),
         ("--input a --output o --confidence-threshold 2", "'2' is not a score between 0 and 1"),
+        ("--input a --output o --labels via", "argument --labels: invalid choice: 'via'"),
         ("--input a --output o --opts A b --fresh", "put --fresh before it"),
     ],
 )

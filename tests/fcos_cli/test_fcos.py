@@ -8,7 +8,7 @@ import pytest
 from fcos_cli.__main__ import VERBS, main
 
 HELP = [["--help"], *([verb, "--help"] for verb in VERBS), ["checkpoint", "verify", "--help"]]
-HELP.append(["data", "import", "--help"])
+HELP += [["data", word, "--help"] for word in ("import", "report", "show")]
 
 
 @pytest.mark.parametrize("words", HELP, ids=" ".join)
@@ -57,6 +57,7 @@ def test_eval_is_train_with_eval_only(capsys):
         "fcos.checkpoint",
         "fcos.evaluation.compare",
         "fcos.data.importing",
+        "fcos.evaluation.dataset",
     ],
 )
 def test_the_names_of_the_programs_go_on_working(module):

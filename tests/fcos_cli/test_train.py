@@ -173,19 +173,32 @@ def test_a_category_that_is_not_there(said, project):
     assert "annotation 4 has category_id 9" in said()
 
 
-def test_a_broken_image_is_named_before_the_training_on_request(said, project):
+def test_a_broken_image_is_named_before_the_training(said, project):
     path = project / "datasets" / "tiny" / "images" / "7.png"
     path.write_bytes(path.read_bytes()[:200])
-    assert "datasets/tiny/images/7.png" in said("--check-all-images")
+    assert "datasets/tiny/images/7.png" in said()
+    assert not (project / "output" / "metrics.json").exists()
+
+
+@pytest.fixture
+def sample_of_two(monkeypatch):
+    monkeypatch.setattr("fcos.data.image_checks.SECONDS", 0.0)
+    monkeypatch.setattr("fcos.data.image_checks.SAMPLED_IMAGES", 2)
+
+
+def test_a_broken_image_is_named_before_the_training_on_request(said, project, sample_of_two):
+    path = project / "datasets" / "tiny" / "images" / "7.png"
+    path.write_bytes(path.read_bytes()[:200])
+    assert "1 of 12 images cannot be used. Image datasets/tiny" in said("--check-all-images")
     assert not (project / "output" / "metrics.json").exists()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_broken_image_is_named_in_the_training(said, project, workers):
+def test_a_broken_image_is_named_in_the_training(said, project, sample_of_two, workers):
     path = project / "datasets" / "tiny" / "images" / "7.png"
     path.write_bytes(path.read_bytes()[:200])
     message = said("DATALOADER.NUM_WORKERS", str(workers))
-    assert "datasets/tiny/images/7.png" in message
+    assert message.startswith("Image datasets/tiny/images/7.png is broken or not an image (")
 
 
 @pytest.mark.parametrize("node", ["MODEL.FCOS", "MODEL.RESNETS"])

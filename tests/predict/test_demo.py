@@ -330,13 +330,13 @@ def test_json_alone_opens_no_window(run, monkeypatch):
 def test_ctrl_c_keeps_what_is_done(run, monkeypatch):
     seen = []
 
-    def read(path):
+    def read(path, stretch_range):
         seen.append(path)
         if len(seen) == 2:
             raise KeyboardInterrupt
         return cv2.imread(path)
 
-    monkeypatch.setattr("fcos.predict.demo.read_bgr", read)
+    monkeypatch.setattr("fcos.predict.predictor.read_bgr", read)
     result = run("--input images --output out --json found.json")
     assert result.code == 130 and "Stopped." in result.err
     assert os.listdir("out") == ["a.png"]

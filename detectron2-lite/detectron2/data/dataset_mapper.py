@@ -65,6 +65,7 @@ class DatasetMapper:
         self.augmentations = T.AugmentationList(augmentations)
         self.use_instance_mask, self.recompute_boxes = use_instance_mask, recompute_boxes
         self.instance_mask_format = instance_mask_format
+        self.use_keypoint, self.keypoint_hflip_indices = use_keypoint, keypoint_hflip_indices
         mode = "training" if is_train else "inference"
         logger.info("Augmentations used in %s: %s", mode, augmentations)
 

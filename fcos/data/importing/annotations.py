@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -18,18 +18,19 @@ AT_ONCE = 1000  # records that become text at once
 
 
 def coco_pieces(
-    images: list[LabelledImage], class_names: list[str], image_root: str, source: str
+    images: Iterable[LabelledImage], class_names: Sequence[str], image_root: str, **info: Any
 ) -> Iterator[str]:
-    """Yield the text of an annotation file in pieces.
+    """Yield the text of an annotation file in pieces; ``info`` is all of the first one.
 
     Args:
-        images: with their objects, all inside their image.
+        images: with their objects, all inside their image; iterated twice.
         class_names: get the ids 1, 2, ... in this order.
         image_root: folder that the images lie below; their names start there.
-        source: what is written down as the description.
+        info: what is written down about the file, such as a description.
     """
     ids = {name: number for number, name in enumerate(class_names, start=1)}
-    yield f'{{"info": {json.dumps({"description": source})},\n"images": [\n'
+    yield f'{{"info": {json.dumps(info)},\n'
+    yield '"images": [\n'
     yield from _joined(_image_records(images, image_root))
     yield '\n],\n"annotations": [\n'
     yield from _joined(_annotation_records(images, ids))
@@ -44,7 +45,7 @@ def _joined(records: Iterator[dict[str, Any]]) -> Iterator[str]:
         separator = ",\n"
 
 
-def _image_records(images: list[LabelledImage], root: str) -> Iterator[dict[str, Any]]:
+def _image_records(images: Iterable[LabelledImage], root: str) -> Iterator[dict[str, Any]]:
     for number, image in enumerate(images, start=1):
         name = os.path.relpath(image.path, root).replace(os.sep, "/")
         size = {"width": image.width, "height": image.height}
@@ -52,7 +53,7 @@ def _image_records(images: list[LabelledImage], root: str) -> Iterator[dict[str,
 
 
 def _annotation_records(
-    images: list[LabelledImage], ids: dict[str, int]
+    images: Iterable[LabelledImage], ids: dict[str, int]
 ) -> Iterator[dict[str, Any]]:
     number = 0
     for image_id, image in enumerate(images, start=1):
@@ -99,13 +100,16 @@ def _polygon_area(corners: list[float]) -> float:
     return abs(twice) / 2
 
 
-def common_folder(images: list[LabelledImage]) -> str:
-    """Return the innermost folder that all images lie below."""
-    folders = {os.path.dirname(os.path.abspath(image.path)) for image in images}
+def common_folder(paths: Iterable[str]) -> str:
+    """Return the innermost folder that all images lie below.
+
+    Raises:
+        UserError: they are on several drives.
+    """
     try:
-        return os.path.commonpath(folders)
-    except ValueError:  # several drives
-        raise UserError("The images are on several drives: add --copy-images.") from None
+        return os.path.commonpath({os.path.dirname(os.path.abspath(path)) for path in paths})
+    except ValueError:
+        raise UserError("The images are on several drives: put them on one.") from None
 
 
 def copy_images(images: list[LabelledImage], target: str) -> None:
@@ -114,7 +118,7 @@ def copy_images(images: list[LabelledImage], target: str) -> None:
     Raises:
         UserError: one cannot be copied.
     """
-    root = common_folder(images)
+    root = common_folder(image.path for image in images)
     for image in images:
         path = os.path.join(target, os.path.relpath(image.path, root))
         try:

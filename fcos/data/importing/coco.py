@@ -63,7 +63,7 @@ def read_coco(folder: Folder, files: list[str], problems: Problems, options: Opt
         try:
             contents.append((path, _File(path, where)))
         except Unreadable as problem:
-            problems.add(str(problem), f"{where}:{problem.line}" if problem.line else where)
+            problems.add(problem, where)
     dummies = _dummies([file for _, file in contents])
     if dummies:
         notes.append(
@@ -119,15 +119,11 @@ def _read_file(folder: Folder, path: str, file: _File, problems: Problems) -> li
             continue
         images[identity] = None
         try:
-            image = LabelledImage(folder.image([name], path, split), where)
+            image = folder.labelled([name], path, where, split)
         except Unreadable as problem:
-            problems.add(str(problem), where)
+            problems.add(problem, where)
             continue
-        image.split = split or folder.split_of(image.path)
-        width: Any = record.get("width")
-        height: Any = record.get("height")
-        if all(isinstance(side, (int, float)) and 0 < side < 1e9 for side in (width, height)):
-            image.width, image.height = int(width), int(height)
+        image.take_size(record.get("width"), record.get("height"))
         images[identity] = image
     for annotation in file.lists["annotations"]:
         where = f"{file.where} (annotation {annotation.get('id')})"
@@ -138,7 +134,7 @@ def _read_file(folder: Folder, path: str, file: _File, problems: Problems) -> li
         try:
             labelled = _object(annotation, file.names)
         except Unreadable as problem:
-            problems.add(str(problem), where)
+            problems.add(problem, where)
             continue
         image_of_it = images[identity]
         if image_of_it is not None:

@@ -12,18 +12,19 @@ from fcos.data.importing.labels import (
     Options,
     Problems,
     Unreadable,
-    box_around,
     box_of,
     ellipse_corners,
+    outlined,
     polygon_of,
 )
+from fcos.data.importing.masks import crop_of_runs, object_of_crop
 from fcos.data.importing.reading import Node, read_xml
 
 __all__ = ["read_cvat"]
 
 
 def read_cvat(folder: Folder, files: list[str], problems: Problems, options: Options) -> Labels:
-    """Read boxes, polygons, ellipses and masks; of masks, only the box."""
+    """Read boxes, polygons, ellipses and masks."""
     images: list[LabelledImage] = []
     class_names: list[str] = []
     for path in files:
@@ -35,21 +36,21 @@ def read_cvat(folder: Folder, files: list[str], problems: Problems, options: Opt
                     "XML files of CVAT for video (export them as 'CVAT for images 1.1')", root.line
                 )
         except Unreadable as problem:
-            problems.add(str(problem), f"{where}:{problem.line}" if problem.line else where)
+            problems.add(problem, where)
             continue
         class_names += [name for name in _class_names(root) if name not in class_names]
         for node in (child for child in root.children if child.tag == "image"):
             split = split_of([node.attributes.get("subset", "")]) or folder.split_of(path)
+            place = f"{where}:{node.line}"
             try:
-                image = folder.image([node.attributes.get("name", "")], path, split)
+                name = node.attributes.get("name", "")
+                image = folder.labelled([name], path, place, split)
             except Unreadable as problem:
-                problems.add(str(problem), f"{where}:{node.line}")
+                problems.add(problem, place)
                 continue
-            labelled = LabelledImage(image, f"{where}:{node.line}")
-            labelled.split = split or folder.split_of(image)
-            labelled.width, labelled.height = _size(node)
-            _read_objects(node, labelled, where, problems)
-            images.append(labelled)
+            image.take_size(node.attributes.get("width"), node.attributes.get("height"))
+            _read_objects(node, image, where, problems)
+            images.append(image)
     return Labels(images, class_names)
 
 
@@ -65,29 +66,23 @@ def _class_names(root: Node) -> list[str]:
     return names
 
 
-def _size(node: Node) -> tuple[int, int]:
-    try:
-        return int(node.attributes.get("width", 0)), int(node.attributes.get("height", 0))
-    except ValueError:
-        return 0, 0
-
-
 def _read_objects(node: Node, image: LabelledImage, where: str, problems: Problems) -> None:
     for shape in node.children:
         try:
-            image.objects.append(_object(shape))
+            image.objects.append(_object(shape, (image.width, image.height)))
         except Unreadable as problem:
-            problems.add(str(problem), f"{where}:{shape.line}")
+            problems.add(problem, f"{where}:{shape.line}")
 
 
-def _object(shape: Node) -> LabelledObject:
-    read = _SHAPES.get(shape.tag)
-    if read is None:
+def _object(shape: Node, size: tuple[int, int]) -> LabelledObject:
+    if shape.tag != "mask" and shape.tag not in _SHAPES:
         raise Unreadable(f"<{shape.tag}> shapes, which are no boxes")
     name = shape.attributes.get("label", "")
     if not name:
         raise Unreadable("shapes without a label")
-    return read(name, shape.attributes)
+    if shape.tag == "mask":
+        return _mask(name, shape.attributes, size)
+    return _SHAPES[shape.tag](name, shape.attributes)
 
 
 def _numbers(attributes: dict[str, str], *names: str) -> list[float]:
@@ -115,24 +110,25 @@ def _box(name: str, attributes: dict[str, str]) -> LabelledObject:
     for x, y in ((left, top), (right, top), (right, bottom), (left, bottom)):
         turned.append(cx + (x - cx) * math.cos(angle) - (y - cy) * math.sin(angle))
         turned.append(cy + (x - cx) * math.sin(angle) + (y - cy) * math.cos(angle))
-    return LabelledObject(name, box_around([turned]), [turned])
+    return outlined(name, turned)
 
 
 def _polygon(name: str, attributes: dict[str, str]) -> LabelledObject:
-    corners = polygon_of(attributes.get("points", "").replace(";", ",").split(","))
-    return LabelledObject(name, box_around([corners]), [corners])
+    return outlined(name, polygon_of(attributes.get("points", "").replace(";", ",").split(",")))
 
 
 def _ellipse(name: str, attributes: dict[str, str]) -> LabelledObject:
     cx, cy, rx, ry = _numbers(attributes, "cx", "cy", "rx", "ry")
-    angle = _angle(attributes)
-    corners = ellipse_corners(cx, cy, rx, ry, angle)
-    return LabelledObject(name, box_around([corners]), [corners])
+    return outlined(name, ellipse_corners(cx, cy, rx, ry, _angle(attributes)))
 
 
-def _mask(name: str, attributes: dict[str, str]) -> LabelledObject:
-    left, top, width, height = _numbers(attributes, "left", "top", "width", "height")
-    return LabelledObject(name, box_of((left, top, left + width, top + height)))
+def _mask(name: str, attributes: dict[str, str], size: tuple[int, int]) -> LabelledObject:
+    left, top, width, height = map(int, _numbers(attributes, "left", "top", "width", "height"))
+    try:
+        counts = [int(count) for count in attributes.get("rle", "").split(",")]
+    except ValueError:
+        raise Unreadable("masks without their run lengths") from None
+    return object_of_crop(name, crop_of_runs(counts, width, height), (left, top), size)
 
 
-_SHAPES = {"box": _box, "polygon": _polygon, "ellipse": _ellipse, "mask": _mask}
+_SHAPES = {"box": _box, "polygon": _polygon, "ellipse": _ellipse}

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from fcos.data.importing.labels import Unreadable
+from fcos.data.importing.labels import LabelledImage, Unreadable
 from fcos.utils.errors import UserError
 
 __all__ = ["IMAGE_ENDINGS", "Folder", "group_by", "nearest", "split_of", "stem_of"]
@@ -122,6 +122,20 @@ class Folder:
                 return path
         raise Unreadable("labels whose image file was not found")
 
+    def labelled(
+        self, names: Iterable[str], labels: str, where: str, split: str = ""
+    ) -> LabelledImage:
+        """Find an image file; arguments as for :meth:`image`.
+
+        Args:
+            where: names its labels in a message.
+
+        Returns:
+            It without objects, in the split that the labels say, or else its folders.
+        """
+        path = self.image(names, labels, split)
+        return LabelledImage(path, where, split=split or self.split_of(path))
+
 
 def group_by(paths: Iterable[str], key: Any) -> dict[str, list[str]]:
     """Group paths by what ``key`` says of them."""
@@ -139,16 +153,21 @@ def stem_of(path: str) -> str:
 def nearest(paths: list[str], path: str) -> str:
     """Choose the one of ``paths`` that shares most folders with ``path``.
 
+    Of several, it is the one of the same name, or else the one whose folder lies above all others:
+    labels/1.txt and not labels/old/1.txt is that of images/1.jpg.
+
     Raises:
-        Unreadable: several do.
+        Unreadable: there is none such.
     """
     if len(paths) == 1:
         return paths[0]
     wanted = Counter(os.path.dirname(path).split(os.sep))
-    shared = [(Counter(os.path.dirname(p).split(os.sep)) & wanted).total() for p in paths]
-    best = [p for p, number in zip(paths, shared, strict=True) if number == max(shared)]
+    folders = {p: Counter(os.path.dirname(p).split(os.sep)) for p in paths}
+    shared = {p: (names & wanted).total() for p, names in folders.items()}
+    best = [p for p in paths if shared[p] == max(shared.values())]
     same_name = [p for p in best if os.path.basename(p) == os.path.basename(path)]
     best = same_name or best
+    best = [p for p in best if all(folders[p] <= folders[q] for q in best)] or best
     if len(best) > 1:
         raise Unreadable("labels whose image could be several files of that name")
     return best[0]

@@ -15,23 +15,14 @@ from detectron2.data import DatasetCatalog
 from fcos.data.importing.annotations import coco_pieces, common_folder, copy_images
 from fcos.data.importing.classes import choose_classes, parse_renames
 from fcos.data.importing.config_file import Plan, config_text, find_published
-from fcos.data.importing.files import Folder
-from fcos.data.importing.labels import (
-    LabelledImage,
-    Labels,
-    Options,
-    Problems,
-    Unreadable,
-)
-from fcos.data.importing.recognise import FORMATS, recognise
-from fcos.data.importing.sizes import fit_to_images
+from fcos.data.importing.labels import Labels, Options, Problems
+from fcos.data.importing.source import read_source
 from fcos.data.importing.split import split_images
+from fcos.data.sources import SEED, SPLITS, VAL_FRACTION
 from fcos.utils.errors import UserError
 from fcos.utils.files import check_writable, write_text
 
 __all__ = ["Request", "import_labels"]
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +53,8 @@ class Request:
     options: Options = dataclasses.field(default_factory=Options)
     drop: Sequence[str] = ()
     rename: Sequence[str] = ()
-    val_fraction: float = 0.2
-    seed: int = 0
+    val_fraction: float = VAL_FRACTION
+    seed: int = SEED
     copy_images: bool = False
     masks: bool = False
     start_from: str = ""
@@ -90,13 +81,20 @@ def import_labels(request: Request) -> str:
     start_from = find_published(request.start_from) if request.start_from else None
     check_writable(request.output)
     problems = Problems()
-    title, folder, labels = _read(request, problems)
+    title, folder, labels = read_source(
+        request.source,
+        problems,
+        format=request.format,
+        images=request.images,
+        options=request.options,
+        without=request.output,
+    )
     try:
         choose_classes(labels, request.drop, renames)
         split = split_images(labels, problems, request.val_fraction, request.seed)
         _check(labels, request.masks)
     except UserError as error:  # what was left out may be why
-        raise UserError(f"{error}{_left_out(problems)}") from None
+        raise UserError(f"{error}{problems.in_short()}") from None
     plan, reasons = _write(request, f"{title} of {folder.root}", labels, start_from)
     counts = [f"{len(images)} {name}" for name, images in plan.images.items()]
     return "\n".join(
@@ -120,7 +118,7 @@ def _write(
     check_writable(os.path.join(output, "annotations"))
     if request.copy_images:
         copy_images(labels.images, os.path.join(output, "images"))
-    root = common_folder(labels.images)
+    root = common_folder(image.path for image in labels.images)
     images = {name: [i for i in labels.images if i.split == name] for name in SPLITS}
     plan = Plan(
         name=_name_for(output),
@@ -137,56 +135,14 @@ def _write(
     )
     config, reasons = config_text(plan)
     for name, (path, _) in plan.paths.items():
-        pieces = coco_pieces(images[name], labels.class_names, root, f"{source}, {name}")
+        description = f"{source}, {name}"
+        pieces = coco_pieces(images[name], labels.class_names, root, description=description)
         write_text(path, pieces)
     write_text(os.path.join(output, "config.yaml"), [config])
     for name in set(SPLITS) - set(plan.paths):  # of an earlier import
         with contextlib.suppress(FileNotFoundError):
             os.remove(os.path.join(output, "annotations", f"{name}.json"))
     return plan, reasons
-
-
-def _read(request: Request, problems: Problems) -> tuple[str, Folder, Labels]:
-    """Return the title of the format, where it was found, and the labels with sizes that fit."""
-    only = "" if os.path.isdir(request.source) else os.path.abspath(request.source)
-    if only and not os.path.exists(only):
-        raise UserError(f"{request.source} does not exist.")
-    root = os.path.dirname(only) if only else request.source
-    folder = Folder(root, request.images, without=request.output)
-    found = recognise(folder, only)
-    kind = request.format or next(iter(found))
-    if kind not in found:
-        there = ", ".join(FORMATS[name].title for name in found)
-        raise UserError(f"--format {kind}: {folder.root} has no such labels, but {there}.")
-    try:
-        labels = FORMATS[kind].read(folder, found[kind], problems, request.options)
-    except Unreadable as problem:  # in a file that is not one of labels
-        raise UserError(f"{FORMATS[kind].title} in {folder.root}: {problem}.") from None
-    others = [f"{FORMATS[k].title} (--format {k})" for k in found if k != kind]
-    if others and not request.format:
-        labels.notes.insert(0, f"There are also labels as {', '.join(others)}: not read.")
-    _merge_equal_images(labels, problems)
-    fit_to_images(labels, folder, problems)
-    if not any(image.objects for image in labels.images):
-        told = _left_out(problems)
-        told += "" if folder.images else " No images are there: name their folder by --images."
-        place = only or folder.root
-        raise UserError(f"{FORMATS[kind].title} in {place}: no image with an object is left.{told}")
-    return FORMATS[kind].title, folder, labels
-
-
-def _left_out(problems: Problems) -> str:
-    return "".join(f" Left out: {line}" for line in problems.lines()[:3])
-
-
-def _merge_equal_images(labels: Labels, problems: Problems) -> None:
-    """Let each image be there once, and put images into the order of their paths."""
-    by_path: dict[str, LabelledImage] = {}
-    for image in labels.images:
-        first = by_path.setdefault(image.path, image)
-        if first is not image:
-            problems.add("labels of an image that has others already", image.where)
-    labels.images = [by_path[path] for path in sorted(by_path)]
 
 
 def _check(labels: Labels, masks: bool) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "box_around",
     "box_of",
     "ellipse_corners",
+    "outlined",
     "polygon_of",
 ]
 
@@ -75,6 +76,15 @@ class LabelledImage:
     split: str = ""
     is_relative: bool = False
 
+    def take_size(self, width: Any, height: Any) -> None:
+        """Set the size where the labels have a sound one; it is compared with the image later."""
+        try:
+            sides = int(float(width)), int(float(height))
+        except (OverflowError, TypeError, ValueError):
+            return
+        if min(sides) > 0:
+            self.width, self.height = sides
+
 
 @dataclasses.dataclass
 class Labels:
@@ -111,13 +121,15 @@ class Problems:
         self._counts: dict[str, int] = {}
         self._places: dict[str, list[str]] = {}
 
-    def add(self, reason: str, where: str) -> None:
+    def add(self, problem: str | Unreadable, where: str) -> None:
         """Count a problem.
 
         Args:
-            reason: a plural noun, such as "boxes without a width".
-            where: file, and line if it has some.
+            problem: a plural noun, such as "boxes without a width", or what was raised.
+            where: the file, or a place in it; if the line of ``problem`` is known, it is added.
         """
+        reason, line = str(problem), getattr(problem, "line", 0)
+        where = f"{where}:{line}" if line else where
         self._counts[reason] = self._counts.get(reason, 0) + 1
         places = self._places.setdefault(reason, [])
         if len(places) < NAMED:
@@ -130,6 +142,10 @@ class Problems:
             places = ", ".join(self._places[reason])
             lines.append(f"{reason} ({count}): {places}{', ...' if count > NAMED else '.'}")
         return lines
+
+    def in_short(self) -> str:
+        """Return the most frequent ones, to end a message."""
+        return "".join(f" Left out: {line}" for line in self.lines()[:3])
 
 
 def box_of(numbers: Iterable[Any], line: int = 0) -> tuple[float, float, float, float]:
@@ -173,6 +189,11 @@ def box_around(polygons: Iterable[list[float]]) -> tuple[float, float, float, fl
         xs += corners[0::2]
         ys += corners[1::2]
     return min(xs), min(ys), max(xs), max(ys)
+
+
+def outlined(name: str, corners: list[float]) -> LabelledObject:
+    """Return an object of one polygon, and the box around it."""
+    return LabelledObject(name, box_around([corners]), [corners])
 
 
 def ellipse_corners(

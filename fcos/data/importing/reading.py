@@ -51,7 +51,7 @@ def read_json(path: str) -> Any:
 
 
 class Node:
-    """An element of an XML file: its tag, attributes, text, elements and line."""
+    """An element of an XML file: its tag, attributes, elements, line, and text if it has none."""
 
     __slots__ = ("attributes", "children", "line", "tag", "text")
 
@@ -62,12 +62,17 @@ class Node:
 
     def find(self, tag: str) -> Node | None:
         """Return the first element with this tag directly inside."""
-        return next((child for child in self.children if child.tag == tag), None)
+        for child in self.children:
+            if child.tag == tag:
+                return child
+        return None
 
     def value(self, tag: str) -> str:
         """Return the text of that element, "" if it is missing or empty."""
-        child = self.find(tag)
-        return child.text.strip() if child else ""
+        for child in self.children:
+            if child.tag == tag:
+                return child.text.strip()
+        return ""
 
 
 def read_xml(path: str) -> Node:
@@ -78,6 +83,7 @@ def read_xml(path: str) -> Node:
     """
     root = Node("", {}, 0)
     open_nodes = [root]
+    pieces: list[str] = []  # of the text since the last tag
     parser = expat.ParserCreate()
     parser.buffer_text = True
 
@@ -85,18 +91,18 @@ def read_xml(path: str) -> Node:
         node = Node(tag, attributes, parser.CurrentLineNumber)
         open_nodes[-1].children.append(node)
         open_nodes.append(node)
+        pieces.clear()
 
     def end(tag: str) -> None:
-        open_nodes.pop()
-
-    def text(data: str) -> None:
-        open_nodes[-1].text += data
+        node = open_nodes.pop()
+        if not node.children:
+            node.text = "".join(pieces)
 
     def entity(*_: Any) -> None:
         raise Unreadable("XML files that declare entities", parser.CurrentLineNumber)
 
     parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.CharacterDataHandler, parser.EntityDeclHandler = text, entity
+    parser.CharacterDataHandler, parser.EntityDeclHandler = pieces.append, entity
     try:
         with open(path, "rb") as file:
             parser.ParseFile(file)

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
-import PIL.Image
-
+from fcos.data.images import MOST_MEGAPIXELS, ImageSize, ImageTooLarge, read_size
 from fcos.data.importing.files import Folder
 from fcos.data.importing.labels import LabelledImage, Labels, Problems
+from fcos.data.orientation import SIDEWAYS
 from fcos.utils.errors import UserError
 
 __all__ = ["fit_to_images"]
 
-_ORIENTATION = 0x0112  # in EXIF
-_SIDEWAYS = (5, 6, 7, 8)  # turned by a quarter
 _TOO_FAR = 1.0  # pixels that a box may reach outside by rounding
-
-
-class _Size(NamedTuple):
-    """Size of an image once it is turned upright; ``orientation`` 1: it was so already."""
-
-    width: int
-    height: int
-    orientation: int
 
 
 def fit_to_images(labels: Labels, folder: Folder, problems: Problems) -> None:
@@ -61,31 +50,26 @@ def fit_to_images(labels: Labels, folder: Folder, problems: Problems) -> None:
     _clip(labels, problems)
 
 
-def _size_of(path: str) -> _Size | str:
-    """Read the header of an image; what is wrong with it, if it cannot be read."""
+def _size_of(path: str) -> ImageSize | str:
+    """Return the size of an image, or what is wrong with it."""
     try:
-        with PIL.Image.open(path) as image:
-            orientation = image.getexif().get(_ORIENTATION, 1)
-            width, height = image.size
-    except FileNotFoundError:
-        return "images that do not exist"
-    except PIL.Image.DecompressionBombError:
-        return "images of more pixels than Pillow opens, some 179 million"
-    except Exception:  # decoders raise a dozen kinds on damaged files
+        return read_size(path)
+    except ImageTooLarge:
+        return f"images of more than {MOST_MEGAPIXELS} megapixels"
+    except UserError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return "images that do not exist"
         return "files that are not images, or are broken"
-    if orientation in _SIDEWAYS:
-        width, height = height, width
-    return _Size(width, height, orientation if orientation in range(2, 9) else 1)
 
 
-def _mismatch(image: LabelledImage, size: _Size) -> str:
+def _mismatch(image: LabelledImage, size: ImageSize) -> str:
     """Return why the labels cannot be those of an image of this size, "" if they can."""
     if not (image.width and image.height) or image.is_relative:
         return ""
     if (image.width, image.height) == (size.width, size.height):
         return ""
     is_stored = (image.width, image.height) == (size.height, size.width)
-    if is_stored and size.orientation in _SIDEWAYS:
+    if is_stored and size.orientation in SIDEWAYS:
         return (
             "images labelled as they are stored, but shown a quarter turned because of their EXIF "
             "orientation (turn the pixels, or label them again in a tool that turns them)"

@@ -105,13 +105,12 @@ class _Images:
         """Return the image; None, and a problem, if it is not found."""
         if name not in self._by_name:
             self._by_name[name] = None
+            place = f"{self.where}:{line}"
             try:
-                path = self._folder.image([name], self._path, self.split)
+                image = self._folder.labelled([name], self._path, place, self.split)
+                self._by_name[name] = image
             except Unreadable as problem:
-                self._problems.add(str(problem), f"{self.where}:{line} ({name})")
-            else:
-                split = self.split or self._folder.split_of(path)
-                self._by_name[name] = LabelledImage(path, f"{self.where}:{line}", split=split)
+                self._problems.add(problem, f"{place} ({name})")
         return self._by_name[name]
 
     def all(self) -> list[LabelledImage]:
@@ -157,7 +156,7 @@ def _read(
         except (OverflowError, ValueError):
             problems.add("rows without numbers", f"{images.where}:{line}")
         except Unreadable as problem:
-            problems.add(str(problem), f"{images.where}:{line}")
+            problems.add(problem, f"{images.where}:{line}")
     return images.all()
 
 

@@ -8,15 +8,14 @@ from typing import Any
 
 from fcos.data.importing.files import Folder
 from fcos.data.importing.labels import (
-    LabelledImage,
     LabelledObject,
     Labels,
     Options,
     Problems,
     Unreadable,
-    box_around,
     box_of,
     ellipse_corners,
+    outlined,
     polygon_of,
 )
 from fcos.data.importing.reading import read_json
@@ -39,26 +38,23 @@ def read_via(folder: Folder, files: list[str], problems: Problems, options: Opti
         try:
             records += [(path, record) for record in _records(read_json(path))]
         except Unreadable as problem:
-            line = f":{problem.line}" if problem.line else ""
-            problems.add(str(problem), folder.relative(path) + line)
+            problems.add(problem, folder.relative(path))
     key = _class_key([region for _, record in records for region in _regions(record)], options)
     images = []
     for path, record in records:
         where = f"{folder.relative(path)} ({record.get('filename')})"
-        split = folder.split_of(path)
+        name = str(record.get("filename") or "")
         try:
-            image = folder.image([str(record.get("filename") or "")], path, split)
+            image = folder.labelled([name], path, where, folder.split_of(path))
         except Unreadable as problem:
-            problems.add(str(problem), where)
+            problems.add(problem, where)
             continue
-        labelled = LabelledImage(image, where)
-        labelled.split = split or folder.split_of(image)
         for number, region in enumerate(_regions(record), start=1):
             try:
-                labelled.objects.append(_object(region, key))
+                image.objects.append(_object(region, key))
             except Unreadable as problem:
-                problems.add(str(problem), f"{where[:-1]}, region {number})")
-        images.append(labelled)
+                problems.add(problem, f"{where[:-1]}, region {number})")
+        images.append(image)
     if key or not images:
         return Labels(images)
     note = (
@@ -134,4 +130,4 @@ def _object(region: dict[str, Any], key: str) -> LabelledObject:
             raise Unreadable(f"regions of shape {kind}, which are no boxes")
     except (KeyError, TypeError, ValueError):
         raise Unreadable(f"regions of shape {kind} without its numbers") from None
-    return LabelledObject(name, box_around([corners]), [corners])
+    return outlined(name, corners)

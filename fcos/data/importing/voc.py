@@ -66,18 +66,18 @@ def read_voc(folder: Folder, files: list[str], problems: Problems, options: Opti
                 raise Unreadable(f"XML files of <{root.tag}>, not of <annotation>", root.line)
             # Tools that rename images seldom correct the name inside the file.
             name = root.value("filename")
-            image = folder.image([os.path.splitext(os.path.basename(path))[0], name], path)
+            names = [os.path.splitext(os.path.basename(path))[0], name]
+            image = folder.labelled(names, path, where, folder.split_of(path))
         except Unreadable as problem:
-            problems.add(str(problem), f"{where}:{problem.line}" if problem.line else where)
+            problems.add(problem, where)
             continue
-        named_otherwise += bool(name) and stem_of(name.replace("\\", "/")) != stem_of(image)
-        labelled = LabelledImage(image, where)
-        labelled.split = folder.split_of(path) or folder.split_of(image)
+        named_otherwise += bool(name) and stem_of(name.replace("\\", "/")) != stem_of(image.path)
         if splits:
-            labelled.split = splits.get(stem_of(path), "-")
-        labelled.width, labelled.height = _size(root)
-        _read_objects(root, labelled, problems, options, evidence)
-        images.append(labelled)
+            image.split = splits.get(stem_of(path), "-")
+        if size := root.find("size"):
+            image.take_size(size.value("width"), size.value("height"))
+        _read_objects(root, image, problems, options, evidence)
+        images.append(image)
     notes = [evidence.sentence(options.voc_one_based)]
     if named_otherwise:
         notes.append(
@@ -87,16 +87,6 @@ def read_voc(folder: Folder, files: list[str], problems: Problems, options: Opti
     if evidence.difficult:
         notes.append(f"{evidence.difficult} objects are marked as difficult, and kept as others.")
     return Labels(images, notes=notes)
-
-
-def _size(root: Node) -> tuple[int, int]:
-    size = root.find("size")
-    try:
-        return (
-            (int(float(size.value("width"))), int(float(size.value("height")))) if size else (0, 0)
-        )
-    except (OverflowError, ValueError):
-        return 0, 0
 
 
 def _read_objects(
@@ -115,7 +105,7 @@ def _read_objects(
                 raise Unreadable("objects without a <bndbox>", node.line)
             left, top, right, bottom = box_of([box.value(name) for name in CORNERS], box.line)
         except Unreadable as problem:
-            problems.add(str(problem), f"{image.where}:{problem.line}")
+            problems.add(problem, image.where)
             continue
         evidence.add([left, top, right, bottom], image.width, image.height)
         evidence.difficult += node.value("difficult") == "1"

@@ -22,7 +22,7 @@ from fcos.data.importing.labels import (
     Options,
     Problems,
     Unreadable,
-    box_around,
+    outlined,
 )
 from fcos.data.importing.reading import read_lines, read_text
 from fcos.utils.errors import UserError
@@ -194,7 +194,7 @@ def _read_rows(
     try:
         lines = read_lines(path)
     except Unreadable as problem:
-        problems.add(str(problem), image.where)
+        problems.add(problem, image.where)
         return
     for number, line in enumerate(lines, start=1):
         words = line.split()
@@ -203,7 +203,7 @@ def _read_rows(
         try:
             image.objects.append(_object(words[:5] if has_keypoints else words, names))
         except Unreadable as problem:
-            problems.add(str(problem), f"{image.where}:{number}")
+            problems.add(problem, f"{image.where}:{number}")
 
 
 def _object(words: list[str], names: list[str]) -> LabelledObject:
@@ -223,6 +223,6 @@ def _object(words: list[str], names: list[str]) -> LabelledObject:
         )
     name = names[int(number)] if names else str(int(number))
     if is_polygon:
-        return LabelledObject(name, box_around([numbers]), [numbers])
+        return outlined(name, numbers)
     x, y, width, height = numbers[:4]
     return LabelledObject(name, (x - width / 2, y - height / 2, x + width / 2, y + height / 2))

@@ -71,14 +71,7 @@ class FCOS(nn.Module):
         rules, rules_in_training = detection_rules(cfg)
         return {
             "head": head_as_configured(cfg, FCOSHead(cfg, shapes)),
-            "targets": FCOSTargets(
-                strides=node.FPN_STRIDES,
-                sizes_of_interest=node.SIZES_OF_INTEREST,
-                num_classes=node.NUM_CLASSES,
-                center_radius=node.POS_RADIUS if node.CENTER_SAMPLE else None,
-                inclusive_pixels=node.INCLUSIVE_PIXELS,
-                location=node.LOCATION,
-            ),
+            "targets": targets_of(cfg),
             "losses": FCOSLosses(
                 focal_alpha=node.LOSS_ALPHA,
                 focal_gamma=node.LOSS_GAMMA,
@@ -272,6 +265,26 @@ def _for_roi_heads(result: Instances, is_training: bool) -> Instances:
     if is_training:
         return Instances(result.image_size, **as_proposals)
     return Instances(result.image_size, **result.get_fields(), **as_proposals)
+
+
+def targets_of(cfg) -> FCOSTargets:
+    """Read the settings of target assignment from a config.
+
+    Args:
+        cfg: a config with the keys of FCOS.
+
+    Returns:
+        What training assigns locations with.
+    """
+    node = cfg.MODEL.FCOS
+    return FCOSTargets(
+        strides=node.FPN_STRIDES,
+        sizes_of_interest=node.SIZES_OF_INTEREST,
+        num_classes=node.NUM_CLASSES,
+        center_radius=node.POS_RADIUS if node.CENTER_SAMPLE else None,
+        inclusive_pixels=node.INCLUSIVE_PIXELS,
+        location=node.LOCATION,
+    )
 
 
 def detection_rules(cfg) -> tuple[DetectionRules, DetectionRules]:

@@ -141,36 +141,58 @@ def assign_boxes(
         )
     # A box of no size matches nothing. Infinity or NaN, made an index below, could be any.
     boxes = torch.where(boxes.isfinite().all(dim=1, keepdim=True), boxes, 0.0)
-    num_boxes = len(boxes)
     num_locations = sum(rows * columns for (rows, columns), *_ in levels)
-    one_more = 1.0 if inclusive_pixels else 0.0
-    width_height = boxes[:, 2:] - boxes[:, :2] + one_more
-    area = width_height.prod(dim=1)
-
-    found, location = _candidate_cells(boxes, levels, center_radius)
+    found, location = candidate_cells(boxes, levels, center_radius)
     # One slot past the last location takes the pairs that do not match.
     slot = location + image_index[:, None] * num_locations
     slot = torch.where(found, slot, num_images * num_locations).reshape(-1)
-    box_of_pair = torch.arange(num_boxes, device=boxes.device)[:, None].expand_as(found).reshape(-1)
-    area_of_pair = area[:, None].expand_as(found).reshape(-1)
+    box = torch.arange(len(boxes), device=boxes.device)[:, None].expand_as(found).reshape(-1)
+    winner = smallest_boxes(boxes, slot, box, num_images * num_locations, inclusive_pixels)
+    return winner.reshape(num_images, num_locations)
 
+
+def smallest_boxes(
+    boxes: Tensor, slot: Tensor, box: Tensor, num_slots: int, inclusive_pixels: bool = False
+) -> Tensor:
+    """Choose for every location the smallest of the boxes that it could learn.
+
+    Args:
+        boxes: (G, 4) float.
+        slot: (P,) int64, the location of each pair with a box; ``num_slots`` for no pair.
+        box: (P,) int64 in [0, G), the box of each pair.
+        num_slots: number of locations.
+        inclusive_pixels: see :func:`assign_boxes`.
+
+    Returns:
+        (num_slots,) int64, the box with the smallest area, of equal areas the first; G for none.
+    """
+    area = (boxes[:, 2:] - boxes[:, :2] + (1.0 if inclusive_pixels else 0.0)).prod(dim=1)
+    area_of_pair = area[box]
     # The smallest area of each slot, then the first box that has it. Areas are compared as they
     # are: 1e8 - area, as elsewhere, moves in steps of 8 in float32 and ties what is no tie.
-    smallest = area.new_full((num_images * num_locations + 1,), math.inf)
+    smallest = area.new_full((num_slots + 1,), math.inf)
     smallest = smallest.scatter_reduce(0, slot, area_of_pair, "amin")
-    wins = area_of_pair == smallest[slot]
-    winner = torch.full_like(smallest, num_boxes, dtype=torch.int64)
-    winner = winner.scatter_reduce(0, slot, torch.where(wins, box_of_pair, num_boxes), "amin")
-    return winner[:-1].reshape(num_images, num_locations)
+    is_smallest = area_of_pair == smallest[slot]
+    winner = torch.full_like(smallest, len(boxes), dtype=torch.int64)
+    winner = winner.scatter_reduce(0, slot, torch.where(is_smallest, box, len(boxes)), "amin")
+    return winner[:-1]
 
 
-def _candidate_cells(
-    boxes: Tensor, levels: Sequence[Level], center_radius: float | None
+def candidate_cells(
+    boxes: Tensor, levels: Sequence[Level], center_radius: float | None = None
 ) -> tuple[Tensor, Tensor]:
     """Look at the cells near each box: is each a candidate, and which location is it?
 
-    Returns two (G, sum of K) tensors, bool and int64; the second is only meaningful where the
-    first is true.
+    A location with more than one candidate is what the paper calls ambiguous (Sec. 3.2, Table 2).
+
+    Args:
+        boxes: (G, 4) float, finite; x1, y1, x2, y2 in pixels of the network input.
+        levels: the pyramid, finest level first.
+        center_radius: see :func:`assign_boxes`.
+
+    Returns:
+        Two (G, sum of K) tensors: bool, and int64 in [0, L), only meaningful where the first is
+        true. A box meets each of its candidates once.
     """
     found, location, start = [], [], 0
     for level in levels:

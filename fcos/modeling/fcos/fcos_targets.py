@@ -167,11 +167,17 @@ class FCOSTargets:
             raise ValueError(
                 f"feature_sizes: expected {len(self.strides)} levels, got {len(feature_sizes)}"
             )
-        grids = location_grids(feature_sizes, self.strides, self.location)
         return [
-            level_points(size, stride, dtype, device, grid)
-            for size, stride, grid in zip(feature_sizes, self.strides, grids, strict=True)
+            level_points(level.feature_size, level.stride, dtype, device, level.grid)
+            for level in self.levels(feature_sizes)
         ]
+
+    def levels(self, feature_sizes: Sequence[tuple[int, int]]) -> list[Level]:
+        """Describe the pyramid to :func:`fcos.modeling.fcos.fcos_assignment.assign_boxes`."""
+        grids = location_grids(feature_sizes, self.strides, self.location)
+        sizes = [(rows, columns) for rows, columns in feature_sizes]
+        parts = (sizes, self.strides, self.limits[:-1], self.limits[1:], grids)
+        return [Level(*part) for part in zip(*parts, strict=True)]
 
     def get_points_single(
         self,
@@ -215,7 +221,7 @@ class FCOSTargets:
             boxes,
             image_index,
             len(gt_instances),
-            self._levels(feature_sizes),
+            self.levels(feature_sizes),
             self.center_radius,
             self.inclusive_pixels,
         )
@@ -231,12 +237,6 @@ class FCOSTargets:
     def compute_centerness_targets(self, ltrb: Tensor) -> Tensor:
         """Apply Eq. (3) of the paper to (..., 4) distances; see :func:`centerness`."""
         return centerness(ltrb)
-
-    def _levels(self, feature_sizes: Sequence[tuple[int, int]]) -> list[Level]:
-        grids = location_grids(feature_sizes, self.strides, self.location)
-        sizes = [(rows, columns) for rows, columns in feature_sizes]
-        parts = (sizes, self.strides, self.limits[:-1], self.limits[1:], grids)
-        return [Level(*part) for part in zip(*parts, strict=True)]
 
     def _gather(
         self, points: Tensor, boxes: Tensor, classes: Tensor, box_index: Tensor

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from fcos.data.images import read_bgr
 from fcos.utils.errors import UserError
 
 __all__ = ["ReadImage", "read_ahead"]
@@ -20,7 +19,10 @@ ReadImage = tuple[int, str, "np.ndarray | str"]
 
 
 def read_ahead(
-    batches: Iterable[Sequence[tuple[int, str]]], threads: int, batch_size: int
+    batches: Iterable[Sequence[tuple[int, str]]],
+    threads: int,
+    batch_size: int,
+    read: Callable[[str], np.ndarray],
 ) -> Iterator[list[ReadImage]]:
     """Read the images of batches, and yield the batches in their order.
 
@@ -31,13 +33,14 @@ def read_ahead(
         threads: how many images are read at the same time.
         batch_size: images in a full batch. Two batches or two images for each thread, whichever is
             more, wait in memory.
+        read: reads the image at a path.
     """
     depth = max(2, math.ceil(2 * threads / batch_size))
     pool = ThreadPoolExecutor(threads)
     waiting: deque[list[tuple[int, str, Future[np.ndarray | str]]]] = deque()
     try:
         for batch in batches:
-            waiting.append([(image, path, pool.submit(_read, path)) for image, path in batch])
+            waiting.append([(image, path, pool.submit(_read, read, path)) for image, path in batch])
             if len(waiting) > depth:
                 yield _results(waiting.popleft())
         while waiting:
@@ -50,9 +53,9 @@ def _results(batch: list[tuple[int, str, Future[np.ndarray | str]]]) -> list[Rea
     return [(image, path, future.result()) for image, path, future in batch]
 
 
-def _read(path: str) -> np.ndarray | str:
+def _read(read: Callable[[str], np.ndarray], path: str) -> np.ndarray | str:
     try:
-        return read_bgr(path)
+        return read(path)
     except UserError as error:
         return str(error)
     except Exception as error:  # reading failed, and reading again to find out why did not

@@ -6,29 +6,26 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image
 
 from detectron2.config import CfgNode
 from detectron2.data.transforms import ResizeShortestEdge
+from fcos.data.images import read_size
+from fcos.utils.errors import UserError
 
-__all__ = ["Batches", "make_batches", "padded_shape", "upright_size"]
-
-_ORIENTATION = 0x0112  # EXIF tag; with 5 to 8, width and height are exchanged
+__all__ = ["Batches", "make_batches", "padded_shape", "size_of"]
 
 
-def upright_size(path: str) -> tuple[int, int]:
+def size_of(path: str) -> tuple[int, int]:
     """Read height and width of an image, turned upright, from its header alone.
 
     Returns:
         Pixels; (0, 0) if the header cannot be read.
     """
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            is_on_its_side = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-    except Exception:  # of many kinds; reading the whole image later says why
+        height, width, _ = read_size(path)
+    except UserError:  # reading the whole image later says it again
         return 0, 0
-    return (width, height) if is_on_its_side else (height, width)
+    return height, width
 
 
 def padded_shape(cfg: CfgNode, divisor: int) -> Callable[[int, int], tuple[int, int]]:

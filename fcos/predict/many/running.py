@@ -24,6 +24,7 @@ from fcos.predict.inputs import find_images, read_list
 from fcos.predict.many.ahead import read_ahead
 from fcos.predict.many.batches import Batches, make_batches, padded_shape
 from fcos.predict.many.folder import DETECTIONS, LEFT_OUT, DetectionFolder, run_settings
+from fcos.predict.many.labels import FoundLabels
 from fcos.predict.many.shards import FinishedImages, ShardWriter
 from fcos.predict.many.work import LineMaker, Progress, claims, meeting_host, read_sizes
 from fcos.predict.predictor import Predictor
@@ -54,6 +55,8 @@ class DetectionJob:
         optimize, compile: as of :class:`fcos.predict.Predictor`.
         fresh: throw away an earlier run in ``output`` instead of going on with it.
         retry: read images again that an earlier run left out.
+        labels: format of labels to write as well, a key of
+            :data:`fcos.data.label_files.LABEL_FORMATS`; "": none.
         debug: let a process raise its errors instead of printing a sentence.
     """
 
@@ -67,6 +70,7 @@ class DetectionJob:
     compile: bool = False
     fresh: bool = False
     retry: bool = False
+    labels: str = ""
     debug: bool = False
 
     def image_files(self) -> list[str]:
@@ -148,13 +152,15 @@ def _detect_all(cfg: CfgNode, job: DetectionJob, folder: DetectionFolder, dist_u
     batches = make_batches(sizes, padded_shape(cfg, divisor), job.batch_size)
     finished = FinishedImages(len(paths))  # only the main process fills it
     is_finished, shards = on_main(lambda: _look_back(folder, finished, job.retry))
+    labels = FoundLabels(job.labels, folder, finished, paths, categories, job.threshold)
+    on_main(lambda: labels.check(is_going_on=not is_finished.all(), has_masks=cfg.MODEL.MASK_ON))
     if not is_finished.all():
         category_ids = [category["id"] for category in categories]
         make_lines = LineMaker(Detector(predictor, job.threshold, category_ids))
         writer = in_all(lambda: ShardWriter(shards[comm.get_rank()]))
         progress = Progress(dist_url, is_finished)
         mine = _claimed(batches, batches.unfinished(is_finished), paths, progress)
-        for batch in read_ahead(mine, threads, job.batch_size):
+        for batch in read_ahead(mine, threads, job.batch_size, predictor.read):
             lines = make_lines(batch)
             new = [line for image, line in lines.items() if not is_finished[image]]
             writer.write(new)
@@ -165,7 +171,9 @@ def _detect_all(cfg: CfgNode, job: DetectionJob, folder: DetectionFolder, dist_u
         shards = []
     if not comm.is_main_process():
         return 0
-    return _finish(folder, finished, shards, paths, categories)
+    code = _finish(folder, finished, shards, paths, categories)
+    labels.write()
+    return code
 
 
 def _categories(cfg: CfgNode, predictor: Predictor) -> list[dict[str, Any]]:

@@ -143,10 +143,13 @@ class FinishedImages:
             JSON objects separated by commas.
         """
         for image in np.flatnonzero(self.is_done).tolist():
-            line = self._line(image)
-            text = line[line.index(_BEFORE_RESULTS) + len(_BEFORE_RESULTS) : line.rindex(b"]")]
-            if text:
+            if text := self.results_of(image):
                 yield text
+
+    def results_of(self, image: int) -> bytes:
+        """Return the detections of an image that is done: JSON objects separated by commas."""
+        line = self._line(image)
+        return line[line.index(_BEFORE_RESULTS) + len(_BEFORE_RESULTS) : line.rindex(b"]")]
 
     def problems(self) -> Iterator[tuple[int, str]]:
         """Yield the number of each image that is left out, and why it is."""

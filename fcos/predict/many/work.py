@@ -18,7 +18,7 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from fcos.predict.detector import Detector
 from fcos.predict.many.ahead import ReadImage
-from fcos.predict.many.batches import upright_size
+from fcos.predict.many.batches import size_of
 from fcos.predict.many.shards import problem_line, result_line
 from fcos.utils.errors import UserError
 
@@ -146,7 +146,7 @@ def read_sizes(paths: Sequence[str], threads: int) -> np.ndarray:
     ):
         for begin in range(0, len(mine), _BLOCK):
             block = mine[begin : begin + _BLOCK]
-            found = list(pool.map(upright_size, [paths[image] for image in block]))
+            found = list(pool.map(size_of, [paths[image] for image in block]))
             sizes[begin : begin + len(found)] = found
             bar.update(len(found))
     whole = np.zeros((len(paths), 2), np.int32)

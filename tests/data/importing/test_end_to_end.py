@@ -1,9 +1,13 @@
 """From a folder of labels to an evaluated detector with two commands, as a user types them."""
 
-import pytest
+import json
 
+import pytest
+import torch
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from fcos_cli.__main__ import main
-from tests.data.importing.making import make_image, make_voc, objects, write
+from tests.data.importing.making import MAKERS, make_image, objects, write
 from tests.tiny import ROOT
 
 SMALL = """
@@ -14,19 +18,65 @@ SOLVER.WARMUP_ITERS 1 TEST.EVAL_PERIOD 2 MODEL.FCOS.SCORE_THRESH_TEST 0.0 MODEL.
 """
 
 
-def test_from_labels_to_an_evaluated_detector(tmp_path, capsys, monkeypatch):
-    source = make_voc(tmp_path / "pets", 6)
+@pytest.fixture
+def train(tmp_path, capsys, monkeypatch):
+    """Runs a training in ``tmp_path``, as it would be typed; returns what it evaluated."""
+    known = set(DatasetCatalog.list())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+
+    def train(words, output):
+        assert main([*words, *SMALL.split()]) == 0
+        lines = map(json.loads, (tmp_path / output / "metrics.json").read_text().splitlines())
+        (figures,) = [line for line in lines if "bbox/AP" in line]
+        return {key: value for key, value in figures.items() if key.startswith("bbox/")}
+
+    yield train
+    for name in set(DatasetCatalog.list()) - known:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def make_labels(kind, source):
+    names = [f"{i}" for i in range(6)]
+    for name in names:
+        make_image(source / f"{name}.png")
+    MAKERS[kind](source, names)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_from_labels_to_an_evaluated_detector(kind, train, tmp_path, capsys):
     output = tmp_path / "my_data"
-    assert main(["data", "import", str(source), "--output", str(output)]) == 0
+    make_labels(kind, tmp_path / "pets")
+    assert main(["data", "import", str(tmp_path / "pets"), "--output", str(output)]) == 0
     said = capsys.readouterr().out
+    assert "Left out" not in said and "6 images, 12 objects, 2 classes (cat 6, dog 6)." in said
+    assert objects(output) == {
+        f"{i}.png": [("cat", [10, 20, 30, 40]), ("dog", [0, 0, 50, 40])] for i in range(6)
+    }
     command = said.splitlines()[-1].removeprefix("Next: ").split()
     assert command == ["fcos", "train", "--config-file", str(output / "config.yaml")]
     assert str(ROOT) not in (output / "config.yaml").read_text()
-    monkeypatch.chdir(tmp_path)
-    assert main([*command[1:], *SMALL.split()]) == 0
-    shown = capsys.readouterr().out
-    assert "copypaste: AP,AP50,AP75,APs,APm,APl" in shown
+    figures = train(command[1:], "output/my_data")
+    assert all(0 <= figures[f"bbox/{name}"] <= 100 for name in ("AP", "AP-cat", "AP-dog"))
     assert (tmp_path / "output" / "my_data" / "model_best.pth").is_file()
+
+
+def test_from_a_source_on_the_command_line(train, tmp_path, capsys):
+    make_labels("voc", tmp_path / "pets")
+    assert main(["data", "import", "pets", "--output", "my_data"]) == 0
+    capsys.readouterr()
+    words = ["train", "--config-file", "my_data/config.yaml", "OUTPUT_DIR", "direct"]
+    custom = "{a: {VOC: pets, SPLIT: train}, b: {VOC: pets, SPLIT: val}}"
+    words += ["DATASETS.CUSTOM", custom, "DATASETS.TRAIN", "['a']", "DATASETS.TEST", "['b']"]
+    direct = train([*words, "SEED", "3"], "direct")
+    words = ["train", "--config-file", "my_data/config.yaml", "SEED", "3"]
+    imported = train(words, "output/my_data")
+    # Trained and evaluated as on what is imported.
+    paths = "direct/model_best.pth", "output/my_data/model_best.pth"
+    first, second = (torch.load(path, weights_only=True)["model"] for path in paths)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert repr(direct) == repr(imported)  # with figures that are NaN
 
 
 def test_the_flags_arrive(tmp_path, capsys):

@@ -3,7 +3,12 @@
 Images are 100 pixels wide and 80 high.
 """
 
+import base64
+import io
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from fcos.data.importing import Options
 from tests.data.importing.making import (
@@ -180,7 +185,7 @@ CVAT = """<?xml version="1.0" encoding="utf-8"?>
 <image id="1" name="sub/b.png" subset="Validation" width="100" height="80">
 <polygon label="dog" points="10,10;30,10;30,40;10,40"/>
 <ellipse label="dog" cx="50" cy="40" rx="10" ry="20"/>
-<mask label="dog" rle="1,2" left="3" top="4" width="5" height="6"/>
+<mask label="dog" rle="6, 3, 21" left="3" top="4" width="5" height="6"/>
 </image>
 </annotations>
 """
@@ -194,12 +199,16 @@ def test_cvat(source, output):
     # 20 x 10 around (50, 35), turned by a quarter, is 10 x 20.
     assert objects(output) == {
         "a.png": [("cat", [1.5, 2, 10, 20]), ("cat", [45, 25, 10, 20])],
-        "b.png": [("dog", [10, 10, 20, 30]), ("dog", [40, 20, 20, 40]), ("dog", [3, 4, 5, 6])],
+        "b.png": [("dog", [10, 10, 20, 30]), ("dog", [40, 20, 20, 40]), ("dog", [4, 5, 3, 1])],
     }
     found = contents(output, "train", "val")
     assert [c["name"] for c in found["train"]["categories"]] == ["dog", "cat"]
     assert found["val"]["annotations"][0]["segmentation"] == [[10, 10, 30, 10, 30, 40, 10, 40]]
     assert found["val"]["annotations"][0]["area"] == 600
+    # Of rows of 5 pixels, the second one's middle: in row 5, columns 4 to 6, of 80 pixels each.
+    counts = [4 * 80 + 5, 1, 79, 1, 79, 1, 8000 - 6 * 80 - 6]
+    assert found["val"]["annotations"][2]["segmentation"] == {"size": [80, 100], "counts": counts}
+    assert found["val"]["annotations"][2]["area"] == 3
     assert "Left out: <points> shapes, which are no boxes (1): annotations.xml:7." in said
 
 
@@ -248,6 +257,33 @@ def test_labelme(source, output):
     assert dog["area"] == 20 * 30 / 2 + 10 * 20 / 2
     assert "shapes of type line with 2 points, which are no boxes (1): a.json (shape 5)." in said
     assert "shapes labelled __ignore__ (1): a.json (shape 6)." in said
+
+
+def test_labelme_masks(source, output):
+    pixels = np.array([[0, 1, 1], [0, 0, 1]], np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    mask = base64.b64encode(file.getvalue()).decode()
+    for name in ("a", "b"):
+        make_image(source / f"{name}.png")
+        # Of 3x2 pixels, the first and the last are named; both belong to it.
+        content = labelme(f"{name}.png", *[("cat", "mask", [[10, 20], [12, 21]], None)] * 2)
+        content["shapes"][0]["mask"] = mask
+        content["shapes"][1]["mask"] = "not a PNG"
+        write(source / f"{name}.json", content)
+    said = run(source, output, masks=True)
+    assert objects(output) == {
+        "a.png": [("cat", [11, 20, 2, 2])],
+        "b.png": [("cat", [11, 20, 2, 2])],
+    }
+    found = annotations(output)[0]
+    assert found["area"] == 3
+    # Column 11 has row 20, column 12 rows 20 and 21, of 80.
+    counts = [11 * 80 + 20, 1, 79, 2, 8000 - 12 * 80 - 22]
+    assert found["segmentation"] == {"size": [80, 100], "counts": counts}
+    assert "masks that are no PNG image in base 64 (2): a.json (shape 2), b.json" in said
+    cfg = (output / "config.yaml").read_text()
+    assert "MASK_FORMAT: bitmask" in cfg
 
 
 # ---- VIA -------------------------------------------------------------------------------------

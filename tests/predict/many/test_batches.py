@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from fcos.config import get_cfg
-from fcos.predict.many.batches import make_batches, padded_shape, upright_size
+from fcos.predict.many.batches import make_batches, padded_shape, size_of
 
 
 def as_is(height, width):
@@ -89,10 +89,10 @@ def test_sizes_are_of_upright_images(tmp_path, orientation):
         exif[0x0112] = orientation
     path = str(tmp_path / "a.jpg")
     Image.new("RGB", (30, 20)).save(path, exif=exif)
-    assert upright_size(path) == ((30, 20) if orientation in (6, 8) else (20, 30))
+    assert size_of(path) == ((30, 20) if orientation in (6, 8) else (20, 30))
 
 
 def test_the_size_of_a_damaged_image_is_unknown(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"x")
-    assert upright_size(str(tmp_path / "a.jpg")) == (0, 0)
-    assert upright_size(str(tmp_path / "gone.jpg")) == (0, 0)
+    assert size_of(str(tmp_path / "a.jpg")) == (0, 0)
+    assert size_of(str(tmp_path / "gone.jpg")) == (0, 0)
