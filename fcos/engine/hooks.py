@@ -129,9 +129,11 @@ class BestCheckpoint(HookBase):
             in_all(lambda: self.keep(self.trainer.iter))
 
     def after_train(self) -> None:
-        # Also if no iteration was left: the evaluation may have been interrupted.
+        # Also if no iteration was left: the evaluation may have been interrupted. The trainer's
+        # iteration is one too many then, in detectron2 itself.
         if self.trainer.iter >= self.trainer.max_iter:
-            in_all(lambda: self.keep(self.trainer.iter - 1))
+            done = max(self.trainer.start_iter, self.trainer.max_iter)
+            in_all(lambda: self.keep(done - 1))
 
     def keep(self, iteration: int) -> None:
         """Save a checkpoint if the evaluation after ``iteration`` is the best so far."""
