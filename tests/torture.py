@@ -128,7 +128,12 @@ def torture(root: Path, in_evaluations: int, by_signal: int, at_random: int, see
             if stop(root, folder, processes, number, is_time):
                 break  # otherwise it had ended before
         found = finish(root, folder, processes)
-        differing = [file for file in found if found[file] != whole[processes][file]]
+        differing = [
+            f"{key} of {file}"
+            for file, content in whole[processes].items()
+            for key in content
+            if found[file].get(key) != content[key]
+        ]
         wrong += bool(differing)
         said = f"differs: {', '.join(differing)}" if differing else "same"
         print(f"{name} {at}, processes: {processes}: {said}", flush=True)
