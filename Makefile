@@ -1,6 +1,7 @@
 # make demo        a small data set, a trained detector, its AP and pictures of its detections
 # make demo-mask   the same with masks
 # make test        every test
+# make torture     trainings stopped in every way end as those that were not (minutes)
 # make bench       speed, beside torchvision's FCOS, detectron2's and pycocotools
 # make fuzz        annotations damaged at random, a few thousand
 # make lint        formatter, linter, spelling, types
@@ -17,7 +18,7 @@ PYTHON := $(VENV)/bin/python
 ENVIRONMENT := $(VENV)/installed
 endif
 
-.PHONY: demo demo-mask test fuzz bench lint env clean
+.PHONY: demo demo-mask test torture fuzz bench lint env clean
 
 demo: CONFIG := digits
 demo-mask: CONFIG := digits_mask
@@ -32,6 +33,9 @@ demo demo-mask: $(ENVIRONMENT)
 test: $(ENVIRONMENT)
 	$(PYTHON) -m pytest -q -n 2 detectron2-lite/tests
 	$(PYTHON) -m pytest -q -n 2 tests
+
+torture: $(ENVIRONMENT)
+	$(PYTHON) -m tests.torture
 
 fuzz: $(ENVIRONMENT)
 	FCOS_FUZZ_SEEDS=3000 $(PYTHON) -m pytest -q tests/data/test_fuzz.py

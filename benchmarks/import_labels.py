@@ -123,14 +123,19 @@ def measure(kind: str, folder: Path) -> str:
     return f"{kind}: {wall:.0f} s ({cpu:.0f} s of CPU), {after.ru_maxrss / 2**20:.2f} GiB"
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Make the data sets that are not there, import them, and print a line for each."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.import_labels")
     parser.add_argument("kinds", nargs="+", choices=MAKERS)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--images", type=int, default=118_000)
     parser.add_argument("--boxes", type=int, default=860_000)
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Make the data sets that are not there, import them, and print a line for each."""
+    args = parse_args(argv)
     lines = []
     for kind in args.kinds:
         folder = args.folder / f"{kind}_{args.images}"

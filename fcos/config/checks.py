@@ -216,9 +216,25 @@ def check_training_keys(cfg: CfgNode, processes: int) -> None:
     check_loader(cfg)
     for key in ("MAX_ITER", "CHECKPOINT_PERIOD"):
         _require(cfg.SOLVER[key] >= 1, f"SOLVER.{key}", cfg.SOLVER[key], "1 or more")
+    check_schedule(cfg)
+    if cfg.SOLVER.CLIP_GRADIENTS.ENABLED:
+        kind = cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE
+        _require_one_of(("value", "norm"), "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", kind)
     _check_cpu(cfg)
     check_acceleration(cfg)
     _check_results(cfg)
+
+
+def check_schedule(cfg: CfgNode) -> None:
+    """Refuse a warm-up that leaves nothing of a schedule that cannot do without."""
+    solver = cfg.SOLVER
+    is_left = solver.WARMUP_ITERS < solver.MAX_ITER or solver.RESCALE_INTERVAL
+    if solver.LR_SCHEDULER_NAME == "WarmupStepWithFixedGammaLR" and not is_left:
+        raise UserError(
+            f"SOLVER.WARMUP_ITERS is {solver.WARMUP_ITERS}, but SOLVER.MAX_ITER is "
+            f"{solver.MAX_ITER}: WarmupStepWithFixedGammaLR needs a shorter warm-up; a twentieth "
+            "of the training is usual."
+        )
 
 
 def check_acceleration(cfg: CfgNode) -> None:

@@ -56,7 +56,7 @@ class CfgNode(detectron2.config.CfgNode):
         Raises:
             UserError: ``cfg_other`` has a key or a type of value that this config does not know.
         """
-        for key in _leaves(cfg_other):
+        for key in leaves(cfg_other):
             self._check_known(key)
         self._merge(super().merge_from_other_cfg, cfg_other)
 
@@ -120,14 +120,15 @@ class CfgNode(detectron2.config.CfgNode):
             if isinstance(node, detectron2.config.CfgNode) and node.is_new_allowed():
                 return
             if not isinstance(node, detectron2.config.CfgNode) or part not in node:
-                raise UserError(f"Unknown config key {key}.{_hint(key, list(_leaves(self)))}")
+                raise UserError(f"Unknown config key {key}.{_hint(key, list(leaves(self)))}")
             node = node[part]
 
 
-def _leaves(node: detectron2.config.CfgNode, prefix: str = "") -> Iterator[str]:
+def leaves(node: detectron2.config.CfgNode, prefix: str = "") -> Iterator[str]:
+    """Yield the full names of the keys of a config, such as ``MODEL.FCOS.NORM``."""
     for key, value in node.items():
         if isinstance(value, detectron2.config.CfgNode) and (value or value.is_new_allowed()):
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ from fcos.utils.errors import UserError, one_line
 
 __all__ = ["Augment", "augment_of"]
 
+logger = logging.getLogger(__name__)
+
 Record = dict[str, Any]  # one image and its annotations, in detectron2's form
 
 
@@ -34,6 +37,7 @@ def augment_of(cfg: CfgNode) -> Augment | None:
     transforms = read_augmentations(cfg)
     if not transforms:
         return None
+    logger.info(f"Before the augmentations of detectron2: {list(cfg.INPUT.AUGMENTATIONS)}")
     return Augment(transforms, image_format=cfg.INPUT.FORMAT, with_masks=cfg.MODEL.MASK_ON)
 
 

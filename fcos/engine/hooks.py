@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from fcos.utils.errors import UserError
 __all__ = [
     "BestCheckpoint",
     "Checkpoints",
+    "EvaluationAgain",
     "IterationSeed",
     "LossGuard",
     "StopOnSignal",
@@ -127,8 +129,11 @@ class BestCheckpoint(HookBase):
             in_all(lambda: self.keep(self.trainer.iter))
 
     def after_train(self) -> None:
-        if self.trainer.iter >= self.trainer.max_iter > self.trainer.start_iter:
-            in_all(lambda: self.keep(self.trainer.iter - 1))
+        # Also if no iteration was left: the evaluation may have been interrupted. The trainer's
+        # iteration is one too many then, in detectron2 itself.
+        if self.trainer.iter >= self.trainer.max_iter:
+            done = max(self.trainer.start_iter, self.trainer.max_iter)
+            in_all(lambda: self.keep(done - 1))
 
     def keep(self, iteration: int) -> None:
         """Save a checkpoint if the evaluation after ``iteration`` is the best so far."""
@@ -148,8 +153,37 @@ class BestCheckpoint(HookBase):
             return
         self.value = value
         best = {"metric": self.metric, "value": value, "iteration": iteration}
-        self.checkpointer.save(self.name, tag=False, iteration=iteration, best=best)
+        now, self.trainer.iter = self.trainer.iter, iteration  # it is saved too
+        try:
+            self.checkpointer.save(self.name, tag=False, iteration=iteration, best=best)
+        finally:
+            self.trainer.iter = now
         logger.info(f"{self.metric} is {value:.3f}, the best so far: kept as {self.name}.pth.")
+
+
+class EvaluationAgain(HookBase):
+    """Evaluate the checkpoint that a training goes on from, if its iteration is to be evaluated.
+
+    A checkpoint is written before it is evaluated, so nobody knows whether the training was
+    stopped before the evaluation, in it or after it. After the last iteration detectron2's hook
+    evaluates anyway.
+
+    Args:
+        hooks: the hooks that evaluate, and those that use the results.
+    """
+
+    def __init__(self, hooks: Sequence[HookBase]) -> None:
+        self.hooks = hooks
+
+    def before_train(self) -> None:
+        trainer, start = self.trainer, self.trainer.start_iter
+        if not 0 < start < trainer.max_iter:
+            return
+        # As if the iteration had just ended: then they know whether it is their turn.
+        trainer.iter = trainer.storage.iter = start - 1
+        for hook in self.hooks:
+            hook.after_step()
+        trainer.iter = trainer.storage.iter = start
 
 
 class LossGuard(HookBase):

@@ -13,12 +13,13 @@ from detectron2.utils import comm
 from fcos.checkpoint import read_checkpoint
 from fcos.config import CfgNode
 from fcos.config.checks import check_evaluation_keys, check_reference, check_training_keys
+from fcos.config.unused import warn_of_unused
 from fcos.data import DatasetReport, check_augmentations, check_datasets
 from fcos.engine.acceleration import check_compiler
-from fcos.engine.schedule import schedule_table
+from fcos.engine.schedule import doubts, schedule_table
 from fcos.modeling.backbone import starts_from_timm
 from fcos.utils.agree import on_main
-from fcos.utils.errors import UserError
+from fcos.utils.errors import UserError, config_errors
 
 __all__ = ["check_evaluation", "check_training"]
 
@@ -45,6 +46,7 @@ def check_training(cfg: CfgNode, resume: bool, check_all_images: bool) -> None:
     def look() -> None:
         check_training_keys(cfg, processes)
         check_augmentations(cfg)
+        warn_of_unused(cfg)
         if cfg.MODEL.COMPILE:
             check_compiler(cfg.MODEL.DEVICE)
         if not (resume and _has_checkpoint(cfg)):
@@ -53,7 +55,10 @@ def check_training(cfg: CfgNode, resume: bool, check_all_images: bool) -> None:
         for report in dict.fromkeys(map(str, reports)):
             logger.info(report)
         images = _trained_images(cfg, reports[: len(cfg.DATASETS.TRAIN)])
-        logger.info(f"Schedule\n{schedule_table(cfg, images, processes)}")
+        with config_errors():
+            logger.info(f"Schedule\n{schedule_table(cfg, images, processes)}")
+        for doubt in doubts(cfg, bool(cfg.MODEL.WEIGHTS) or starts_from_timm(cfg)):
+            logger.warning(doubt)
 
     on_main(look)
 
@@ -72,6 +77,7 @@ def check_evaluation(cfg: CfgNode, resume: bool, check_all_images: bool = False)
 
     def look() -> None:
         check_evaluation_keys(cfg)
+        warn_of_unused(cfg, training=False)
         if not cfg.MODEL.WEIGHTS and not (resume and _has_checkpoint(cfg)):
             raise UserError(
                 "MODEL.WEIGHTS is empty, and a detector with random weights is not worth an "

@@ -1,13 +1,81 @@
-"""The schedule of a training as a table, to be checked before the training runs."""
+"""The schedule of a training: its learning rates, and a table to look at before it runs."""
 
 from __future__ import annotations
 
-from fcos.config import CfgNode
+import weakref
+from collections.abc import Callable
+from typing import Any
 
-__all__ = ["schedule_table"]
+import torch
+
+from detectron2 import solver as detectron2_solver
+from fcos.config import CfgNode
+from fcos.config.checks import check_schedule
+
+__all__ = ["build_lr_scheduler", "doubts", "learning_rates", "schedule_table"]
 
 # The paper's schedule: a learning rate of 0.01 for a batch of 16 images.
 PAPER_RATE, PAPER_BATCH = 0.01, 16
+# Up to so many times above or below the paper's rate, a rate is a matter of taste.
+TASTE = 4
+
+
+def build_lr_scheduler(
+    cfg: CfgNode, optimizer: torch.optim.Optimizer
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Build detectron2's schedule, which keeps its last rate after the last iteration.
+
+    The schedule is stepped after every iteration, so also to a rate that no iteration has. There
+    WarmupStepWithFixedGammaLR has none, and fails.
+    """
+    check_schedule(cfg)
+    scheduler: Any = detectron2_solver.build_lr_scheduler(cfg, optimizer)
+    # Weak, or the scheduler would be in a cycle that keeps the model in memory.
+    itself, rates, last = weakref.proxy(scheduler), type(scheduler).get_lr, cfg.SOLVER.MAX_ITER
+
+    def get_lr() -> list[Any]:
+        if itself.last_epoch < last:
+            return rates(itself)
+        return [group["lr"] for group in itself.optimizer.param_groups]
+
+    scheduler.get_lr = get_lr
+    return scheduler
+
+
+def learning_rates(cfg: CfgNode) -> list[float]:
+    """Return the rate of every iteration, of parameters without a factor of their own."""
+    parameter = torch.nn.Parameter(torch.zeros(()))
+    optimizer = torch.optim.SGD([parameter], lr=cfg.SOLVER.BASE_LR)
+    scheduler: Any = build_lr_scheduler(cfg, optimizer)
+    rates = []
+    for iteration in range(cfg.SOLVER.MAX_ITER):
+        scheduler.last_epoch = iteration  # step() takes ten times as long
+        rates += scheduler.get_lr()
+    return rates
+
+
+def doubts(cfg: CfgNode, from_weights: bool) -> list[str]:
+    """Return a sentence for each thing in the schedule that is probably not meant.
+
+    Args:
+        cfg: the config, after ``REFERENCE_WORLD_SIZE`` was applied.
+        from_weights: the backbone starts from trained weights.
+    """
+    solver, found = cfg.SOLVER, []
+    if solver.WARMUP_ITERS > solver.MAX_ITER:
+        found.append(
+            f"SOLVER.WARMUP_ITERS is {solver.WARMUP_ITERS}, but SOLVER.MAX_ITER is "
+            f"{solver.MAX_ITER}: the whole training is a warm-up, made shorter to fit; set "
+            f"SOLVER.WARMUP_ITERS to {max(1, solver.MAX_ITER // 20)}, say."
+        )
+    rule, rate = _rule(solver), solver.BASE_LR
+    if from_weights and not rule / TASTE * 0.999 < rate < rule * TASTE * 1.001:
+        found.append(
+            f"SOLVER.BASE_LR is {rate:g}, {rate / rule:.3g} times that of the linear rule for "
+            f"{solver.IMS_PER_BATCH} images in a batch; where a training starts from weights, "
+            f"SOLVER.BASE_LR {rule:g} is usual."
+        )
+    return found
 
 
 def schedule_table(cfg: CfgNode, images: int, processes: int) -> str:
@@ -19,7 +87,10 @@ def schedule_table(cfg: CfgNode, images: int, processes: int) -> str:
         processes: number of processes that share a batch.
     """
     solver, batch = cfg.SOLVER, cfg.SOLVER.IMS_PER_BATCH
-    rule = PAPER_RATE * batch / PAPER_BATCH
+    rule, rates = _rule(solver), learning_rates(cfg)
+
+    def at(iteration: int) -> str:
+        return f"{rates[iteration]:.3g} from {iteration:,} ({epochs(iteration)})"
 
     def epochs(iterations: int) -> str:
         return f"{iterations * batch / images:.2f} epochs"
@@ -29,16 +100,21 @@ def schedule_table(cfg: CfgNode, images: int, processes: int) -> str:
         ("training images", f"{images:,}"),
         ("images per batch", f"{batch} ({share})"),
         ("iterations", f"{solver.MAX_ITER:,} ({epochs(solver.MAX_ITER)})"),
-        ("learning rate", f"{solver.BASE_LR:g}"),
+        ("learning rate", f"{solver.BASE_LR:g}, {solver.BASE_LR / rule:.3g} x the linear rule's"),
         ("  by the linear rule", f"{rule:g} ({PAPER_RATE:g} at {PAPER_BATCH} images)"),
-        ("warm-up", _warmup(solver)),
-        ("after warm-up", _decay(solver, epochs)),
+        ("warm-up", _warmup(solver, rates)),
+        ("after warm-up", _decay(solver, rates, at)),
+        ("last iteration", f"{rates[-1]:.3g}"),
         ("precision", _precision(solver)),
-        ("checkpoint every", f"{solver.CHECKPOINT_PERIOD:,} iterations"),
+        ("checkpoint every", _checkpoints(solver)),
         ("evaluation every", _evaluation(cfg)),
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"  {name:<{width}}   {value}" for name, value in rows)
+
+
+def _rule(solver: CfgNode) -> float:
+    return PAPER_RATE * solver.IMS_PER_BATCH / PAPER_BATCH
 
 
 def _precision(solver: CfgNode) -> str:
@@ -48,26 +124,37 @@ def _precision(solver: CfgNode) -> str:
     return f"{solver.AMP.PRECISION}{' with a gradient scaler' if is_scaled else ''}"
 
 
-def _warmup(solver: CfgNode) -> str:
-    if not solver.WARMUP_ITERS:
+def _warmup(solver: CfgNode, rates: list[float]) -> str:
+    given, most = solver.WARMUP_ITERS, solver.MAX_ITER
+    if not given:
         return "none"
-    start = solver.BASE_LR * solver.WARMUP_FACTOR
-    return f"{solver.WARMUP_ITERS:,} iterations, {solver.WARMUP_METHOD}, from {start:.3g}"
+    length = f"{given:,} iterations" if given <= most else f"all {most:,} iterations, not {given:,}"
+    end = rates[min(given, most - 1)]
+    return f"{length}, {solver.WARMUP_METHOD}, from {rates[0]:.3g} to {end:.3g}"
 
 
-def _decay(solver: CfgNode, epochs) -> str:
-    if solver.LR_SCHEDULER_NAME != "WarmupMultiStepLR":
-        return solver.LR_SCHEDULER_NAME
-    rate, parts = solver.BASE_LR, []
-    for step in (s for s in solver.STEPS if s < solver.MAX_ITER):
-        rate *= solver.GAMMA
-        parts.append(f"{rate:.3g} from {step:,} ({epochs(step)})")
-    return ", ".join(parts) or "constant"
+def _decay(solver: CfgNode, rates: list[float], at: Callable[[int], str]) -> str:
+    if len(rates) <= solver.WARMUP_ITERS:
+        return "no iteration"
+    rest = range(solver.WARMUP_ITERS + 1, len(rates))
+    changes = [i for i in rest if rates[i] != rates[i - 1]]
+    if len(changes) > 10:  # a curve: a few of its points
+        some = [changes[len(changes) * part // 4] for part in (1, 2, 3)]
+        return f"{solver.LR_SCHEDULER_NAME}, such as {', '.join(map(at, some))}"
+    return ", ".join(map(at, changes)) or "constant"
+
+
+def _checkpoints(solver: CfgNode) -> str:
+    number = solver.MAX_ITER // solver.CHECKPOINT_PERIOD
+    return f"{solver.CHECKPOINT_PERIOD:,} iterations ({number:,} files), and model_final.pth"
 
 
 def _evaluation(cfg: CfgNode) -> str:
+    period = cfg.TEST.EVAL_PERIOD
     if not cfg.DATASETS.TEST:
         return "never: DATASETS.TEST is empty"
-    if not cfg.TEST.EVAL_PERIOD:
+    if not period:
         return "only after the last iteration; no best checkpoint (TEST.EVAL_PERIOD is 0)"
-    return f"{cfg.TEST.EVAL_PERIOD:,} iterations; the best by {cfg.TEST.BEST_METRIC} is kept"
+    number = -(-cfg.SOLVER.MAX_ITER // period)  # rounded up, because of the last iteration
+    times = f"{period:,} iterations ({number:,} with that after the last one)"
+    return f"{times}; the best by {cfg.TEST.BEST_METRIC} is kept"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,15 +23,18 @@ from fcos.engine.acceleration import accelerate
 from fcos.engine.hooks import (
     BestCheckpoint,
     Checkpoints,
+    EvaluationAgain,
     IterationSeed,
     LossGuard,
     StopOnSignal,
     TrainingStopped,
 )
 from fcos.engine.loop import TrainingLoop, amp_dtype
+from fcos.engine.resuming import settings_kept, solver_settings
+from fcos.engine.schedule import build_lr_scheduler
 from fcos.evaluation import FastCOCOEvaluator
 from fcos.modeling import OneStageDetectorWithTTA, TimmBackbone
-from fcos.utils.agree import in_all
+from fcos.utils.agree import in_all, take_from_main
 from fcos.utils.errors import UserError, config_errors
 
 __all__ = ["Trainer"]
@@ -43,7 +46,8 @@ class Trainer(DefaultTrainer):
     """detectron2's trainer, with these differences:
 
     - A resumed training ends with the same weights, bit for bit, as one without interruption.
-      (On a GPU only as far as its operations are deterministic.)
+      (On a GPU only as far as its operations are deterministic.) Where the config has changed, it
+      goes on with the rate, momentum, ... of the new one.
     - SIGTERM and Ctrl-C stop it after a checkpoint. A loss that is not finite stops it before the
       weights change.
     - ``model_best.pth`` is kept beside the last checkpoint when ``TEST.EVAL_PERIOD`` is not 0.
@@ -122,6 +126,13 @@ class Trainer(DefaultTrainer):
         return in_all(checked)
 
     @classmethod
+    def build_lr_scheduler(
+        cls, cfg: CfgNode, optimizer: torch.optim.Optimizer
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """Build the schedule of the learning rate; its hook steps it after every iteration."""
+        return build_lr_scheduler(cfg, optimizer)
+
+    @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> TrainStream:
         """Make the stream of training batches, which can start at any iteration."""
         return build_train_stream(cfg)
@@ -148,6 +159,21 @@ class Trainer(DefaultTrainer):
         tasks = ("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",)
         max_dets = max(100, cfg.MODEL.FCOS.NMS_POST_TOPK)
         return FastCOCOEvaluator(dataset_name, tasks, folder, max_dets)
+
+    @classmethod
+    def test(
+        cls,
+        cfg: CfgNode,
+        model: nn.Module,
+        evaluators: Sequence[DatasetEvaluator] | DatasetEvaluator | None = None,
+    ) -> dict[str, Any]:
+        """Evaluate on every data set of DATASETS.TEST, as detectron2's trainer does.
+
+        Each process has running statistics of its own share of the batches; all take those of the
+        main process first, which are the ones that it saves.
+        """
+        take_from_main(model.buffers())
+        return super().test(cfg, model, evaluators)
 
     @classmethod
     def test_with_TTA(cls, cfg: CfgNode, model: nn.Module) -> dict[str, Any]:
@@ -187,7 +213,8 @@ class Trainer(DefaultTrainer):
             metric = cfg.TEST.BEST_METRIC
             if len(cfg.DATASETS.TEST) > 1:  # then results are named after their data set
                 metric = f"{cfg.DATASETS.TEST[0]}/{metric}"
-            built.insert(at + 1, BestCheckpoint(self.checkpointer, period, metric))
+            best = BestCheckpoint(self.checkpointer, period, metric)
+            built[at + 1 : at + 1] = [best, EvaluationAgain([built[at], best])]
         # Before the evaluation: no checkpoint is lost if that fails or is interrupted.
         built.insert(at, Checkpoints(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD))
         built.insert(at + 1, StopOnSignal(self.checkpointer))
@@ -231,7 +258,7 @@ class Trainer(DefaultTrainer):
         self.data_loader.start(self.start_iter, self._resumed["seed"])
         logger.info(f"Resumed after iteration {self.iter}; {self.max_iter} are to be done in all.")
         for key, value in self._place().items():
-            # Files of earlier versions lack the last two.
+            # Files of earlier versions lack some of them.
             if value != self._resumed.get(key, value):
                 logger.warning(
                     f"{key} is {value}, but was {self._resumed[key]} before: the training goes on, "
@@ -291,19 +318,22 @@ class Trainer(DefaultTrainer):
             return
         self.checkpointer.coverage.require_all("Resuming")  # the optimizer's state needs the same
         self._resumed = {"seed": state_dict["seed"], **state_dict["place"]}
-        TrainerBase.load_state_dict(self, state_dict)
         try:
-            self.loop.load_state_dict(state_dict["loop"])
+            with settings_kept(self.optimizer, self.scheduler):
+                TrainerBase.load_state_dict(self, state_dict)
+                self.loop.load_state_dict(state_dict["loop"])
         except ValueError as error:  # torch's, when other parameters were trained
             raise UserError(
                 f"The training of {self.checkpointer.coverage.path} was of other parameters than "
-                f"this config's ({error}); resume it with the config that it was begun with, or "
-                "start a new one from it: MODEL.WEIGHTS and another OUTPUT_DIR, without --resume."
+                f"this config's, or some had another rate or decay than the rest ({error}); resume "
+                "it with the config that it was begun with, or start a new one from it: "
+                "MODEL.WEIGHTS and another OUTPUT_DIR, without --resume."
             ) from error
 
     def _place(self) -> dict[str, Any]:
         return {
             "SOLVER.IMS_PER_BATCH": self.cfg.SOLVER.IMS_PER_BATCH,
+            **solver_settings(self.cfg),
             "The number of processes": comm.get_world_size(),
             "DATASETS.TRAIN": list(self.cfg.DATASETS.TRAIN),
             "The number of images": self.data_loader.num_images,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from detectron2.config import CfgNode
 from detectron2.data.transforms import ResizeShortestEdge
+from fcos.config.unused import warn_of_unused
 from fcos.data import register_custom_datasets
 from fcos.data.images import read_bgr
 from fcos.export import dense, onnx_file, torch_files
@@ -128,6 +129,7 @@ def _checked(cfg: CfgNode, path: str, file_format: str) -> CfgNode:
             "TEST.AUG.ENABLED is True, but a file holds one look at an image: set it False, and "
             "call the file once for each view."
         )
+    warn_of_unused(cfg, training=False)
     cfg = cfg.clone()
     cfg.defrost()
     if file_format == "onnx":

@@ -10,6 +10,7 @@ import numpy as np
 
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
+from fcos.config.unused import warn_of_unused
 from fcos.data import register_custom_datasets
 from fcos.predict.predictor import Predictor
 
@@ -30,6 +31,7 @@ def prepare_cfg(cfg: CfgNode, threshold: float) -> CfgNode:
     Raises:
         UserError: the data sets that it declares cannot be registered.
     """
+    warn_of_unused(cfg, training=False)
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.FCOS.SCORE_THRESH_TEST = min(cfg.MODEL.FCOS.SCORE_THRESH_TEST, threshold**2)

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from detectron2.utils.logger import setup_logger
-from fcos.config.defaults import read_cfg
+from fcos.config.defaults import get_cfg, read_cfg
 from fcos.data.images import read_bgr
 from fcos.data.register import dataset_records, get_class_names, register_custom_datasets
 from fcos.predict.draw import draw_instances, ground_truth_instances
@@ -39,8 +39,8 @@ def show_dataset(
             could not be read, after all others are done.
     """
     setup_logger(name="fcos")
-    if config_file:
-        register_custom_datasets(read_cfg(config_file))
+    cfg = read_cfg(config_file) if config_file else get_cfg()
+    register_custom_datasets(cfg)
     records = evenly_spaced(dataset_records(name), num_images)
     names = get_class_names(name)
     files = [record["file_name"] for record in records]
@@ -49,7 +49,7 @@ def show_dataset(
     try:
         for record in tqdm(records, disable=len(records) == 1, unit="image"):
             try:
-                image = read_bgr(record["file_name"])
+                image = read_bgr(record["file_name"], cfg.INPUT.STRETCH_RANGE)
             except UserError as error:
                 tqdm.write(f"Left out: {error}", file=sys.stderr)
                 left_out.append(record["file_name"])

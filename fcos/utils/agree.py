@@ -1,14 +1,16 @@
-"""Raise an error of one process in every process, so that none waits for the others forever."""
+"""Let all processes have the same errors, so that none waits for the others, and values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
+
+import torch
 
 from detectron2.utils import comm
 from fcos.utils.errors import UserError
 
-__all__ = ["in_all", "on_main", "raise_together"]
+__all__ = ["in_all", "on_main", "raise_together", "take_from_main"]
 
 T = TypeVar("T")
 
@@ -56,3 +58,13 @@ def on_main(action: Callable[[], T]) -> T:
     results = in_all(lambda: action() if comm.is_main_process() else None)
     first: T = comm.all_gather(results)[0]
     return first
+
+
+def take_from_main(tensors: Iterable[torch.Tensor]) -> None:
+    """Give tensors, in place, the values that they have in the main process.
+
+    Every process must call this, with tensors of the same shapes in the same order.
+    """
+    if comm.get_world_size() > 1:
+        for tensor in tensors:
+            torch.distributed.broadcast(tensor, 0)

@@ -137,3 +137,16 @@ def test_a_training_that_can_be():
     check_training_keys(cfg, processes=2)
     with pytest.raises(UserError, match=r"DATASETS\.TRAIN is empty"):
         check_training_keys(get_cfg(), processes=2)
+
+
+@pytest.mark.parametrize("kind", ["value", "norm", "full_model"])
+def test_types_of_clipping(kind):
+    cfg = get_cfg()
+    cfg.merge_from_list(["DATASETS.TRAIN", ("a",), "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", kind])
+    check_training_keys(cfg, 1)  # gradients are not clipped
+    cfg.SOLVER.CLIP_GRADIENTS.ENABLED = True
+    if kind != "full_model":
+        check_training_keys(cfg, 1)
+        return
+    with pytest.raises(UserError, match=r"CLIP_TYPE is 'full_model': set it to one of 'value', 'n"):
+        check_training_keys(cfg, 1)

@@ -92,6 +92,7 @@ def test_hooks_come_in_an_order_that_loses_nothing(project):
         "StopOnSignal",
         "EvalHook",
         "BestCheckpoint",
+        "EvaluationAgain",
         "PeriodicWriter",
     ]
 
@@ -102,7 +103,8 @@ TTA = ["TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", "(64, 96)"]
 def test_augmentation_is_evaluated_after_the_last_iteration(project):
     trainer = Trainer(cfg_of(project, "TEST.EVAL_PERIOD", "4", *TTA))
     names = [type(hook).__name__ for hook in trainer.build_hooks() if hook is not None]
-    assert names[5:] == ["EvalHook", "BestCheckpoint", "EvalHook", "PeriodicWriter"]
+    assert names[5:8] == ["EvalHook", "BestCheckpoint", "EvaluationAgain"]
+    assert names[8:] == ["EvalHook", "PeriodicWriter"]
     trainer.resume_or_load(resume=False)
     trainer.train()
     assert trainer.model.training
@@ -309,11 +311,13 @@ def test_another_precision_is_said(project, caplog):
     assert "The precision is bfloat16, but was float32 before" in caplog.text
 
 
-def test_a_checkpoint_of_before_there_was_a_precision_can_be_resumed(project, caplog):
+def test_a_checkpoint_of_before_these_were_kept_can_be_resumed(project, caplog):
     train(project, "SOLVER.MAX_ITER", "1")
     path = project / "output" / "model_final.pth"
     content = torch.load(path, weights_only=True)
-    del content["trainer"]["place"]["The precision"]
+    place = content["trainer"]["place"]
+    for key in [key for key in place if key == "The precision" or key.startswith("SOLVER.")]:
+        del place[key]
     torch.save(content, path)
     with caplog.at_level(logging.WARNING, logger="fcos"):
         train(project, "SOLVER.MAX_ITER", "2", resume=True)

@@ -12,6 +12,7 @@ from fcos.evaluation.truth import (
     truth_of_dataset,
 )
 from fcos.utils.errors import UserError
+from tests.data.importing.making import make_voc
 from tests.evaluation.conftest import IDS, NAMES, SIZE
 
 
@@ -124,6 +125,18 @@ def test_a_custom_data_set_is_registered_from_the_folders_config(data):
     (other / "config.yaml").write_text(text.replace("val.json", "train.json"))
     with pytest.raises(UserError, match=r"a data set of this name is registered already"):
         register_from_configs("pets", open_one(folder, other))
+
+
+def test_labels_in_another_format_are_read_from_the_runs_of_two_folders(data, tmp_path):
+    voc = make_voc(tmp_path / "labels", 3)
+    folders = [data.write_results(name, []) for name in ("run", "other")]
+    for folder in folders:
+        custom = f"DATASETS: {{TEST: [pets], CUSTOM: {{pets: {{VOC: {voc}}}}}}}"
+        (folder / "config.yaml").write_text(f"{custom}\nVERSION: 2\n")
+    register_from_configs("pets", open_one(*folders))
+    truth = truth_of_dataset("pets")
+    assert truth.class_names == ["cat"] and len(truth.coco.imgs) == 3
+    assert truth.json_file == str(folders[0] / "datasets" / "pets.json")
 
 
 def test_results_of_another_data_set(data):

@@ -245,7 +245,7 @@ DEFAULTS: dict[str, Any] = {
         "BIAS_LR_FACTOR": 1.0,
         "CLIP_GRADIENTS": {
             "ENABLED": False,
-            "CLIP_TYPE": "value",  # per element; "norm" per parameter; "full_model" of all
+            "CLIP_TYPE": "value",  # per element; "norm" per parameter
             "CLIP_VALUE": 1.0,
             "NORM_TYPE": 2.0,
         },

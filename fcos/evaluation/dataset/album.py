@@ -59,7 +59,8 @@ def make_album(study: Study) -> Album:
         _pairs(study),
     ]
     colors = class_colors(len(study.class_names))
-    drawn, problems = draw_tiles([tile for group in groups for tile in group], colors)
+    tiles = [tile for group in groups for tile in group]
+    drawn, problems = draw_tiles(tiles, colors, study.trial.cfg.INPUT.STRETCH_RANGE)
     pictures, strips = iter(drawn), []
     for group in groups:
         pairs = [(next(pictures), tile.caption) for tile in group]

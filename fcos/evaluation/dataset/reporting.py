@@ -10,11 +10,10 @@ from typing import Any
 from detectron2.data import MetadataCatalog
 from fcos.config.checks import check_crop, check_fcos, check_loader, check_pixels
 from fcos.config.defaults import read_cfg
-from fcos.data import register_custom_datasets
+from fcos.data import check_augmentations, register_custom_datasets
 from fcos.evaluation.dataset.album import make_album
 from fcos.evaluation.dataset.numbers import numbers_of
 from fcos.evaluation.dataset.page import render_report
-from fcos.evaluation.dataset.splits import read_splits
 from fcos.evaluation.dataset.study import study_data
 from fcos.utils.errors import UserError
 from fcos.utils.files import check_writable, keep_inputs, write_text
@@ -40,14 +39,14 @@ def report_on_data(config_file: str, options: Sequence[str], output: str) -> dic
     if suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--output {output}: expected the name of a page, which ends in .html.")
     cfg = read_cfg(config_file, options)
-    for check in (check_loader, check_fcos, check_crop, check_pixels):
+    for check in (check_loader, check_fcos, check_crop, check_pixels, check_augmentations):
         check(cfg)
     register_custom_datasets(cfg)
     names = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
     for name in names:
         keep_inputs(f"{root}.json", MetadataCatalog.get(name).get("json_file"))
     check_writable(os.path.dirname(output))
-    study = study_data(cfg, read_splits(cfg))
+    study = study_data(cfg)
     numbers = numbers_of(config_file, options, study)
     text = json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False)
     write_text(f"{root}.json", [text, "\n"])

@@ -67,13 +67,14 @@ def tiles_of(split: Split, which: Sequence[int]) -> list[Tile]:
 
 
 def draw_tiles(
-    tiles: Sequence[Tile], colors: Sequence[Sequence[int]]
+    tiles: Sequence[Tile], colors: Sequence[Sequence[int]], stretch_range: bool = False
 ) -> tuple[list[bytes | None], list[str]]:
     """Draw tiles; each image is read once.
 
     Args:
         tiles: what to draw.
         colors: red, green, blue of each class.
+        stretch_range: see :func:`fcos.data.images.read_bgr`.
 
     Returns:
         JPEG files, None where the image cannot be read; and why, for each such image.
@@ -85,7 +86,7 @@ def draw_tiles(
     problems = []
     for path, of_image in numbers.items():
         try:
-            image = read_bgr(path)
+            image = read_bgr(path, stretch_range)
         except UserError as error:
             problems.append(str(error))
             continue

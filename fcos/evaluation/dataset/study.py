@@ -17,7 +17,7 @@ from fcos.evaluation.dataset.advice import (
 )
 from fcos.evaluation.dataset.assignment import FATES, Assigned, assign
 from fcos.evaluation.dataset.changes import changed
-from fcos.evaluation.dataset.splits import Split
+from fcos.evaluation.dataset.splits import Split, read_splits
 from fcos.evaluation.dataset.suspicious import (
     Shared,
     Suspicion,
@@ -79,12 +79,14 @@ class Study:
         return [(s, np.flatnonzero(part)) for s, part in zip(self.training, parts, strict=True)]
 
 
-def study_data(cfg: CfgNode, splits: list[Split]) -> Study:
-    """Look at data sets in every way that the page shows.
+def study_data(cfg: CfgNode) -> Study:
+    """Look at the data sets of a config in every way that the page shows.
 
     Raises:
-        UserError: there is no object to learn from.
+        UserError: a data set cannot be read, or there is no object to learn from.
     """
+    problem, notes = _checked(cfg)  # first: training skips what is found to be unreadable here
+    splits = read_splits(cfg)
     training = [split.objects for split in splits if split.is_training]
     if not any(len(objects.boxes) for objects in training):
         raise UserError(f"{', '.join(cfg.DATASETS.TRAIN)}: no image has an object to learn from.")
@@ -94,7 +96,6 @@ def study_data(cfg: CfgNode, splits: list[Split]) -> Study:
     is_center = cfg.MODEL.FCOS.CENTER_SAMPLE
     other_cfg = changed(cfg, {"MODEL.FCOS.CENTER_SAMPLE": not is_center})
     other = assign(trial.inputs, targets_of(other_cfg))
-    problem, notes = _checked(cfg)
     advice, (first, last) = advise(cfg, training, _MOST_TRIED)
     return Study(
         splits=splits,

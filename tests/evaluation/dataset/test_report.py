@@ -137,7 +137,7 @@ def test_missing_images_are_said_on_the_page(project, capsys):
     project.write("val", scenes(2, 10, 60, seed=1))
     run(capsys, project)
     page = Checker(project.output.read_text(encoding="utf-8"))
-    assert "Training would refuse this:" in page.text and "do not exist" in page.text
+    assert "Training would refuse this:" in page.text and "does not exist" in page.text
     assert "3 images could not be drawn" in page.text
     assert numbers_of(project)["learnt"]["objects"] == 15
 
@@ -152,6 +152,25 @@ def test_the_samples_are_those_of_the_training(usual, capsys):
         names.append(re.findall(r"(train\d\.png), 64 \N{MULTIPLICATION SIGN} 48", page.text))
         assert "INPUT.CROP relative [0.5, 0.5]" in page.text and f"SEED is {seed}." in page.text
     assert len(names[0]) == 16 and names[0] != names[1]
+
+
+def test_augmentations_are_named_and_seen(usual, capsys):
+    pages = []
+    for names in ([], ["RandomInvert"]):
+        run(capsys, usual, "INPUT.AUGMENTATIONS", names)
+        pages.append(Checker(usual.output.read_text(encoding="utf-8")))
+    counts = [page.text.count("INPUT.AUGMENTATIONS") for page in pages]
+    assert counts == [1, 2]  # among the options, and if there are any, among what is done
+    assert pages[0].sources[-16:] != pages[1].sources[-16:]
+
+
+def test_images_that_training_skips_are_not_in_the_figures(usual, capsys):
+    (usual.root / "train" / "train1.png").write_bytes(b"no image")
+    run(capsys, usual)
+    assert "train1.png" in numbers_of(usual)["refused"]
+    run(capsys, usual, "DATALOADER.SKIP_UNREADABLE", "True")
+    numbers = numbers_of(usual)
+    assert (numbers["refused"], numbers["learnt"]["images"]) == ("", 5)
 
 
 def test_masks_are_drawn_as_training_has_them(project, capsys):
@@ -173,6 +192,7 @@ def test_masks_are_drawn_as_training_has_them(project, capsys):
         (lambda p: ["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty"),
         (lambda p: ["DATASETS.TRAIN", "('cels',)"], "Data set 'cels' is not registered"),
         (lambda p: ["MODEL.FCOS.SIZES_OF_INTEREST", "[8]"], "SIZES_OF_INTEREST has 1 limits"),
+        (lambda p: ["INPUT.AUGMENTATIONS", "['RandomSolarise']"], "RandomSolarise"),
         (lambda p: p.write("train", [[], []]) or [], "cells_train: no image has an object"),
         (lambda p: (p.root / "val.json").unlink() or [], "val.json does not exist"),
     ],

@@ -1,0 +1,51 @@
+"""What a resumed training takes from its config, and what from its checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from detectron2.solver import LRMultiplier
+from fcos.config import CfgNode
+from fcos.config.unused import solver_keys
+
+__all__ = ["settings_kept", "solver_settings"]
+
+
+@contextmanager
+def settings_kept(
+    optimizer: torch.optim.Optimizer, scheduler: torch.optim.lr_scheduler.LRScheduler
+) -> Iterator[None]:
+    """Keep rate, momentum, decay, ... of the config while the state of a checkpoint is loaded.
+
+    The state is the momentum of each weight and the iteration; the rate is then the schedule's
+    at that iteration. Optimizers and schedules store their settings with their state.
+
+    Args:
+        optimizer: as built from the config.
+        scheduler: of the same config. If it is not detectron2's, whose rate follows from the
+            iteration, all settings are those of the checkpoint.
+    """
+    groups = optimizer.param_groups
+    settings = [{k: v for k, v in g.items() if k not in ("params", "lr")} for g in groups]
+    base_lrs = list(scheduler.base_lrs)
+    yield
+    if isinstance(scheduler, LRMultiplier):
+        scheduler.base_lrs = base_lrs
+        for group, kept in zip(optimizer.param_groups, settings, strict=True):
+            group.update(kept)
+        for group, rate in zip(optimizer.param_groups, scheduler.get_lr(), strict=True):
+            group["lr"] = rate
+
+
+def solver_settings(cfg: CfgNode) -> dict[str, object]:
+    """Return what a checkpoint keeps of SOLVER, to say on resume what has changed."""
+    found = {}
+    for key in solver_keys(cfg):
+        node = cfg.SOLVER
+        for part in key.split("."):
+            node = node[part]
+        found[f"SOLVER.{key}"] = list(node) if isinstance(node, tuple) else node
+    return found
