@@ -161,6 +161,9 @@ def test_masks_that_are_not_of_the_image(data):
     data.root = data.root / "again"
     with pytest.raises(UserError, match=rf"a mask of \[8, 9\].*image 10 of pets has \[{SIZE}, "):
         check(data, result, segmentation={"size": [8, 9], "counts": "abc"})
+    data.root = data.root / "once more"
+    with pytest.raises(UserError, match=r"0 has run lengths that do not add up to the pixels of"):
+        check(data, result, segmentation={"size": [SIZE, SIZE], "counts": "abc"})
 
 
 def test_the_name_of_a_file(data):
