@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from detectron2.utils.file_io import PathManager
 from fcos.utils.errors import UserError
 from fcos.utils.json_files import is_id, read_json
+from fcos.utils.values import is_text
 
 __all__ = ["equal_ids", "import_advice", "mixed_ids", "read_lists"]
 
@@ -112,13 +113,13 @@ def _check_members(json_file: str, key: str, members: list[Any]) -> None:
 def _check_values(
     json_file: str, key: str, members: list[dict[str, Any]], name: str, expected: str
 ) -> None:
-    is_text = expected == "a text"
+    expects_text = expected == "a text"
     types = {type(member[name]) for member in members if name in member}
-    if types <= ({str} if is_text else {int, str}):  # almost always, and quick to see
+    if not expects_text and types <= {int, str}:  # almost always, and quick to see
         return
     for index, member in enumerate(members):
         value = member.get(name, "")
-        if not (isinstance(value, str) if is_text else is_id(value)):
+        if not (is_text(value) if expects_text else is_id(value)):
             raise UserError(
                 f"{json_file}: {key}[{index}] has the {name} {reprlib.repr(value)}; expected "
                 f"{expected}."

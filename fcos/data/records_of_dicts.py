@@ -23,7 +23,7 @@ from fcos.data.records import (
 )
 from fcos.utils.errors import UserError
 from fcos.utils.json_files import is_id
-from fcos.utils.values import is_number, is_size
+from fcos.utils.values import is_number, is_size, is_text
 
 __all__ = ["records_of_dicts"]
 
@@ -86,7 +86,7 @@ def _image_ids(where: str, sources: Sequence[dict[str, Any]]) -> list[Any]:
 
 def _image(where: str, source: dict[str, Any], image_id: Any, with_masks: bool) -> ImageRecord:
     path = source.get("file_name", "")
-    if not isinstance(path, (str, os.PathLike)):
+    if not isinstance(path, (str, os.PathLike)) or not is_text(os.fspath(path)):
         raise UserError(
             f"{where}: image {image_id!r} has the file_name {path!r}; expected the path of a file."
         )

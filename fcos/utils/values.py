@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["NAMED", "is_number", "is_size", "listed"]
+__all__ = ["NAMED", "is_number", "is_size", "is_text", "listed"]
+
+# Half of a character; JSON can hold it, and UTF-8 cannot.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 NAMED = 5  # how many of several things a message names
 
@@ -23,6 +27,11 @@ def is_number(value: Any) -> bool:
 def is_size(value: Any) -> bool:
     """Return whether ``value`` is a number of pixels: positive and whole, such as 64 or 64.0."""
     return is_number(value) and value > 0 and value == int(value)
+
+
+def is_text(value: Any) -> bool:
+    """Return whether ``value`` is a string that a file, a log and a file's name can hold."""
+    return isinstance(value, str) and "\0" not in value and not _SURROGATE.search(value)
 
 
 def listed(things: Sequence[object]) -> str:

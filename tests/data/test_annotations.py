@@ -50,7 +50,7 @@ def test_ids_that_are_none(tmp_path, key, name, value):
 
 
 @pytest.mark.parametrize(("key", "name"), [("images", "file_name"), ("categories", "name")])
-@pytest.mark.parametrize("value", [5, None, ["a"]])
+@pytest.mark.parametrize("value", [5, None, ["a"], "a\0", "\ud800"])
 def test_names_that_are_none(tmp_path, key, name, value):
     want = rf"a\.json: {key}\[0\] has the {name} {re.escape(repr(value))}; expected a text\.$"
     with pytest.raises(UserError, match=want):

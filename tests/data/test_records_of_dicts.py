@@ -171,6 +171,7 @@ def test_boxes_that_are_none(box):
         (image(width="48"), "image 7 has the width '48'; expected a positive whole number, of"),
         (image(height=32.5), "image 7 has the height 32.5; expected a positive whole number, of"),
         (image(file_name=3), "image 7 has the file_name 3; expected the path of a file."),
+        (image(file_name="\0"), "image 7 has the file_name '\\x00'; expected the path of a file."),
         (image(annotations=["a"]), "annotation 0 of a.png is 'a', expected a dict."),
         (image(annotations=5), "image 7 has the annotations 5; expected a list of dicts."),
         (image(annotations={}), "image 7 has the annotations {}; expected a list of dicts."),
