@@ -3,7 +3,7 @@
 The demo data set is written by ``python -m fcos.data.digits``.
 """
 
-from fcos.data.augmentations import check_augmentations
+from fcos.data.augmenting import check_augmentations
 from fcos.data.build import build_test_stream, build_train_stream
 from fcos.data.checks import check_dataset, check_datasets
 from fcos.data.images import read_bgr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,12 +15,14 @@ from detectron2.data import DatasetMapper, detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import Instances
 from fcos.config.checks import check_pixels
-from fcos.data.augment import Augment, augment_of
-from fcos.data.augmentations import choose_sizes
+from fcos.data.augmenting import augment_of, choose_sizes
 from fcos.data.image_checks import ADVICE, image_problem
 from fcos.data.images import read_bgr
 from fcos.data.resize import Resize
 from fcos.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from fcos.data.augment import Augment
 
 __all__ = ["CheckedMapper", "ImageMapper"]
 

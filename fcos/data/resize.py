@@ -6,7 +6,7 @@ import dataclasses
 
 from detectron2.config import CfgNode
 from detectron2.data.transforms import ResizeShortestEdge
-from fcos.data.augmentations import choose_sizes
+from fcos.data.augmenting import choose_sizes
 from fcos.data.crop import Crop, crop_of
 
 __all__ = ["Resize", "resize_of"]
