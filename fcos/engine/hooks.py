@@ -148,7 +148,14 @@ class BestCheckpoint(HookBase):
             )
             return
         value = float(latest[self.metric][0])
-        if not value > self.value:  # or if it is NaN
+        if math.isnan(value):
+            stays = "stays as it is" if self.value > -math.inf else "is not there yet"
+            logger.warning(
+                f"{self.metric} is NaN: nothing was detected, or there is nothing to find. "
+                f"{self.name}.pth {stays}."
+            )
+            return
+        if not value > self.value:
             logger.info(f"{self.metric} is {value:.3f}; the best so far is {self.value:.3f}.")
             return
         self.value = value

@@ -141,6 +141,15 @@ def test_the_best_checkpoint_is_kept_beside_the_last(tmp_path):
     assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
 
 
+def test_nothing_detected_is_said(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, logger="fcos"):
+        trainer(tmp_path, hooks=best_hooks([math.nan, 0.5, math.nan])).train(0, 6)
+    said = [record.message for record in caplog.records if "is NaN" in record.message]
+    start = "bbox/AP is NaN: nothing was detected, or there is nothing to find. model_best.pth"
+    assert said == [f"{start} is not there yet.", f"{start} stays as it is."]
+    assert read_checkpoint(str(tmp_path / "model_best.pth"))["best"]["value"] == 0.5
+
+
 def test_the_last_evaluation_counts(tmp_path):
     trainer(tmp_path, hooks=best_hooks([0.2, 0.5])).train(0, 4)
     assert read_checkpoint(str(tmp_path / "model_best.pth"))["best"]["iteration"] == 3
