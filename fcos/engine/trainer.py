@@ -336,7 +336,8 @@ class Trainer(DefaultTrainer):
             **solver_settings(self.cfg),
             "The number of processes": comm.get_world_size(),
             "DATASETS.TRAIN": list(self.cfg.DATASETS.TRAIN),
-            "The number of images": self.data_loader.num_images,
+            # Not every loader that a subclass builds says it.
+            "The number of images": getattr(self.data_loader, "num_images", None),
             "The precision": str(self.loop.precision or torch.float32).removeprefix("torch."),
         }
 
