@@ -1,6 +1,6 @@
 """Seconds and memory that an import of a large data set takes; by default one as large as COCO's.
 
-python -m benchmarks.import_labels coco yolo voc --folder /tmp/large
+python -m benchmarks.import_labels coco yolo voc --folder output/large
 """
 
 from __future__ import annotations
