@@ -114,7 +114,7 @@ def _leave_out_unreadable(cfg: CfgNode, name: str, is_train: bool) -> None:
         if known is not None:
             return known
         resize = resize_of(cfg, "TRAIN" if is_train else "TEST")
-        records = read_dataset(name, is_train)
+        records = read_dataset(name, is_train, cfg.MODEL.MASK_ON)
         use = ImageUse(name, records, is_train, resize, cfg.INPUT.STRETCH_RANGE)
         checked = check_images([use], skip_unreadable=True)[0]
         logger.info(f"Data set {name!r}: {' '.join(checked.notes)}")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from detectron2.structures import BoxMode
+from detectron2.structures import BoxMode, PolygonMasks
 from fcos.data.boxes import corners, expected_box, is_degenerate
 from fcos.data.coco_lists import equal_ids, mixed_ids
 from fcos.data.mask_forms import BROKEN_POLYGONS, POLYGONS, RUN_LENGTHS, loadable, mask_form
@@ -190,8 +190,7 @@ def _area(segmentation: Any, form: str) -> float | None:
         return float(mask_api.area(loadable(segmentation)))
     if form != POLYGONS:
         return None
-    polygons = [np.array(part, dtype=float).reshape(-1, 2).T for part in loadable(segmentation)]
-    return float(sum(abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2 for x, y in polygons))
+    return float(PolygonMasks([loadable(segmentation)]).area())
 
 
 def _plain(value: Any) -> Any:

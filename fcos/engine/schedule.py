@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -12,12 +13,14 @@ from detectron2 import solver as detectron2_solver
 from fcos.config import CfgNode
 from fcos.config.checks import check_schedule
 
-__all__ = ["build_lr_scheduler", "doubts", "learning_rates", "schedule_table"]
+__all__ = ["build_lr_scheduler", "doubts", "learning_rate", "schedule_table"]
 
 # The paper's schedule: a learning rate of 0.01 for a batch of 16 images.
 PAPER_RATE, PAPER_BATCH = 0.01, 16
 # Up to so many times above or below the paper's rate, a rate is a matter of taste.
 TASTE = 4
+# The table names no more changes of the rate than these.
+MOST_CHANGES = 10
 
 
 def build_lr_scheduler(
@@ -42,16 +45,20 @@ def build_lr_scheduler(
     return scheduler
 
 
-def learning_rates(cfg: CfgNode) -> list[float]:
-    """Return the rate of every iteration, of parameters without a factor of their own."""
+def learning_rate(cfg: CfgNode) -> Callable[[int], float]:
+    """Return a function from an iteration to its rate, of parameters without a factor of their own.
+
+    It takes 0 to SOLVER.MAX_ITER - 1.
+    """
     parameter = torch.nn.Parameter(torch.zeros(()))
     optimizer = torch.optim.SGD([parameter], lr=cfg.SOLVER.BASE_LR)
     scheduler: Any = build_lr_scheduler(cfg, optimizer)
-    rates = []
-    for iteration in range(cfg.SOLVER.MAX_ITER):
-        scheduler.last_epoch = iteration  # step() takes ten times as long
-        rates += scheduler.get_lr()
-    return rates
+
+    def rate(iteration: int) -> float:
+        scheduler.last_epoch = iteration
+        return scheduler.get_lr()[0]
+
+    return rate
 
 
 def doubts(cfg: CfgNode, from_weights: bool) -> list[str]:
@@ -87,10 +94,10 @@ def schedule_table(cfg: CfgNode, images: int, processes: int) -> str:
         processes: number of processes that share a batch.
     """
     solver, batch = cfg.SOLVER, cfg.SOLVER.IMS_PER_BATCH
-    rule, rates = _rule(solver), learning_rates(cfg)
+    rule, rate = _rule(solver), learning_rate(cfg)
 
     def at(iteration: int) -> str:
-        return f"{rates[iteration]:.3g} from {iteration:,} ({epochs(iteration)})"
+        return f"{rate(iteration):.3g} from {iteration:,} ({epochs(iteration)})"
 
     def epochs(iterations: int) -> str:
         return f"{iterations * batch / images:.2f} epochs"
@@ -102,9 +109,9 @@ def schedule_table(cfg: CfgNode, images: int, processes: int) -> str:
         ("iterations", f"{solver.MAX_ITER:,} ({epochs(solver.MAX_ITER)})"),
         ("learning rate", f"{solver.BASE_LR:g}, {solver.BASE_LR / rule:.3g} x the linear rule's"),
         ("  by the linear rule", f"{rule:g} ({PAPER_RATE:g} at {PAPER_BATCH} images)"),
-        ("warm-up", _warmup(solver, rates)),
-        ("after warm-up", _decay(solver, rates, at)),
-        ("last iteration", f"{rates[-1]:.3g}"),
+        ("warm-up", _warmup(solver, rate)),
+        ("after warm-up", _decay(solver, rate, at)),
+        ("last iteration", f"{rate(solver.MAX_ITER - 1):.3g}"),
         ("precision", _precision(solver)),
         ("checkpoint every", _checkpoints(solver)),
         ("evaluation every", _evaluation(cfg)),
@@ -124,24 +131,40 @@ def _precision(solver: CfgNode) -> str:
     return f"{solver.AMP.PRECISION}{' with a gradient scaler' if is_scaled else ''}"
 
 
-def _warmup(solver: CfgNode, rates: list[float]) -> str:
+def _warmup(solver: CfgNode, rate: Callable[[int], float]) -> str:
     given, most = solver.WARMUP_ITERS, solver.MAX_ITER
     if not given:
         return "none"
     length = f"{given:,} iterations" if given <= most else f"all {most:,} iterations, not {given:,}"
-    end = rates[min(given, most - 1)]
-    return f"{length}, {solver.WARMUP_METHOD}, from {rates[0]:.3g} to {end:.3g}"
+    end = rate(min(given, most - 1))
+    return f"{length}, {solver.WARMUP_METHOD}, from {rate(0):.3g} to {end:.3g}"
 
 
-def _decay(solver: CfgNode, rates: list[float], at: Callable[[int], str]) -> str:
-    if len(rates) <= solver.WARMUP_ITERS:
+def _decay(solver: CfgNode, rate: Callable[[int], float], at: Callable[[int], str]) -> str:
+    first, last = solver.WARMUP_ITERS, solver.MAX_ITER - 1
+    if first > last:
         return "no iteration"
-    rest = range(solver.WARMUP_ITERS + 1, len(rates))
-    changes = [i for i in rest if rates[i] != rates[i - 1]]
-    if len(changes) > 10:  # a curve: a few of its points
-        some = [changes[len(changes) * part // 4] for part in (1, 2, 3)]
+    changes = list(itertools.islice(_changes(rate, first, last), MOST_CHANGES + 1))
+    if len(changes) > MOST_CHANGES:  # a curve: a few of its points
+        some = [first + 1 + (last - first) * part // 4 for part in (1, 2, 3)]
         return f"{solver.LR_SCHEDULER_NAME}, such as {', '.join(map(at, some))}"
     return ", ".join(map(at, changes)) or "constant"
+
+
+def _changes(rate: Callable[[int], float], first: int, last: int) -> Iterator[int]:
+    """Yield the iterations after ``first``, up to ``last``, whose rate is not the one before it.
+
+    A schedule only falls or only rises, so between two equal rates there is no change. (To look at
+    every iteration would take seconds for a schedule of COCO.)
+    """
+    if rate(first) == rate(last):
+        return
+    if last - first == 1:
+        yield last
+        return
+    middle = (first + last) // 2
+    yield from _changes(rate, first, middle)
+    yield from _changes(rate, middle, last)
 
 
 def _checkpoints(solver: CfgNode) -> str:

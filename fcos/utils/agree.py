@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import torch
 
 from detectron2.utils import comm
-from fcos.utils.errors import UserError
+from fcos.utils.errors import UserError, one_line
 
 __all__ = ["in_all", "on_main", "raise_together", "take_from_main"]
 
@@ -37,12 +38,17 @@ def in_all(action: Callable[[], T]) -> T:
 
     Raises:
         UserError: the error of the lowest rank that has one.
+        Exception: of another kind, in the process that has it; the others get a UserError.
     """
     error: UserError | None = None
     try:
         result = action()
     except UserError as problem:
         error = problem
+    except Exception as bug:  # the others would wait for this process
+        with contextlib.suppress(UserError):
+            raise_together(UserError(f"Process {comm.get_rank()} failed: {one_line(bug)}"))
+        raise
     raise_together(error)
     return result
 

@@ -10,12 +10,14 @@ from fcos.data import (
     build_train_stream,
     check_dataset,
     check_datasets,
+    coco_lists,
     image_checks,
 )
 from fcos.data.image_checks import ImageUse, check_images
 from fcos.data.left_out import leave_out, left_out
 from fcos.data.register import read_dataset
 from fcos.utils.errors import UserError
+from fcos.utils.json_files import read_json
 
 
 @pytest.fixture
@@ -234,6 +236,16 @@ def test_streams_without_a_check_before(coco, config):
     assert len(build_test_stream(config, "for_test")) == 3
     config.DATALOADER.SKIP_UNREADABLE = False
     assert build_train_stream(config).num_images == 6
+
+
+@pytest.mark.parametrize("has_masks", [False, True])
+def test_a_stream_that_asks_reads_annotations_once(config, monkeypatch, has_masks):
+    read = []
+    monkeypatch.setattr(coco_lists, "read_json", lambda path: read.append(path) or read_json(path))
+    config.DATALOADER.SKIP_UNREADABLE = True
+    config.MODEL.MASK_ON = has_masks
+    build_test_stream(config, "for_test")
+    assert len(read) == 1
 
 
 def test_streams_ask_once(coco, config, monkeypatch):

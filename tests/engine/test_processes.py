@@ -1,5 +1,6 @@
 """Several processes train as one does, and end together."""
 
+import contextlib
 import os
 
 import pytest
@@ -11,7 +12,7 @@ from detectron2.utils import comm
 from fcos.config import get_cfg
 from fcos.data import register_custom_datasets
 from fcos.engine import Trainer
-from fcos.utils.agree import raise_together
+from fcos.utils.agree import in_all, raise_together
 from fcos.utils.errors import UserError
 from tests.processes import run_in_two
 from tests.tiny import MASK_OPTIONS, write_project
@@ -221,6 +222,29 @@ def test_an_error_of_one_is_an_error_of_all(project):
         run_in_two(report, fail_in_second)
     for rank in (0, 1):
         assert (project / f"error{rank}.txt").read_text() == "True disk full"
+
+
+def bug_in_first():
+    in_all(lambda: [][0] if comm.get_rank() == 0 else None)
+
+
+def with_a_bug():
+    with contextlib.suppress(IndexError):
+        return report(bug_in_first)
+    comm.synchronize()
+    return 7
+
+
+def test_a_bug_in_one_does_not_keep_the_others_waiting(project):
+    with pytest.raises(ProcessExitedException):
+        run_in_two(with_a_bug)
+    told = (project / "error1.txt").read_text()
+    assert told == "True Process 0 failed: list index out of range"
+
+
+def test_a_bug_in_the_only_process_stays_what_it_is():
+    with pytest.raises(IndexError):
+        bug_in_first()
 
 
 def test_without_an_error_nothing_is_raised():

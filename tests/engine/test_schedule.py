@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fcos.config import get_cfg
-from fcos.engine.schedule import build_lr_scheduler, doubts, learning_rates, schedule_table
+from fcos.engine.schedule import build_lr_scheduler, doubts, learning_rate, schedule_table
 from fcos.utils.errors import UserError
 
 
@@ -105,6 +105,20 @@ def test_bfloat16_needs_no_scaler(cfg):
     assert rows(cfg)["precision"] == "bfloat16"
 
 
+def test_a_table_of_very_many_iterations(cfg):
+    cfg.merge_from_list(["SOLVER.MAX_ITER", 10**8, "SOLVER.STEPS", (6 * 10**7, 8 * 10**7)])
+    told = rows(cfg, images=8 * 10**7)["after warm-up"]
+    # fvcore takes a step a millionth of the training early, which is 100 iterations here.
+    assert told == "0.0005 from 59,999,900 (6.00 epochs), 5e-05 from 79,999,900 (8.00 epochs)"
+
+
+@pytest.mark.parametrize("gamma", [0.0, -1.0])
+def test_a_factor_that_ends_or_reverses_learning(cfg, gamma):
+    cfg.SOLVER.GAMMA = gamma
+    with pytest.raises(UserError, match=f"^SOLVER.GAMMA is {gamma}: set it to a factor above 0"):
+        rows(cfg)
+
+
 # ---- rates -----------------------------------------------------------------------------------
 
 
@@ -120,6 +134,10 @@ def stepped(cfg):
 
 
 SCHEDULES = ["WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"]
+
+
+def learning_rates(cfg):
+    return list(map(learning_rate(cfg), range(cfg.SOLVER.MAX_ITER)))
 
 
 @pytest.mark.parametrize("rescaled", [False, True])

@@ -13,10 +13,15 @@ from fcos.config import get_cfg
 from fcos.data import register_custom_datasets
 from fcos.engine import Trainer
 from fcos.engine.preflight import check_training
-from fcos.engine.schedule import learning_rates, schedule_table
+from fcos.engine.schedule import learning_rate, schedule_table
 from tests.tiny import write_project
 
 pytestmark = pytest.mark.cpu
+
+
+def learning_rates(cfg):
+    return list(map(learning_rate(cfg), range(cfg.SOLVER.MAX_ITER)))
+
 
 COSINE = ["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"]
 FIXED = ["SOLVER.LR_SCHEDULER_NAME", "WarmupStepWithFixedGammaLR"]
