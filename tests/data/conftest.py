@@ -9,6 +9,7 @@ from PIL import Image
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
+from fcos.config import get_cfg
 
 SIZES = [(48, 32), (32, 48), (40, 40)]  # width and height, in turn
 
@@ -63,6 +64,14 @@ class SmallCoco:
         self.write()
         register_coco_instances(name, {}, str(self.json_file), str(self.image_root))
         return name
+
+    def config(self):
+        """Of a training on "for_train" and an evaluation on "for_test", of the same images."""
+        cfg = get_cfg()
+        cfg.DATASETS.TRAIN = (self.register("for_train"),)
+        cfg.DATASETS.TEST = (self.register("for_test"),)
+        cfg.MODEL.FCOS.NUM_CLASSES = 2
+        return cfg
 
 
 @pytest.fixture

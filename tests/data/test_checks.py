@@ -272,22 +272,14 @@ def test_data_set_in_another_format_degenerate(coco):
     assert check_dataset("other", 2, for_training=False).degenerate == ("annotation 0 (0.png)",)
 
 
-def config(coco):
-    cfg = get_cfg()
-    cfg.DATASETS.TRAIN = (coco.register("for_train"),)
-    cfg.DATASETS.TEST = (coco.register("for_test"),)
-    cfg.MODEL.FCOS.NUM_CLASSES = 2
-    return cfg
-
-
 def test_all_data_sets_of_a_config(coco):
-    cfg = config(coco)
+    cfg = coco.config()
     assert [r.name for r in check_datasets(cfg)] == ["for_train", "for_test"]
     assert [r.name for r in check_datasets(cfg, training=False)] == ["for_test"]
 
 
 def test_classes_have_to_agree(coco, tmp_path):
-    cfg = config(coco)
+    cfg = coco.config()
     coco.categories[0]["name"] = "VII"
     coco.json_file = tmp_path / "other.json"
     cfg.DATASETS.TEST = (coco.register("different"),)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcos.config import get_cfg
 from fcos.data import (
     build_test_stream,
     build_train_stream,
@@ -22,12 +21,7 @@ from fcos.utils.json_files import read_json
 
 @pytest.fixture
 def config(coco):
-    """Of a training on "for_train" and an evaluation on "for_test", of the same six images."""
-    cfg = get_cfg()
-    cfg.DATASETS.TRAIN = (coco.register("for_train"),)
-    cfg.DATASETS.TEST = (coco.register("for_test"),)
-    cfg.MODEL.FCOS.NUM_CLASSES = 2
-    return cfg
+    return coco.config()
 
 
 @pytest.fixture

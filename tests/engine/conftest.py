@@ -3,9 +3,20 @@
 import pytest
 
 from tests import on_device
+from tests.tiny import write_project
 
 
 @pytest.fixture(autouse=True)
 def tensors_on_the_cpu():
     with on_device.paused():
         yield
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with a small data set and config, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
+    write_project(tmp_path)
+    (tmp_path / "output").mkdir()
+    return tmp_path

@@ -18,7 +18,6 @@ from fcos.engine import Trainer, TrainingStopped
 from fcos.engine.hooks import BestCheckpoint, Checkpoints, EvaluationAgain, StopOnSignal
 from tests.engine.test_hooks import trainer
 from tests.processes import run_in_two
-from tests.tiny import write_project
 
 pytestmark = pytest.mark.cpu
 
@@ -127,14 +126,6 @@ def test_a_checkpoint_between_two_evaluations_is_not_evaluated(tmp_path):
 
 OPTIONS = ["SOLVER.CHECKPOINT_PERIOD", 2, "MODEL.FCOS.SCORE_THRESH_TEST", 0.0]
 SHORT = ["SOLVER.MAX_ITER", 6, "TEST.EVAL_PERIOD", 2]
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
-    write_project(tmp_path)
-    return tmp_path
 
 
 class Scored(Trainer):

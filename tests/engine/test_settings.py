@@ -14,7 +14,6 @@ from fcos.data import register_custom_datasets
 from fcos.engine import Trainer
 from fcos.engine.preflight import check_training
 from fcos.engine.schedule import learning_rate, schedule_table
-from tests.tiny import write_project
 
 pytestmark = pytest.mark.cpu
 
@@ -25,15 +24,6 @@ def learning_rates(cfg):
 
 COSINE = ["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"]
 FIXED = ["SOLVER.LR_SCHEDULER_NAME", "WarmupStepWithFixedGammaLR"]
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
-    write_project(tmp_path)
-    (tmp_path / "output").mkdir()
-    return tmp_path
 
 
 def cfg_of(*options):

@@ -22,15 +22,6 @@ from tests.tiny import MASK_OPTIONS, write_project
 LARGER = ["INPUT.MIN_SIZE_TRAIN", "(96,)", "INPUT.MAX_SIZE_TRAIN", "96"]
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
-    write_project(tmp_path)
-    (tmp_path / "output").mkdir()
-    return tmp_path
-
-
 def cfg_of(project, *options):
     cfg = get_cfg()
     cfg.merge_from_file(str(project / "tiny.yaml"))
