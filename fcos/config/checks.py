@@ -228,7 +228,8 @@ def check_training_keys(cfg: CfgNode, processes: int) -> None:
 def check_schedule(cfg: CfgNode) -> None:
     """Refuse a factor that ends or reverses learning, and a warm-up that leaves no schedule."""
     solver = cfg.SOLVER
-    _require(solver.GAMMA > 0, "SOLVER.GAMMA", solver.GAMMA, "a factor above 0, usually 0.1")
+    if solver.LR_SCHEDULER_NAME != "WarmupCosineLR":  # which has none
+        _require(solver.GAMMA > 0, "SOLVER.GAMMA", solver.GAMMA, "a factor above 0, usually 0.1")
     is_left = solver.WARMUP_ITERS < solver.MAX_ITER or solver.RESCALE_INTERVAL
     if solver.LR_SCHEDULER_NAME == "WarmupStepWithFixedGammaLR" and not is_left:
         raise UserError(

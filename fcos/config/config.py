@@ -133,6 +133,13 @@ def leaves(node: detectron2.config.CfgNode, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
+def value_of(node: detectron2.config.CfgNode, key: str) -> Any:
+    """Return what a config has under the full name of a key."""
+    for part in key.split("."):
+        node = node[part]
+    return node
+
+
 def _hint(key: str, known: list[str]) -> str:
     """Name the known key that the user probably meant: first one with the same last part."""
     upper = key.upper()

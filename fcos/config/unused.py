@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from fcos.config.config import CfgNode, leaves
+from fcos.config.config import CfgNode
 from fcos.config.defaults import get_cfg
+from fcos.utils.nested import flat
 
 __all__ = ["solver_keys", "unused_keys", "warn_of_unused"]
 
@@ -92,22 +93,20 @@ def unused_keys(cfg: CfgNode, training: bool = True) -> dict[str, str]:
     """
     if cfg.MODEL.PROPOSAL_GENERATOR.NAME != "FCOS":
         return {}
-    defaults, prefixes = get_cfg(), tuple(_never_read(cfg, training))
+    values, prefixes = flat(cfg), tuple(_never_read(cfg, training))
     return {
         key: _IN_PLACE.get(key, "")
-        for key in leaves(defaults)
-        if key.startswith(prefixes)
-        and key != _ALWAYS_SET
-        and _differs(_value(cfg, key), _value(defaults, key))
+        for key, default in flat(get_cfg()).items()
+        if key.startswith(prefixes) and key != _ALWAYS_SET and _differs(values[key], default)
     }
 
 
 def warn_of_unused(cfg: CfgNode, training: bool = True) -> None:
     """Log one warning that names what :func:`unused_keys` finds, if it finds something."""
-    found = unused_keys(cfg, training)
+    found, values = unused_keys(cfg, training), flat(cfg)
     if found:
         named = [
-            f"{key} {_value(cfg, key)}" + (f" ({instead} is read)" if instead else "")
+            f"{key} {values[key]}" + (f" ({instead} is read)" if instead else "")
             for key, instead in found.items()
         ]
         logger.warning(f"Set, but without effect on this detector: {', '.join(named)}.")
@@ -126,12 +125,6 @@ def _never_read(cfg: CfgNode, training: bool) -> Iterator[str]:
         read = _SCHEDULES.get(cfg.SOLVER.LR_SCHEDULER_NAME, ())
         others = {key for keys in _SCHEDULES.values() for key in keys} - set(read)
         yield from (f"SOLVER.{key}" for key in sorted(others))
-
-
-def _value(cfg: CfgNode, key: str) -> object:
-    for part in key.split("."):
-        cfg = cfg[part]
-    return cfg
 
 
 def _differs(value: object, default: object) -> bool:

@@ -9,6 +9,7 @@ import torch
 
 from detectron2.solver import LRMultiplier
 from fcos.config import CfgNode
+from fcos.config.config import value_of
 from fcos.config.unused import solver_keys
 
 __all__ = ["settings_kept", "solver_settings"]
@@ -42,10 +43,5 @@ def settings_kept(
 
 def solver_settings(cfg: CfgNode) -> dict[str, object]:
     """Return what a checkpoint keeps of SOLVER, to say on resume what has changed."""
-    found = {}
-    for key in solver_keys(cfg):
-        node = cfg.SOLVER
-        for part in key.split("."):
-            node = node[part]
-        found[f"SOLVER.{key}"] = list(node) if isinstance(node, tuple) else node
-    return found
+    found = {f"SOLVER.{key}": value_of(cfg.SOLVER, key) for key in solver_keys(cfg)}
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in found.items()}

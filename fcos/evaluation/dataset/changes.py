@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-import yaml
 
 from fcos.config import CfgNode
 
@@ -44,8 +43,8 @@ def as_yaml(changes: Changes, base: str = "") -> str:
         node = tree
         for part in path:
             node = node.setdefault(part, {})
-        node[last] = list(value) if isinstance(value, tuple) else value
-    text: str = yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=95)
+        node[last] = value
+    text: str = CfgNode(tree).dump(sort_keys=False, default_flow_style=None, width=95)
     return text.rstrip()
 
 

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from fcos.config import CfgNode
+from fcos.config.config import value_of
 from fcos.evaluation.dataset.advice import Advice
 from fcos.evaluation.dataset.assignment import FATES, Assigned
 from fcos.evaluation.dataset.changes import as_options, as_yaml
 from fcos.evaluation.dataset.splits import class_rows
 from fcos.evaluation.dataset.study import Study
 from fcos.evaluation.dataset.suspicious import Shared, Suspicion
+from fcos.modeling.fcos.fcos import targets_of
 
 __all__ = ["numbers_of"]
 
@@ -110,7 +112,7 @@ def _ambiguous(assigned: Assigned) -> dict[str, float]:
 
 def _levels(study: Study) -> list[dict[str, Any]]:
     node, assigned = study.trial.cfg.MODEL.FCOS, study.trial.assigned
-    sizes = list(node.SIZES_OF_INTEREST) or [8 * stride for stride in node.FPN_STRIDES[:-1]]
+    limits = targets_of(study.trial.cfg).limits
     positives = assigned.positives.sum(dim=0).tolist()
     objects = (assigned.positives > 0).sum(dim=0).tolist()
     locations = assigned.locations.tolist()
@@ -126,7 +128,7 @@ def _levels(study: Study) -> list[dict[str, Any]]:
             "objects": objects[i],
         }
         for i, (name, stride, low, high) in enumerate(
-            zip(node.IN_FEATURES, node.FPN_STRIDES, [0, *sizes], [*sizes, None], strict=True)
+            zip(node.IN_FEATURES, node.FPN_STRIDES, limits[:-1], limits[1:], strict=True)
         )
     ]
 
@@ -156,8 +158,8 @@ def _augmentation(cfg: CfgNode) -> dict[str, str]:
     found = {"INPUT.RANDOM_FLIP": node.RANDOM_FLIP}
     if node.CROP.ENABLED:
         found["INPUT.CROP"] = f"{node.CROP.TYPE} {list(node.CROP.SIZE)}"
-    if transforms := node.get("AUGMENTATIONS"):
-        found["INPUT.AUGMENTATIONS"] = str(list(transforms))
+    if node.AUGMENTATIONS:
+        found["INPUT.AUGMENTATIONS"] = str(list(node.AUGMENTATIONS))
     return found
 
 
@@ -178,12 +180,7 @@ def _advice(advice: Advice) -> dict[str, Any]:
 
 def _config_to_save(config_file: str, options: Sequence[str], study: Study) -> str:
     """Return a config file with all advice on top of the config and its options."""
-    changes = {}
-    for key in options[::2]:
-        node: Any = study.trial.cfg
-        for part in key.split("."):
-            node = node[part]
-        changes[key] = node
+    changes = {key: value_of(study.trial.cfg, key) for key in options[::2]}
     for advice in study.advice:
         changes.update(advice.changes)
     return as_yaml(changes, os.path.abspath(config_file))

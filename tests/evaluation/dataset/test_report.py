@@ -102,6 +102,15 @@ def test_advice_on_small_objects_does_what_it_says(project, capsys):
         assert "_BASE_" not in advice["yaml"] and yaml.safe_load(advice["yaml"])
 
 
+def test_a_data_set_that_is_declared_on_the_command_line(usual, capsys):
+    custom = read_cfg(str(usual.config)).DATASETS.CUSTOM
+    run(capsys, usual, "DATASETS.CUSTOM", str({name: dict(d) for name, d in custom.items()}))
+    saved = usual.root / "saved.yaml"
+    saved.write_text(numbers_of(usual)["tried"]["config"])
+    assert custom == read_cfg(str(saved)).DATASETS.CUSTOM
+    assert list(custom) == ["cells_train", "cells_val"]
+
+
 def test_overlapping_classes_are_advised_to_learn_near_the_middle(project, capsys):
     # A small object in the lower corner of each large one, of the other class and on one level.
     scene = [(4, 4, 60, 60, 0), (44, 44, 40, 40, 1)]
