@@ -13,7 +13,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing.synchronize import Barrier
+from threading import BrokenBarrierError
 from typing import Any, NoReturn
 
 import torch
@@ -24,6 +26,8 @@ from detectron2.utils import comm
 from fcos.utils.errors import UserError
 
 __all__ = ["Ending", "Processes", "check_processes", "run_and_exit", "run_processes"]
+
+_PATIENCE = 30  # seconds that a process which has ended waits for the others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +102,8 @@ class Ending:
     Attributes:
         code: exit code.
         text: printed on stderr; "" for nothing.
-        is_shared: every process ends like this, so the text is printed only once: by the first
-            process that ends, because ``launch`` then kills the others.
+        is_shared: every process ends like this: they wait for each other, and the first prints the
+            text. Otherwise the others are ended when this process has.
     """
 
     code: int = 0
@@ -127,6 +131,7 @@ def run_processes(run: Callable[[], Ending], processes: Processes) -> int:
     spawned = multiprocessing.get_context("spawn")
     has_printed = spawned.Value("b", False)  # its lock lets one process print at a time
     have_begun = spawned.RawArray("b", processes.num_gpus)
+    all_ended = spawned.Barrier(processes.num_gpus)
     # A process inherits the signal mask of the thread that starts it. With SIGINT blocked there,
     # Ctrl-C cannot interrupt the imports of a new process, which would print a traceback.
     starter = ThreadPoolExecutor(1, initializer=_mask_interrupts, initargs=(signal.SIG_BLOCK,))
@@ -136,7 +141,7 @@ def run_processes(run: Callable[[], Ending], processes: Processes) -> int:
                 launch,
                 _run_child,
                 processes.num_gpus,
-                args=(run, has_printed, have_begun),
+                args=(run, has_printed, have_begun, all_ended),
                 dist_url=processes.dist_url,
                 machine_rank=processes.machine_rank,
                 num_machines=processes.num_machines,
@@ -167,7 +172,9 @@ class _Interrupt:
             raise KeyboardInterrupt
 
 
-def _run_child(run: Callable[[], Ending], has_printed: Any, have_begun: Any) -> None:
+def _run_child(
+    run: Callable[[], Ending], has_printed: Any, have_begun: Any, all_ended: Barrier
+) -> None:
     def run_to_its_end() -> int:
         have_begun[comm.get_local_rank()] = True
         signal.signal(signal.SIGINT, _Interrupt())
@@ -180,6 +187,11 @@ def _run_child(run: Callable[[], Ending], has_printed: Any, have_begun: Any) -> 
             if not (ending.is_shared and has_printed.value):
                 _print(ending.text)
             has_printed.value = has_printed.value or (ending.is_shared and bool(ending.text))
+        if ending.is_shared:
+            # ``launch`` ends the others by SIGTERM when one has failed, half-way through what they
+            # still close and tidy up. One that does not come is left to ``launch``.
+            with suppress(BrokenBarrierError):
+                all_ended.wait(_PATIENCE)
         return ending.code
 
     run_and_exit(run_to_its_end)
@@ -210,6 +222,9 @@ def run_and_exit(run: Callable[[], int]) -> NoReturn:
 
     atexit.register(exit_at_once)  # the first to be registered is the last to be run
     code = run()
+    # By now it ends by itself. Ended half-way by the launcher, it would leave semaphores (tqdm has
+    # one) that Python warns of.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # After an error NCCL would wait for the other processes, which may never come.
     if code == 0 or torch.distributed.get_backend() == "gloo":
         torch.distributed.destroy_process_group()

@@ -41,12 +41,12 @@ def test_a_thread_in_torch_does_not_abort_a_process_that_ends(tmp_path, capfd, c
     assert run_processes(run, TWO) == expected
     said = capfd.readouterr()
     assert "terminate" not in said.err
-    if expected == 0:  # otherwise one may be ended by the other's end
-        assert {path.name for path in tmp_path.iterdir()} == {"handler0", "handler1"}
-        assert sorted(said.out.splitlines()) == [f"process {i} says goodbye" for i in (0, 1)]
+    assert {path.name for path in tmp_path.iterdir()} == {"handler0", "handler1"}
+    assert sorted(said.out.splitlines()) == [f"process {i} says goodbye" for i in (0, 1)]
 
 
 def end_with_a_text(is_shared, delay):
+    atexit.register(print, f"{comm.get_rank()} has tidied up")
     if comm.get_rank() == 0:
         time.sleep(delay)
     text = "of all" if is_shared else f"of {comm.get_rank()}"
@@ -56,12 +56,16 @@ def end_with_a_text(is_shared, delay):
 @pytest.mark.parametrize("delay", [0, 1])
 def test_what_all_have_to_say_is_said_once_by_the_first(capfd, delay):
     assert run_processes(functools.partial(end_with_a_text, True, delay), TWO) == 7
-    assert capfd.readouterr().err == "of all\n"
+    said = capfd.readouterr()
+    assert said.err == "of all\n"
+    assert sorted(said.out.splitlines()) == ["0 has tidied up", "1 has tidied up"]
 
 
 def test_the_first_failure_ends_the_others(capfd):
     assert run_processes(functools.partial(end_with_a_text, False, 60), TWO) == 7
-    assert capfd.readouterr().err == "of 1\n"
+    said = capfd.readouterr()
+    assert said.err == "of 1\n"
+    assert said.out == "1 has tidied up\n"
 
 
 def be_interrupted_twice():
