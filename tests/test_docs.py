@@ -187,7 +187,8 @@ def all_options():
     """Every --option of every program, as their help shows them."""
     shown = io.StringIO()
     helps = [(importlib.import_module(f"fcos_cli.{name}"), []) for name, _, _ in VERBS.values()]
-    helps += [(fcos_cli.checkpoint, [word]) for word in ("inspect", "convert", "record", "verify")]
+    of_checkpoint = ("inspect", "convert", "record", "verify", "thresholds")
+    helps += [(fcos_cli.checkpoint, [word]) for word in of_checkpoint]
     of_data = ("import", "report", "show")
     helps += [(importlib.import_module("fcos_cli.data"), [word]) for word in of_data]
     programs = ("benchmarks", "benchmarks.gpu", "benchmarks.gpu.prepare", "fcos.data.digits")

@@ -87,6 +87,6 @@ class FinalThresholds(HookBase):
             add_thresholds(path, found)
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def _unwrapped(model: Any) -> Any:
     is_wrapped = isinstance(model, nn.parallel.DistributedDataParallel)
     return model.module if is_wrapped else model

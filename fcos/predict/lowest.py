@@ -9,7 +9,7 @@ from torch import Tensor
 
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
-from fcos.checkpoint import ScoreThresholds
+from fcos.checkpoint import DEFAULT_SCORE, ScoreThresholds
 
 __all__ = ["LowestScores", "lowest_scores"]
 
@@ -89,7 +89,8 @@ def lowest_scores(
         cfg: the config of the detector.
         threshold: given by the user; None: not.
         stored: in the checkpoint.
-        default: where there is nothing else.
+        default: where neither is there. A class that the checkpoint's scores lack is cut at
+            DEFAULT_SCORE.
     """
     if threshold is not None:
         return LowestScores(threshold, is_given=True)
@@ -103,7 +104,7 @@ def lowest_scores(
             "find them anew with fcos checkpoint thresholds."
         )
     scores = stored.scores(cfg.MODEL.FCOS.SQRT_SCORE)
-    return LowestScores(default, tuple(scores), stored.rule)
+    return LowestScores(DEFAULT_SCORE, tuple(scores), stored.rule)
 
 
 def _range(scores: list[float]) -> str:

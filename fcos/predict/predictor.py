@@ -58,7 +58,7 @@ class Predictor:
             compile: with ``optimize``, compile it as well.
             threshold: score in [0, 1] that a detection must have at least. ``None``: that of its
                 class in the file of the weights, which trainings write there.
-            default: the same for classes for which the file has none. 0 keeps all that
+            default: the same for a file that has none. 0 keeps all that
                 ``MODEL.FCOS.SCORE_THRESH_TEST`` lets through.
 
         Raises:
