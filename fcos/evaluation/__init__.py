@@ -2,6 +2,7 @@
 
 from fcos.evaluation.coco_evaluation import FastCOCOEvaluator
 from fcos.evaluation.comparing import run_comparison, summary
+from fcos.evaluation.training import write_curves
 from fcos.evaluation.verifying import record, verify
 
-__all__ = ["FastCOCOEvaluator", "record", "run_comparison", "summary", "verify"]
+__all__ = ["FastCOCOEvaluator", "record", "run_comparison", "summary", "verify", "write_curves"]
