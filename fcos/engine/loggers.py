@@ -9,7 +9,7 @@ import os
 import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import yaml
@@ -141,7 +141,7 @@ class Loggers(HookBase):
         is_resumed = self.trainer.start_iter > 0 and os.path.isfile(path)
         known = _read_ids(path) if is_resumed else {}
         for name in self._cfg.LOGGERS:
-            self._try(name, lambda name=name: self._start(name, known.get(name)))
+            self._try(name, self._start, name, known.get(name))
         if self._open:
             ids = {**known, **{name: run.run_id for name, run in self._open.items()}}
             write_text(path, [json.dumps(ids), "\n"])
@@ -159,14 +159,14 @@ class Loggers(HookBase):
         self._write()  # what other hooks stored after the last iteration
         is_complete = self.trainer.iter >= self.trainer.max_iter
         for name, run in list(self._open.items()):
-            self._try(name, lambda run=run: run.close(is_complete))
+            self._try(name, run.close, is_complete)
         self._open.clear()
 
     def put_image(self, name: str, picture: np.ndarray) -> None:
         """Send an image, (H, W, 3) uint8, red, green, blue, of the current iteration."""
         iteration = self.trainer.iter
         for logger_name, run in list(self._open.items()):
-            self._try(logger_name, lambda run=run: run.image(iteration, name, picture))
+            self._try(logger_name, run.image, iteration, name, picture)
 
     def _write(self) -> None:
         if not self._open:
@@ -179,11 +179,11 @@ class Loggers(HookBase):
                 self._written[name] = iteration
         for iteration, values in sorted(new.items()):
             for name, run in list(self._open.items()):
-                self._try(name, lambda run=run, at=(iteration, values): run.scalars(*at))
+                self._try(name, run.scalars, iteration, values)
 
-    def _try(self, name: str, action: Callable[[], None]) -> None:
+    def _try(self, name: str, action: Callable[..., None], *args: Any) -> None:
         try:
-            action()
+            action(*args)
         except Exception as error:  # whatever the network, the disk or the service makes of it
             self._open.pop(name, None)
             logger.warning(

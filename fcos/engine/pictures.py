@@ -67,7 +67,7 @@ class TrainingPictures(HookBase):
 
     def _draw(self, sample: dict[str, Any]) -> np.ndarray:
         truth = draw_sample(sample, self.pixel_format, self.class_names)
-        model = getattr(self.trainer.model, "module", self.trainer.model)
+        model: Any = getattr(self.trainer.model, "module", self.trainer.model)
         fcos = getattr(model, "proposal_generator", None)
         if not isinstance(fcos, FCOS):
             return truth

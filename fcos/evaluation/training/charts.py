@@ -47,7 +47,7 @@ class Panel:
         title: what is drawn.
         lines: the curves.
         unit: of the values; empty for none.
-        stacked: draw two lines as areas, the second one on top of the first.
+        stacked: draw two lines of several points as areas, the second on top of the first.
         grows: values get larger, so that the lower right corner is free.
         may_be_log: use a logarithmic axis if the values are of many orders of magnitude.
     """
@@ -96,8 +96,8 @@ def _draw(panel: Panel, resumed: Sequence[Sequence[int]], end: int) -> bytes:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     figure = Figure(figsize=(5.4, 2.9))
-    axes = figure.add_axes((0.115, 0.15, 0.835, 0.74))
-    if panel.stacked:
+    axes: Any = figure.add_axes((0.115, 0.15, 0.835, 0.74))
+    if panel.stacked and len(panel.lines[0].series.values) > 1:
         _stack(axes, panel.lines)
     else:
         for line in panel.lines:
@@ -113,8 +113,12 @@ def _draw(panel: Panel, resumed: Sequence[Sequence[int]], end: int) -> bytes:
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    if any(line.label for line in panel.lines):
+    labels = sum(1 for line in panel.lines if line.label)
+    if labels:
         corner = "lower right" if panel.grows else "upper right"
+        if not panel.grows and axes.get_yscale() == "linear":  # room for it above the curves
+            low, high = axes.get_ylim()
+            axes.set_ylim(top=low + (high - low) * (1.05 + 0.1 * labels))
         axes.legend(loc=corner, fontsize=8, framealpha=0.8, edgecolor="none")
     return svg_of(figure)
 

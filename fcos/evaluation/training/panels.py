@@ -29,7 +29,7 @@ def choose_panels(histories: Sequence[History]) -> dict[str, list[Panel]]:
     logged = list(dict.fromkeys(name for history in histories for name in history.series))
     losses = [_loss_panel(histories, term) for term in _terms(logged)]
     tasks = dict.fromkeys(found["task"] for name in logged if (found := _FIGURE.fullmatch(name)))
-    found = {
+    panels = {
         "Losses and learning rate": [*losses, *_plain(histories, "lr", "Learning rate")],
         "Average precision": [_ap_panel(histories, task) for task in tasks],
         "Time and memory": [*_time_panels(histories), *_memory_panels(histories)],
@@ -37,7 +37,7 @@ def choose_panels(histories: Sequence[History]) -> dict[str, list[Panel]]:
             panel for name in _others(logged)[:_MOST_OTHERS] for panel in _plain(histories, name)
         ],
     }
-    return {heading: panels for heading, panels in found.items() if panels}
+    return {heading: of_it for heading, of_it in panels.items() if of_it}
 
 
 def ap_names(history: History) -> list[str]:
@@ -134,7 +134,7 @@ def _time_panels(histories: Sequence[History]) -> list[Panel]:
         return [Panel("Time of an iteration", lines, "seconds", stacked=True)]
     labels = [history.label for history in histories]
     return [
-        Panel(title, [Line(labels[run], split[which], run) for run, split in parts], "seconds")
+        Panel(title, [Line(labels[run], split[which], run, run) for run, split in parts], "seconds")
         for which, title in ((1, "Computing in an iteration"), (0, "Waiting for data"))
     ]
 
