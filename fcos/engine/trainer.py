@@ -20,6 +20,7 @@ from fcos.checkpoint import AdetCheckpointer
 from fcos.config import CfgNode
 from fcos.data import TestStream, TrainStream, build_test_stream, build_train_stream
 from fcos.engine.acceleration import accelerate
+from fcos.engine.displays import add_displays
 from fcos.engine.hooks import (
     BestCheckpoint,
     Checkpoints,
@@ -84,6 +85,8 @@ class Trainer(DefaultTrainer):
         self.checkpointer.class_names = class_names(cfg)
         self.loop.register_hooks([LossGuard(self.checkpointer)])
         self.register_hooks(self.build_hooks())
+        if comm.is_main_process():
+            add_displays(self, self.loop, cfg, self.checkpointer.class_names)
 
     # ---- its parts ---------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from fcos.evaluation.coco_evaluation import FastCOCOEvaluator
 from fcos.evaluation.comparing import run_comparison, summary
 from fcos.evaluation.thresholds import thresholds_of_results
+from fcos.evaluation.training import write_curves
 from fcos.evaluation.verifying import record, verify
 
 __all__ = [
@@ -12,4 +13,5 @@ __all__ = [
     "summary",
     "thresholds_of_results",
     "verify",
+    "write_curves",
 ]
