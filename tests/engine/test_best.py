@@ -15,7 +15,8 @@ from fcos.checkpoint import read_checkpoint
 from fcos.config import get_cfg
 from fcos.data import register_custom_datasets
 from fcos.engine import Trainer, TrainingStopped
-from fcos.engine.hooks import BestCheckpoint, Checkpoints, EvaluationAgain, StopOnSignal
+from fcos.engine.best import BestCheckpoint, EvaluationAgain
+from fcos.engine.hooks import Checkpoints, StopOnSignal
 from tests.engine.test_hooks import trainer
 from tests.processes import run_in_two
 
@@ -90,8 +91,8 @@ def plain(value):
 
 
 def files(folder):
-    names = ("model_best", "model_final")
-    return {name: plain(read_checkpoint(str(folder / f"{name}.pth"))) for name in names}
+    paths = [*folder.glob("model_best*.pth"), *folder.glob("model_final*.pth")]
+    return {path.stem: plain(read_checkpoint(str(path))) for path in paths}
 
 
 @pytest.mark.parametrize("at", EVALUATIONS)
@@ -142,12 +143,12 @@ class Scored(Trainer):
         cls.kill -= 1
         if cls.kill == 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        evaluate = evaluator.evaluate
+        evaluate, folder = evaluator.evaluate, output_folder or f"{cfg.OUTPUT_DIR}/inference"
 
         def scored():
             results = evaluate()
             if results:
-                with open(f"{cfg.OUTPUT_DIR}/inference/coco_instances_results.json") as file:
+                with open(f"{folder}/coco_instances_results.json") as file:
                     found = json.load(file)
                 results["bbox"]["score"] = sum(d["score"] for d in found) / len(found)
             return results
