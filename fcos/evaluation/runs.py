@@ -15,7 +15,15 @@ import yaml
 from fcos.utils.errors import UserError
 from fcos.utils.json_files import is_id, read_json
 
-__all__ = ["RESULTS", "Run", "RunFolder", "common_dataset", "open_folders", "read_run"]
+__all__ = [
+    "RESULTS",
+    "Run",
+    "RunFolder",
+    "common_dataset",
+    "open_folder",
+    "open_folders",
+    "read_run",
+]
 
 RESULTS = "coco_instances_results.json"  # as COCOEvaluator names it
 
@@ -83,17 +91,14 @@ def open_folders(arguments: Sequence[str]) -> list[RunFolder]:
     """Find the folders that ``folder`` or ``label=folder`` names, and read their configs.
 
     Args:
-        arguments: at least two. Without a label, a folder is called by its last part, and
+        arguments: at least one. Without a label, a folder is called by its last part, and
             a results file by its name.
 
     Raises:
-        UserError: fewer than two, a label twice, or a path that does not exist.
+        UserError: none, a label twice, or a path that does not exist.
     """
-    if len(arguments) < 2:
-        raise UserError(
-            f"A comparison takes two result folders or more, got {len(arguments)}: "
-            "python -m fcos.evaluation.compare output/baseline output/improved"
-        )
+    if not arguments:
+        raise UserError("No result folder is given: fcos compare output/baseline output/improved")
     folders: list[RunFolder] = []
     for argument in arguments:
         label, path = _split(argument)
@@ -104,6 +109,12 @@ def open_folders(arguments: Sequence[str]) -> list[RunFolder]:
             )
         folders.append(RunFolder(label, path, _read_config(path)))
     return folders
+
+
+def open_folder(argument: str) -> RunFolder:
+    """Find the one folder that ``folder`` or ``label=folder`` names; see :func:`open_folders`."""
+    label, path = _split(argument)
+    return RunFolder(label, path, _read_config(path))
 
 
 def common_dataset(folders: Sequence[RunFolder]) -> str:
