@@ -20,6 +20,11 @@ from tests.evaluation.diagnosis import slow
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
+@pytest.fixture(autouse=True)
+def few_drawings():
+    """All drawings; elsewhere there are few."""
+
+
 @pytest.fixture(params=["hotcoco", "pycocotools"])
 def library(request, monkeypatch):
     if request.param == "pycocotools":
