@@ -147,12 +147,7 @@ class GroundTruth:
                     **{key: annotation[key] for key in keys},
                 }
             )
-        rows = [
-            [a["image_id"] - 1, a["category_id"] - 1, a["area"]]
-            for a in annotations
-            if not a["iscrowd"]
-        ]
-        self.objects = np.array(rows, dtype=float).reshape(-1, 3)
+        self.objects = _columns_of(annotations)
         size = ("height", "width") if with_masks else ()
         self._coco_class, self._eval_class = _library()
         self._coco = self._coco_class()
@@ -251,6 +246,13 @@ class GroundTruth:
         )
         keys = ("image_id", "category_id", "segmentation", "score")
         return self._coco.loadRes([dict(zip(keys, row, strict=True)) for row in columns])
+
+
+def _columns_of(annotations: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Return places of image and category, and area, of those that are no crowds; (G, 3)."""
+    objects = [a for a in annotations if not a["iscrowd"]]
+    rows = [[a["image_id"] - 1, a["category_id"] - 1, a["area"]] for a in objects]
+    return np.array(rows, dtype=float).reshape(-1, 3)
 
 
 def _library() -> tuple[Any, Any]:

@@ -20,8 +20,6 @@ __all__ = ["numbers_of"]
 def numbers_of(found: Diagnosis) -> dict[str, Any]:
     """Collect all numbers of a diagnosis; None stands for what cannot be measured."""
     truth, names = found.truth, found.truth.class_names
-    together, *classes = (_curve(curve) for curve in found.curves)
-    reliability = found.reliability
     return _clean(
         {
             "run": found.run.label,
@@ -45,17 +43,8 @@ def numbers_of(found: Diagnosis) -> dict[str, Any]:
                 "classes": names,
                 "matrix": found.matrix.tolist(),
             },
-            "scores": {
-                "at": SCORES.tolist(),
-                "all_classes": together,
-                "classes": dict(zip(names, classes, strict=True)),
-            },
-            "reliability": {
-                "error": reliability.error,
-                "worst": reliability.worst,
-                "bins": [dataclasses.asdict(each) for each in reliability.bins],
-                "classes": {names[i]: error for i, error in reliability.classes.items()},
-            },
+            "scores": _scores(found, names),
+            "reliability": _reliability(found, names),
             "worst_images": [_image(image) for image in found.images],
             "suspicious_labels": {
                 "total": found.num_suspicions,
@@ -63,6 +52,25 @@ def numbers_of(found: Diagnosis) -> dict[str, Any]:
             },
         }
     )
+
+
+def _scores(found: Diagnosis, names: Sequence[str]) -> dict[str, Any]:
+    together, *classes = (_curve(curve) for curve in found.curves)
+    return {
+        "at": SCORES,
+        "all_classes": together,
+        "classes": dict(zip(names, classes, strict=True)),
+    }
+
+
+def _reliability(found: Diagnosis, names: Sequence[str]) -> dict[str, Any]:
+    of = found.reliability
+    return {
+        "error": of.error,
+        "worst": of.worst,
+        "bins": [dataclasses.asdict(each) for each in of.bins],
+        "classes": {names[i]: error for i, error in of.classes.items()},
+    }
 
 
 def _task(task: TaskDiagnosis, names: Sequence[str]) -> dict[str, Any]:
@@ -136,11 +144,10 @@ def _clean(value: Any) -> Any:
     """Make lists of arrays, and None of what is not finite."""
     if isinstance(value, Mapping):
         return {key: _clean(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [
-            _clean(inner)
-            for inner in (value if not isinstance(value, np.ndarray) else value.tolist())
-        ]
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_clean(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
