@@ -32,6 +32,8 @@ from fcos.engine.hooks import (
 from fcos.engine.loop import TrainingLoop, amp_dtype
 from fcos.engine.resuming import settings_kept, solver_settings
 from fcos.engine.schedule import build_lr_scheduler
+from fcos.engine.watch import LossWatch, OutputWatch
+from fcos.engine.watch_steps import ClippingWatch, DataWatch
 from fcos.evaluation import FastCOCOEvaluator
 from fcos.modeling import OneStageDetectorWithTTA, TimmBackbone
 from fcos.utils.agree import in_all, take_from_main
@@ -54,13 +56,17 @@ class Trainer(DefaultTrainer):
     - It trains on the CPU in several processes too.
     - With ``SOLVER.AMP.ENABLED``, ``SOLVER.AMP.PRECISION`` chooses between float16 with a gradient
       scaler, as in detectron2, on a GPU, and bfloat16 on any device.
+    - It says when it learns nothing (:mod:`fcos.engine.watch`).
 
     Args:
         cfg: from :func:`fcos.config.get_cfg`. ``SOLVER.REFERENCE_WORLD_SIZE`` is applied to it.
 
     Attributes:
         loop: the SimpleTrainer that runs one iteration.
+        head_is_new: whether the head started at random, in this process.
     """
+
+    head_is_new = True
 
     def __init__(self, cfg: CfgNode) -> None:
         # DefaultTrainer.__init__ always passes a GPU to DistributedDataParallel, which fails on the
@@ -81,7 +87,7 @@ class Trainer(DefaultTrainer):
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
         self.checkpointer = AdetCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.checkpointer.class_names = class_names(cfg)
-        self.loop.register_hooks([LossGuard(self.checkpointer)])
+        self.loop.register_hooks([LossGuard(self.checkpointer), ClippingWatch(cfg)])
         self.register_hooks(self.build_hooks())
 
     # ---- its parts ---------------------------------------------------------------------------
@@ -218,7 +224,12 @@ class Trainer(DefaultTrainer):
         # Before the evaluation: no checkpoint is lost if that fails or is interrupted.
         built.insert(at, Checkpoints(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD))
         built.insert(at + 1, StopOnSignal(self.checkpointer))
-        return [IterationSeed(), *built]
+        watches = [
+            OutputWatch(cfg),
+            LossWatch(cfg.SOLVER.WARMUP_ITERS + 200),
+            DataWatch(cfg.DATALOADER.NUM_WORKERS),
+        ]
+        return [IterationSeed(), *built, *watches]
 
     # ---- training ----------------------------------------------------------------------------
 
@@ -254,6 +265,7 @@ class Trainer(DefaultTrainer):
                 "by this program; start a new one from it: MODEL.WEIGHTS and another OUTPUT_DIR, "
                 "without --resume."
             )
+        self.head_is_new = False
         self.start_iter = self.iter + 1
         self.data_loader.start(self.start_iter, self._resumed["seed"])
         logger.info(f"Resumed after iteration {self.iter}; {self.max_iter} are to be done in all.")
@@ -272,6 +284,7 @@ class Trainer(DefaultTrainer):
             return _start_without_file(model)
         self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
         coverage = self.checkpointer.coverage
+        self.head_is_new = not any(name.endswith("bbox_pred.weight") for name in coverage.loaded)
         return coverage.require_start(model, self.cfg.MODEL.FCOS.REINIT_CLS_LOGITS)
 
     def train(self) -> Any:
