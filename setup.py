@@ -35,6 +35,8 @@ setup(
         "timm": ["timm>=1.0.31"],
         # python -m fcos.export --format onnx, and running such a file.
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.5"],
+        # What LOGGERS may name.
+        "loggers": ["mlflow", "wandb"],
         # Weights files that end in .safetensors.
         "safetensors": ["safetensors"],
         "dev": ["codespell", "mypy", "pytest", "pytest-xdist", "ruff", "safetensors"],

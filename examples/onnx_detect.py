@@ -30,7 +30,8 @@ batch = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=about["input
 names = [output.name for output in session.get_outputs()]
 found = dict(zip(names, session.run(None, {"images": batch}), strict=True))
 boxes = found["boxes"] / np.tile(size, 2) * np.tile([width, height], 2)
-for i in np.flatnonzero(found["scores"] >= 0.3):
+lowest = np.array(json.loads(about["confidence_thresholds"]))[found["classes"]]
+for i in np.flatnonzero(found["scores"] >= lowest):
     x1, y1, x2, y2 = boxes[i].round().astype(int).tolist()
     text = f"{json.loads(about['class_names'])[found['classes'][i]]} {found['scores'][i]:.2f}"
     print(text, x1, y1, x2, y2)

@@ -16,7 +16,12 @@ VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "detect": ("detect", (), "write the detections of very many images"),
     "export": ("export", (), "write a detector as ONNX, TorchScript or torch.export"),
     "compare": ("compare", (), "compare evaluated detectors on one page"),
-    "checkpoint": ("checkpoint", (), "inspect, convert, record or verify a weights file"),
+    "curves": ("curves", (), "draw the losses, AP and times of trainings on one page"),
+    "checkpoint": (
+        "checkpoint",
+        (),
+        "inspect, convert or verify a weights file, find scores to cut at",
+    ),
 }
 
 _HELP = """usage: fcos VERB ...

@@ -14,6 +14,7 @@ __all__ = [
     "check_opts",
     "check_speed",
     "score",
+    "share",
 ]
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -76,6 +77,18 @@ def score(text: str) -> float:
         if 0 <= float(text) <= 1:
             return float(text)
     raise argparse.ArgumentTypeError(f"{text!r} is not a score between 0 and 1")
+
+
+def share(text: str) -> float:
+    """Read a precision or a recall, as the ``type`` of an argument.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is no number in (0, 1].
+    """
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to 1")
 
 
 def at_least(least: int) -> Callable[[str], int]:

@@ -1,9 +1,10 @@
-"""Tell what a weights file is, convert it to another layout, and check what it detects.
+"""Tell what a weights file is, convert it, check what it detects, find scores to cut at.
 
 python -m fcos.checkpoint inspect FILE
 python -m fcos.checkpoint convert IN OUT --to torchvision
 python -m fcos.checkpoint record FILE --config-file configs/R_50_1x.yaml --out REFERENCE.npz
 python -m fcos.checkpoint verify FILE --against REFERENCE.npz
+python -m fcos.checkpoint thresholds output/my_run/model_best.pth
 
 "verify" ends with exit code 0 if the detections are the same, and with 1 otherwise.
 """
@@ -12,8 +13,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from fcos_cli.arguments import add_opts, check_opts
+from fcos_cli.arguments import add_opts, check_opts, share
 from fcos_cli.running import run_program
 
 PROGRAM = "python -m fcos.checkpoint"
@@ -43,10 +45,54 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
     command.add_argument("--against", required=True, metavar="NPZ", help="written by 'record'")
     command.add_argument("--config-file", metavar="FILE", help="instead of the recorded one")
     _add_running(command)
+    _add_thresholds(commands)
     args = parser.parse_args(argv)
     if "opts" in args:
         check_opts(commands.choices[args.command], args)
     return args
+
+
+def _add_thresholds(commands: Any) -> None:
+    command = commands.add_parser(
+        "thresholds",
+        help="find the score of each class that demo, detect and export cut at",
+        description="Evaluate a checkpoint on the first data set of DATASETS.TEST, choose the "
+        "score to cut at for each class, and write the scores into the checkpoint. A training does "
+        "so by itself, by the best F1.",
+    )
+    command.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="or the OUTPUT_DIR of a training, for its model_best.pth or else model_final.pth",
+    )
+    wanted = command.add_mutually_exclusive_group()
+    wanted.add_argument(
+        "--precision",
+        type=share,
+        metavar="P",
+        help="choose the lowest score that reaches this precision, in place of the best F1",
+    )
+    wanted.add_argument(
+        "--recall",
+        type=share,
+        metavar="R",
+        help="choose the highest score that reaches this recall",
+    )
+    command.add_argument(
+        "--config-file",
+        metavar="FILE",
+        help="YAML of the model (default: config.yaml beside the checkpoint)",
+    )
+    command.add_argument(
+        "--results",
+        metavar="JSON",
+        help="detections of this very checkpoint, as an evaluation wrote them to inference/; "
+        "without, it is evaluated now",
+    )
+    command.add_argument(
+        "--output", metavar="FILE", help="write a copy there and leave the checkpoint as it is"
+    )
+    add_opts(command)
 
 
 def _add_running(command: argparse.ArgumentParser) -> None:
@@ -65,6 +111,8 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
             if args.command == "inspect":
                 return lambda: _say(inspect(args.file))
             return lambda: _say(convert(args.source, args.target, args.to))
+        if args.command == "thresholds":
+            return _thresholds(args)
 
         from fcos.evaluation import record, verify
 
@@ -82,6 +130,22 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
         return lambda: _say(*verify(args.file, args.against, **running))
 
     return run_program(load)
+
+
+def _thresholds(args: argparse.Namespace) -> Callable[[], int]:
+    from fcos.engine.calibration import write_thresholds
+
+    return lambda: _say(
+        write_thresholds(
+            args.checkpoint,
+            config_file=args.config_file,
+            results=args.results,
+            output=args.output,
+            options=args.opts,
+            precision=args.precision,
+            recall=args.recall,
+        )
+    )
 
 
 def _say(text: str, is_good: bool = True) -> int:

@@ -89,10 +89,10 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--confidence-threshold",
         type=score,
-        default=0.5,
         metavar="SCORE",
-        help="draw and write detections with at least this score (default: %(default)s); lowers "
-        "MODEL.FCOS.SCORE_THRESH_TEST where that would hide some of them",
+        help="draw and write detections with at least this score (default: that of their class in "
+        "the checkpoint, or 0.5 where it has none); lowers MODEL.FCOS.SCORE_THRESH_TEST where that "
+        "would hide some of them",
     )
 
 

@@ -90,10 +90,10 @@ def _add_switches(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--confidence-threshold",
         type=score,
-        default=0.5,
         metavar="SCORE",
-        help="write detections with at least this score (default: %(default)s); lowers "
-        "MODEL.FCOS.SCORE_THRESH_TEST where that would hide some of them",
+        help="write detections with at least this score (default: that of their class in the "
+        "checkpoint, or 0.5 where it has none); lowers MODEL.FCOS.SCORE_THRESH_TEST where that "
+        "would hide some of them",
     )
     parser.add_argument(
         "--labels",

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from fcos_cli.arguments import add_config_file, add_opts, check_opts
+from fcos_cli.arguments import add_config_file, add_opts, check_opts, score
 from fcos_cli.running import run_program
 
 if TYPE_CHECKING:
@@ -49,6 +49,13 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
         "--image",
         metavar="FILE",
         help="an image with objects to compare file and detector on (default: noise)",
+    )
+    parser.add_argument(
+        "--confidence-threshold",
+        type=score,
+        metavar="SCORE",
+        help="what the metadata of the file tell programs to cut at (default: the scores in the "
+        "checkpoint, class by class, or 0.5)",
     )
     add_opts(parser)
     args = parser.parse_args(argv)
@@ -89,6 +96,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
                 with_sizes=args.sizes,
                 input_type=args.input_type,
                 image=args.image,
+                threshold=args.confidence_threshold,
             )
             print(_report(args, written))
             return 0

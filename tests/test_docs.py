@@ -187,7 +187,8 @@ def all_options():
     """Every --option of every program, as their help shows them."""
     shown = io.StringIO()
     helps = [(importlib.import_module(f"fcos_cli.{name}"), []) for name, _, _ in VERBS.values()]
-    helps += [(fcos_cli.checkpoint, [word]) for word in ("inspect", "convert", "record", "verify")]
+    of_checkpoint = ("inspect", "convert", "record", "verify", "thresholds")
+    helps += [(fcos_cli.checkpoint, [word]) for word in of_checkpoint]
     of_data = ("import", "report", "show")
     helps += [(importlib.import_module("fcos_cli.data"), [word]) for word in of_data]
     programs = ("benchmarks", "benchmarks.gpu", "benchmarks.gpu.prepare", "fcos.data.digits")
@@ -222,7 +223,7 @@ def test_there_are_commands_to_check():
     readme = list(commands_of((ROOT / "README.md").read_text()))
     assert len(readme) >= 15
     typed = {words[1] for words in readme if words[0] == "fcos"} - {"train", "eval", "demo"}
-    assert typed == {"data", "detect", "export", "compare", "checkpoint"}
+    assert typed == {"data", "detect", "export", "compare", "curves", "checkpoint"}
     (script,) = [
         words
         for words in commands_of((ROOT / "docs" / "DETECTION.md").read_text())

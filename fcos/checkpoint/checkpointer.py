@@ -22,6 +22,7 @@ from fcos.checkpoint.importers import (
     recognise,
 )
 from fcos.checkpoint.reading import local_file, read_file, without_prefix
+from fcos.checkpoint.thresholds import THRESHOLDS
 from fcos.utils.agree import in_all, raise_together
 from fcos.utils.errors import UserError
 from fcos.utils.files import write_whole
@@ -145,7 +146,7 @@ class AdetCheckpointer(DetectionCheckpointer):
         weights, masks = leave_masks(weights, wanted)
         self._dropped += masks
         # Our own training checkpoints have AdelaiDet's names, but hold more than weights.
-        is_published = checkpoint.keys() <= {"model", "__author__", "meta"}
+        is_published = checkpoint.keys() <= {"model", "__author__", "meta", THRESHOLDS}
         said = [family.note if is_published else "", choice]
         if masks:
             said.append(

@@ -16,6 +16,7 @@ from fcos.checkpoint.importers import (
     recognise,
 )
 from fcos.checkpoint.reading import read_checkpoint
+from fcos.checkpoint.thresholds import thresholds_in
 from fcos.checkpoint.writing import write_weights
 from fcos.utils.errors import UserError
 from fcos.utils.files import keep_inputs
@@ -39,7 +40,8 @@ def inspect(path: str) -> str:
     Raises:
         UserError: the file cannot be read, or is of no known family.
     """
-    weights = read_checkpoint(path)["model"]
+    checkpoint = read_checkpoint(path)
+    weights = checkpoint["model"]
     family = _family_of(weights, path)
     imported = family.to_ours(weights)
     check_backbone(imported.weights, family, path)
@@ -60,7 +62,11 @@ def inspect(path: str) -> str:
             "this family has a place"
         )
     lines += _config_lines(family, settings)
-    return "\n".join(lines + ([f"licence       {family.note}"] if family.note else []))
+    lines += [f"licence       {family.note}"] if family.note else []
+    thresholds = thresholds_in(checkpoint, path)
+    if thresholds is not None:
+        lines += ["", thresholds.table(checkpoint.get("class_names", ()))]
+    return "\n".join(lines)
 
 
 def convert(source: str, target: str, to: str) -> str:

@@ -45,6 +45,9 @@ _FCOS_THRESHOLDS = (
     "NMS_THRESH_TRAIN",
 )
 
+# What LOGGERS may name; fcos.engine.loggers has the same ones (a test compares them).
+LOGGERS = ("wandb", "mlflow")
+
 # What the two numbers of INPUT.CROP.SIZE are: height and width as parts of the image's, the least
 # of such parts, height and width in pixels, the least and the most pixels of both sides.
 _CROP_SIZES = {
@@ -224,6 +227,7 @@ def check_training_keys(cfg: CfgNode, processes: int) -> None:
         _require_one_of(("value", "norm"), "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", kind)
     _check_cpu(cfg)
     check_acceleration(cfg)
+    check_displays(cfg)
     _check_results(cfg)
 
 
@@ -239,6 +243,15 @@ def check_schedule(cfg: CfgNode) -> None:
             f"{solver.MAX_ITER}: WarmupStepWithFixedGammaLR needs a shorter warm-up; a twentieth "
             "of the training is usual."
         )
+
+
+def check_displays(cfg: CfgNode) -> None:
+    """Refuse a VIS_PERIOD below 0, and LOGGERS that are unknown or there twice."""
+    _require(cfg.VIS_PERIOD >= 0, "VIS_PERIOD", cfg.VIS_PERIOD, "0 (no pictures) or more")
+    names = list(cfg.LOGGERS)
+    is_known = all(name in LOGGERS for name in names) and len({*names}) == len(names)
+    expected = f"a list without repetition of {', '.join(map(repr, LOGGERS))}"
+    _require(is_known, "LOGGERS", names, expected)
 
 
 def check_acceleration(cfg: CfgNode) -> None:

@@ -162,6 +162,11 @@ def add_fcos_config(cfg: detectron2.config.CfgNode) -> None:
 
     _add_data_keys(cfg)
 
+    # Where scalars and pictures of a training (detectron2's VIS_PERIOD) go, beside metrics.json and
+    # TensorBoard: "wandb" (Weights & Biases), "mlflow". The environment variables of their packages
+    # say to which project and server (docs/TRAINING.md).
+    cfg.LOGGERS = []
+
     # What SOLVER.AMP.ENABLED computes the forward pass in: "float16", with a gradient scaler, on
     # GPUs only; or "bfloat16", which has the range of float32 and needs no scaler. Losses are
     # computed, and weights kept, in float32.

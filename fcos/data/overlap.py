@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -16,6 +15,8 @@ from fcos.utils.values import listed
 __all__ = ["ImageFile", "image_files", "note_on_overlap"]
 
 _Size = tuple[float, float]
+
+_BEGINNING = 1 << 16  # bytes
 
 
 class ImageFile(NamedTuple):
@@ -38,8 +39,8 @@ def note_on_overlap(
 ) -> str:
     """Return a sentence on images of ``test`` that are also trained on; "" if there are none.
 
-    Files are the same if they have one path or the same bytes. Only those of one length and one
-    size of images are read.
+    Files are the same if they have one path or the same bytes. Only those of one size of
+    images, one length and one beginning are read whole.
 
     Args:
         trained_on: the files of each data set for training.
@@ -65,41 +66,46 @@ def _copies(
 ) -> list[tuple[str, str]]:
     """Files of ``test`` that have the bytes of a training file, with that one's data set."""
     sizes = {file.size for file in test}
-    training = [
-        (f.path, name) for name, files in trained_on.items() for f in files if f.size in sizes
-    ]
-    by_length: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    training = {
+        f.path: name for name, files in trained_on.items() for f in files if f.size in sizes
+    }
+    tested = [file.path for file in test]
+    content: dict[str, Hashable] = {}
     with ThreadPoolExecutor() as pool:  # most of the time is waiting for a disk
-        for length, file in zip(_lengths(pool, [p for p, _ in training]), training, strict=True):
-            by_length[length].append(file)
-        lengths = zip(_lengths(pool, [file.path for file in test]), test, strict=True)
-        pairs = [(file.path, by_length[n]) for n, file in lengths if n >= 0 and n in by_length]
-        wanted = {path for _, same in pairs for path, _ in same} | {path for path, _ in pairs}
-        digest = dict(zip(wanted, pool.map(_digest, wanted), strict=True))
-    found = []
-    for path, same in pairs:
-        name = next((name for other, name in same if digest[other] == digest[path]), "")
-        if name and digest[path]:
-            found.append((path, name))
-    return found
+        # Uncompressed images all have one length, and reading them whole takes long.
+        for measure in (_length, _beginning, _digest):
+            content = _of_each(measure, [*training, *tested], pool)
+            shared = {content[path] for path in training} & {content[path] for path in tested}
+            shared.discard(None)
+            training = {path: name for path, name in training.items() if content[path] in shared}
+            tested = [path for path in tested if content[path] in shared]
+    names = {content[path]: name for path, name in training.items()}
+    return [(path, names[content[path]]) for path in tested]
 
 
-def _lengths(pool: ThreadPoolExecutor, paths: Sequence[str]) -> Iterator[int]:
-    """Bytes of each file; -1 where there is none, which is said elsewhere."""
-    chunks = [paths[i : i + 1000] for i in range(0, len(paths), 1000)]
-    return itertools.chain.from_iterable(pool.map(lambda chunk: list(map(_length, chunk)), chunks))
+def _of_each(
+    measure: Callable[[str], Hashable], paths: list[str], pool: ThreadPoolExecutor
+) -> dict[str, Hashable]:
+    chunks = [paths[i : i + 100] for i in range(0, len(paths), 100)]
+    values = pool.map(lambda chunk: list(map(measure, chunk)), chunks)
+    return dict(zip(paths, itertools.chain.from_iterable(values), strict=True))
 
 
-def _length(path: str) -> int:
+def _length(path: str) -> int | None:
+    """Bytes of a file; None where there is none, which is said elsewhere."""
     try:
         return os.stat(path).st_size
     except (OSError, ValueError):  # a path that no file can have is a ValueError
-        return -1
+        return None
 
 
-def _digest(path: str) -> bytes:
+def _beginning(path: str) -> bytes | None:
+    return _digest(path, _BEGINNING)
+
+
+def _digest(path: str, length: int = -1) -> bytes | None:
     try:
         with open(path, "rb") as file:
-            return hashlib.blake2b(file.read()).digest()
+            return hashlib.blake2b(file.read(length)).digest()
     except OSError:
-        return b""
+        return None

@@ -18,6 +18,7 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from fcos.checkpoint import AdetCheckpointer, read_checkpoint
 from fcos.engine.loop import TrainingLoop
+from fcos.engine.thresholds import thresholds_entry
 from fcos.utils.agree import in_all, raise_together
 from fcos.utils.errors import UserError
 
@@ -159,10 +160,11 @@ class BestCheckpoint(HookBase):
             logger.info(f"{self.metric} is {value:.3f}; the best so far is {self.value:.3f}.")
             return
         self.value = value
-        best = {"metric": self.metric, "value": value, "iteration": iteration}
+        more = {"best": {"metric": self.metric, "value": value, "iteration": iteration}}
+        more |= thresholds_entry(self.checkpointer.model)
         now, self.trainer.iter = self.trainer.iter, iteration  # it is saved too
         try:
-            self.checkpointer.save(self.name, tag=False, iteration=iteration, best=best)
+            self.checkpointer.save(self.name, tag=False, iteration=iteration, **more)
         finally:
             self.trainer.iter = now
         logger.info(f"{self.metric} is {value:.3f}, the best so far: kept as {self.name}.pth.")

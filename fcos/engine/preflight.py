@@ -16,6 +16,7 @@ from fcos.config.checks import check_evaluation_keys, check_reference, check_tra
 from fcos.config.unused import warn_of_unused
 from fcos.data import DatasetReport, check_augmentations, check_datasets
 from fcos.engine.acceleration import check_compiler
+from fcos.engine.loggers import check_loggers_installed
 from fcos.engine.schedule import doubts, schedule_table
 from fcos.modeling.backbone import starts_from_timm
 from fcos.utils.agree import on_main
@@ -46,6 +47,7 @@ def check_training(cfg: CfgNode, resume: bool, check_all_images: bool) -> None:
     def look() -> None:
         check_training_keys(cfg, processes)
         check_augmentations(cfg)
+        check_loggers_installed(cfg.LOGGERS)
         warn_of_unused(cfg)
         if cfg.MODEL.COMPILE:
             check_compiler(cfg.MODEL.DEVICE)

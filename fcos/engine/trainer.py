@@ -20,6 +20,7 @@ from fcos.checkpoint import AdetCheckpointer
 from fcos.config import CfgNode
 from fcos.data import TestStream, TrainStream, build_test_stream, build_train_stream
 from fcos.engine.acceleration import accelerate
+from fcos.engine.displays import add_displays
 from fcos.engine.hooks import (
     BestCheckpoint,
     Checkpoints,
@@ -32,6 +33,7 @@ from fcos.engine.hooks import (
 from fcos.engine.loop import TrainingLoop, amp_dtype
 from fcos.engine.resuming import settings_kept, solver_settings
 from fcos.engine.schedule import build_lr_scheduler
+from fcos.engine.thresholds import FinalThresholds, note_thresholds
 from fcos.engine.watch import LossWatch, OutputWatch
 from fcos.engine.watch_steps import ClippingWatch, DataWatch
 from fcos.evaluation import FastCOCOEvaluator
@@ -89,6 +91,8 @@ class Trainer(DefaultTrainer):
         self.checkpointer.class_names = class_names(cfg)
         self.loop.register_hooks([LossGuard(self.checkpointer), ClippingWatch(cfg)])
         self.register_hooks(self.build_hooks())
+        if comm.is_main_process():
+            add_displays(self, self.loop, cfg, self.checkpointer.class_names)
 
     # ---- its parts ---------------------------------------------------------------------------
 
@@ -176,10 +180,15 @@ class Trainer(DefaultTrainer):
         """Evaluate on every data set of DATASETS.TEST, as detectron2's trainer does.
 
         Each process has running statistics of its own share of the batches; all take those of the
-        main process first, which are the ones that it saves.
+        main process first, which are the ones that it saves. The scores to cut at are chosen on the
+        first data set, for the checkpoints.
         """
         take_from_main(model.buffers())
-        return super().test(cfg, model, evaluators)
+        if evaluators is None:
+            evaluators = [cls.build_evaluator(cfg, name) for name in cfg.DATASETS.TEST]
+        results = super().test(cfg, model, evaluators)
+        note_thresholds(cfg, model, evaluators)
+        return results
 
     @classmethod
     def test_with_TTA(cls, cfg: CfgNode, model: nn.Module) -> dict[str, Any]:
@@ -212,6 +221,7 @@ class Trainer(DefaultTrainer):
         cfg, period = self.cfg, self.cfg.TEST.EVAL_PERIOD
         built = [h for h in super().build_hooks() if not isinstance(h, hooks.PeriodicCheckpointer)]
         at = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
+        built.insert(at + 1, FinalThresholds(self.checkpointer))
         if cfg.TEST.AUG.ENABLED:  # many times slower: only after the last iteration
             augmented = hooks.EvalHook(0, lambda: self.test_with_TTA(self.cfg, self.model))
             built.insert(at + 1, augmented)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fcos.evaluation.cocoeval import Matches
+from fcos.evaluation.cuts import cuts_of
 
 __all__ = ["Choice", "Counts", "best_score", "choose_images", "count_images"]
 
@@ -68,14 +69,8 @@ def best_score(matches: Matches) -> float:
         A score of a detection; that detection is kept. 0 if no detection counts.
     """
     counts = matches.is_right | matches.is_wrong
-    score, found = matches.scores[counts], matches.is_right[counts]
-    if not len(score):
-        return 0.0
-    order = np.argsort(-score, kind="stable")
-    score, found = score[order], found[order].cumsum()
-    f1 = 2 * found / (np.arange(1, len(score) + 1) + matches.num_objects.sum())
-    f1[:-1][score[:-1] == score[1:]] = -1  # a threshold keeps all detections of its score
-    return float(score[f1.argmax()])
+    found = cuts_of(matches.scores[counts], matches.is_right[counts], matches.num_objects.sum())
+    return float(found.scores[found.f1.argmax()]) if len(found.scores) else 0.0
 
 
 def count_images(matches: Matches, score: float) -> dict[Any, Counts]:

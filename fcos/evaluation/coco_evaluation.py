@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import logging
 import math
@@ -12,17 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.logger import create_small_table
+from fcos.checkpoint import ScoreThresholds
 from fcos.data.left_out import left_out
 from fcos.data.register import read_dataset
 from fcos.data.truth_checks import check_evaluable
 from fcos.evaluation.cocoeval import DetectionColumns, Evaluated, GroundTruth
+from fcos.evaluation.detections import ImageDetections, pack, unpack
 from fcos.evaluation.figures import (
     class_figures,
     distinct_names,
@@ -31,111 +30,15 @@ from fcos.evaluation.figures import (
     table_of_classes,
 )
 from fcos.evaluation.runs import RESULTS
+from fcos.evaluation.thresholds import choose_thresholds
 from fcos.utils.errors import UserError
 from fcos.utils.files import check_writable, write_text
 
-__all__ = ["FastCOCOEvaluator", "ImageDetections", "pack", "unpack"]
+__all__ = ["FastCOCOEvaluator"]
 
 logger = logging.getLogger(__name__)
 
 _RETURNED = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageDetections:
-    """N detections on one image, as arrays.
-
-    Attributes:
-        boxes: (N, 4) float32, x, y, width, height in pixels.
-        scores: (N,) float32.
-        classes: (N,) int64.
-        masks: N compressed run-length encodings; None if the detector makes no masks.
-        size: rows and columns of the masks.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    classes: np.ndarray
-    masks: tuple[bytes, ...] | None = None
-    size: tuple[int, int] = (0, 0)
-
-    @classmethod
-    def of(cls, instances: Instances) -> ImageDetections:
-        """Convert ``pred_boxes``, ``scores``, ``pred_classes`` and, if there are any, masks."""
-        instances = instances.to(torch.device("cpu"))
-        boxes = instances.pred_boxes.tensor.float()
-        boxes = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
-        columns = boxes.numpy(), instances.scores.float().numpy(), instances.pred_classes.numpy()
-        if not instances.has("pred_masks"):
-            return cls(*columns)
-        return cls(*columns, _encoded(instances.pred_masks), tuple(instances.image_size))
-
-    def run_lengths(self) -> list[dict[str, Any]]:
-        """Return the masks in COCO's format."""
-        size = list(self.size)
-        return [{"size": size, "counts": counts.decode("ascii")} for counts in self.masks or ()]
-
-    def results(self, image_id: Any, category_ids: Mapping[int, int]) -> list[dict[str, Any]]:
-        """Return COCO's results format; ``category_ids`` has the id of each class."""
-        columns = zip(self.classes.tolist(), self.boxes.tolist(), self.scores.tolist(), strict=True)
-        results: list[dict[str, Any]] = [
-            {"image_id": image_id, "category_id": category_ids[class_], "bbox": box, "score": score}
-            for class_, box, score in columns
-        ]
-        for result, mask in zip(results, self.run_lengths(), strict=False):
-            result["segmentation"] = mask
-        return results
-
-
-def _encoded(masks: torch.Tensor) -> tuple[bytes, ...]:
-    from pycocotools import mask as mask_api
-
-    # One at a time, because a second copy of all masks could take gigabytes.
-    return tuple(
-        mask_api.encode(np.asfortranarray(mask.numpy(), dtype=np.uint8))["counts"] for mask in masks
-    )
-
-
-def pack(images: Mapping[Any, ImageDetections]) -> dict[str, Any]:
-    """Put the detections of many images into a few arrays, which are quick to send.
-
-    Args:
-        images: by image id; all with masks or all without.
-
-    Returns:
-        What :func:`unpack` takes apart again.
-    """
-    found = list(images.values())
-    packed: dict[str, Any] = {"image_ids": list(images)}
-    if not found:
-        return packed
-    packed["numbers"] = np.array([len(image.scores) for image in found])
-    for name in ("boxes", "scores", "classes"):
-        packed[name] = np.concatenate([getattr(image, name) for image in found])
-    if any(image.masks is not None for image in found):
-        masks = [mask for image in found for mask in image.masks or ()]
-        packed["sizes"] = np.array([image.size for image in found])
-        packed["lengths"] = np.array([len(mask) for mask in masks], dtype=np.int64)
-        packed["masks"] = b"".join(masks)
-    return packed
-
-
-def unpack(packed: Mapping[str, Any]) -> Iterator[tuple[Any, ImageDetections]]:
-    """Yield the image ids and detections that :func:`pack` was given, in the same order."""
-    if not packed["image_ids"]:
-        return
-    ends = packed["numbers"].cumsum()
-    ends_of_masks = np.concatenate([[0], packed.get("lengths", np.zeros(0, int)).cumsum()])
-    for i, (image_id, end) in enumerate(zip(packed["image_ids"], ends, strict=True)):
-        start = end - packed["numbers"][i]
-        boxes, scores, classes = (packed[k][start:end] for k in ("boxes", "scores", "classes"))
-        if "masks" not in packed:
-            yield image_id, ImageDetections(boxes, scores, classes)
-            continue
-        cuts = ends_of_masks[start : end + 1].tolist()
-        masks = tuple(packed["masks"][a:b] for a, b in itertools.pairwise(cuts))
-        height, width = packed["sizes"][i].tolist()
-        yield image_id, ImageDetections(boxes, scores, classes, masks, (height, width))
 
 
 class FastCOCOEvaluator(DatasetEvaluator):
@@ -186,6 +89,7 @@ class FastCOCOEvaluator(DatasetEvaluator):
     def reset(self) -> None:
         """Forget all detections."""
         self._images: dict[Any, ImageDetections] = {}
+        self._evaluated: DetectionColumns | None = None
 
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
@@ -242,7 +146,23 @@ class FastCOCOEvaluator(DatasetEvaluator):
             logger.info("The data set has no annotations, so nothing is evaluated.")
             return {}
         columns = self._columns(images)
+        if len(columns.scores):
+            self._evaluated = dataclasses.replace(columns, masks=None)
         return {task: self._evaluate(task, columns) for task in self._tasks}
+
+    def score_thresholds(self, **settings: Any) -> ScoreThresholds | None:
+        """Choose the scores to cut at from the boxes that were evaluated last.
+
+        Args:
+            settings: keyword arguments of :func:`fcos.evaluation.thresholds.choose_thresholds`.
+
+        Returns:
+            None where :meth:`evaluate` had nothing to evaluate, as in all but the first process.
+        """
+        if self._evaluated is None:
+            return None
+        matches = self._truth.matches(self._evaluated, self._max_dets)
+        return choose_thresholds(matches, self._places(), self._name, **settings)
 
     def _category_ids(self) -> dict[int, int]:
         """Map each class to its id; without a mapping in the metadata, the classes are the ids."""
@@ -252,6 +172,10 @@ class FastCOCOEvaluator(DatasetEvaluator):
             if ids
             else {id_: id_ for id_ in self._truth.category_ids}
         )
+
+    def _places(self) -> dict[int, int]:
+        """Map each class to its place among the categories of the data set."""
+        return {class_: self._truth.category_at[i] for class_, i in self._category_ids().items()}
 
     def _write(self, images: Mapping[Any, ImageDetections]) -> None:
         category_ids = self._category_ids()
@@ -271,9 +195,7 @@ class FastCOCOEvaluator(DatasetEvaluator):
     def _columns(self, images: Mapping[Any, ImageDetections]) -> DetectionColumns:
         found = list(images.values())
         places = np.array([self._truth.image_at[image_id] for image_id in images])
-        to_place = {
-            class_: self._truth.category_at[i] for class_, i in self._category_ids().items()
-        }
+        to_place = self._places()
         classes = np.concatenate([image.classes for image in found]).tolist()
         has_masks = any(image.masks is not None for image in found)
         return DetectionColumns(

@@ -51,7 +51,9 @@ class Matches:
     Attributes:
         image_ids: of all I images, sorted.
         num_objects: (I,) int, objects of each image without crowds.
+        objects_of_class: (K,) int, the same of each class.
         images: (N,) int, places in ``image_ids``.
+        classes: (N,) int, places in :attr:`GroundTruth.category_ids`.
         scores: (N,) float.
         is_right: (N,) bool, matched to an object.
         is_wrong: (N,) bool, matched to nothing. Detections on a crowd, and those beyond the limit
@@ -60,7 +62,9 @@ class Matches:
 
     image_ids: Sequence[Any]
     num_objects: np.ndarray
+    objects_of_class: np.ndarray
     images: np.ndarray
+    classes: np.ndarray
     scores: np.ndarray
     is_right: np.ndarray
     is_wrong: np.ndarray
@@ -108,6 +112,7 @@ class GroundTruth:
         self.image_at = {id_: place for place, id_ in enumerate(self.image_ids)}
         self.category_at = {id_: place for place, id_ in enumerate(self.category_ids)}
         self._num_objects = np.zeros(len(images), dtype=np.int64)
+        self._objects_of_class = np.zeros(len(self.category_ids), dtype=np.int64)
         keys = ["bbox", "area", *(["segmentation"] if with_masks else [])]
         annotations: list[dict[str, Any]] = []
         for annotation in contents["annotations"]:
@@ -117,6 +122,7 @@ class GroundTruth:
             _check(annotation, keys, source)
             is_crowd = int(annotation.get("iscrowd", 0))
             self._num_objects[self.image_at[image]] += not is_crowd
+            self._objects_of_class[self.category_at[category]] += not is_crowd
             annotations.append(
                 {
                     "id": len(annotations) + 1,  # their own may be anything
@@ -186,7 +192,14 @@ class GroundTruth:
         is_right[places] = np.fromiter(judged.values(), bool, len(judged))
         is_wrong[places] = ~is_right[places]
         return Matches(
-            self.image_ids, self._num_objects, found.images, found.scores, is_right, is_wrong
+            image_ids=self.image_ids,
+            num_objects=self._num_objects,
+            objects_of_class=self._objects_of_class,
+            images=found.images,
+            classes=found.classes,
+            scores=found.scores,
+            is_right=is_right,
+            is_wrong=is_wrong,
         )
 
     def _prepared(self, found: DetectionColumns, task: str, max_dets: int) -> Any:

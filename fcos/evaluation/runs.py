@@ -15,7 +15,15 @@ import yaml
 from fcos.utils.errors import UserError
 from fcos.utils.json_files import is_id, read_json
 
-__all__ = ["RESULTS", "Run", "RunFolder", "common_dataset", "open_folders", "read_run"]
+__all__ = [
+    "RESULTS",
+    "Run",
+    "RunFolder",
+    "common_dataset",
+    "open_folder",
+    "open_folders",
+    "read_run",
+]
 
 RESULTS = "coco_instances_results.json"  # as COCOEvaluator names it
 
@@ -104,6 +112,12 @@ def open_folders(arguments: Sequence[str]) -> list[RunFolder]:
             )
         folders.append(RunFolder(label, path, _read_config(path)))
     return folders
+
+
+def open_folder(argument: str) -> RunFolder:
+    """Find the one folder that ``folder`` or ``label=folder`` names; see :func:`open_folders`."""
+    label, path = _split(argument)
+    return RunFolder(label, path, _read_config(path))
 
 
 def common_dataset(folders: Sequence[RunFolder]) -> str:

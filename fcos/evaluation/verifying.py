@@ -137,7 +137,7 @@ def _detect_unresized(
     cfg = read_cfg(config if os.path.exists(config) else str(_ROOT / config), options)
     cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE = weights, device
     cfg.INPUT.MIN_SIZE_TEST = 0  # no resizing
-    predictor = Predictor(cfg)
+    predictor = Predictor(cfg, threshold=0)
     with exact_float32():
         found = predictor(np.ascontiguousarray(image[:, :, ::-1]))
     return tuple(

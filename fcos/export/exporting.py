@@ -13,6 +13,7 @@ from torch import Tensor
 
 from detectron2.config import CfgNode
 from detectron2.data.transforms import ResizeShortestEdge
+from fcos.checkpoint import DEFAULT_SCORE
 from fcos.config.unused import warn_of_unused
 from fcos.data import register_custom_datasets
 from fcos.data.images import read_bgr
@@ -59,6 +60,7 @@ def export_detector(
     with_sizes: bool = False,
     input_type: str = "uint8",
     image: str | None = None,
+    threshold: float | None = None,
 ) -> Exported:
     """Write the detector of a config and its weights, unless the file would differ from it.
 
@@ -70,6 +72,8 @@ def export_detector(
         with_sizes: add a second input, the sizes of the images without padding.
         input_type: one of :data:`INPUT_TYPES`.
         image: an image file to compare file and detector on; by default noise is used.
+        threshold: the score that the file tells programs to cut at, in [0, 1]; by default that of
+            each class in the checkpoint, or 0.5 where it has none.
 
     Returns:
         What was written, and how it differs from the detector.
@@ -83,7 +87,7 @@ def export_detector(
     is_onnx = file_format == "onnx"
     cfg = _checked(cfg, path, file_format)
     keep_inputs(path, cfg.MODEL.WEIGHTS, image)
-    predictor = Predictor(cfg)
+    predictor = Predictor(cfg, threshold=threshold, default=DEFAULT_SCORE)
     predictor.model.requires_grad_(False)  # otherwise calls of torch's files record gradients
     suppress = onnx_file.suppress_by_onnx if is_onnx else dense.suppress
     graph = build_graph(predictor.model, raw, suppress)
@@ -177,6 +181,7 @@ def _metadata(cfg: CfgNode, predictor: Predictor, raw: bool, input_type: str) ->
         "max_size": str(cfg.INPUT.MAX_SIZE_TEST),
         "output": "raw" if raw else "detections",
         "score_threshold": str(rules.score_threshold),
+        "confidence_thresholds": json.dumps(predictor.lowest.of_classes(num_classes)),
         "nms_threshold": str(rules.nms_threshold),
         "max_detections": str(rules.post_nms_topk),
         "detection_rules": json.dumps(_named_as_in_files(rules)),

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from detectron2.utils.logger import setup_logger
+from fcos.checkpoint import DEFAULT_SCORE
 from fcos.data.register import dataset_records
 from fcos.predict.classes import (
     DatasetClasses,
@@ -52,7 +53,7 @@ def run_demo(
     num_images: int = 10,
     output: str | None = None,
     results_file: str | None = None,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     optimize: str | None = None,
     compile: bool = False,
 ) -> None:
@@ -69,7 +70,8 @@ def run_demo(
         num_images: how many images of the data set, at equal distances.
         output: a file or folder for the pictures.
         results_file: a JSON file for the detections, in COCO's results format.
-        threshold: score in [0, 1] that a detection must have at least.
+        threshold: score in [0, 1] that a detection must have at least; ``None``: that of its class
+            in the checkpoint, or 0.5 where it has none.
         optimize, compile: as of :class:`fcos.predict.Predictor`.
 
     Raises:
@@ -98,14 +100,17 @@ def run_demo(
         if sink is not None:
             stack.callback(sink.close)
         results = None if results_file is None else ResultsFile(results_file)
-        predictor = Predictor(cfg, optimize, compile)
+        predictor = Predictor(cfg, optimize, compile, threshold=threshold, default=DEFAULT_SCORE)
+        lowest = predictor.lowest
+        note = lowest.for_evaluations if results_file else ""
+        logger.info(f"Kept: detections with {lowest}, {lowest.origin}.{note}")
         num_classes, known = cfg.MODEL.FCOS.NUM_CLASSES, DatasetClasses()
         # Reading a data set takes time: do it only if the names or the ids are needed.
         if dataset or results or len(predictor.class_names or ()) != num_classes:
             known = dataset_classes(dataset) if dataset else configured_classes(cfg)
         names = choose_names(num_classes, predictor.class_names, known.names)
         ids = choose_category_ids(names, known) if results else ()
-        detector = Detector(predictor, threshold, ids)
+        detector = Detector(predictor, ids)
         demo = Demo(detector, names, known.names, cfg.MODEL.MASK_ON, sink, results)
         if results is not None:
             stack.callback(results.close)

@@ -1,4 +1,4 @@
-"""What all jobs do with an image: detect, keep what reaches the threshold, make COCO results."""
+"""What all jobs do with an image: detect, and make COCO results."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
+from fcos.checkpoint import DEFAULT_SCORE
 from fcos.config.unused import warn_of_unused
 from fcos.data import register_custom_datasets
 from fcos.predict.predictor import Predictor
@@ -17,7 +18,7 @@ from fcos.predict.predictor import Predictor
 __all__ = ["Detector", "prepare_cfg"]
 
 
-def prepare_cfg(cfg: CfgNode, threshold: float) -> CfgNode:
+def prepare_cfg(cfg: CfgNode, threshold: float | None) -> CfgNode:
     """Return a frozen copy of a config to detect with, and register its data sets.
 
     ``MODEL.FCOS.SCORE_THRESH_TEST`` is lowered where it would hide detections above the threshold:
@@ -26,7 +27,8 @@ def prepare_cfg(cfg: CfgNode, threshold: float) -> CfgNode:
 
     Args:
         cfg: a config with MODEL.WEIGHTS.
-        threshold: score in [0, 1] that a detection must have at least.
+        threshold: score in [0, 1] that a detection must have at least. None: that of the
+            checkpoint, found with this ``MODEL.FCOS.SCORE_THRESH_TEST``, or the default.
 
     Raises:
         UserError: the data sets that it declares cannot be registered.
@@ -34,7 +36,8 @@ def prepare_cfg(cfg: CfgNode, threshold: float) -> CfgNode:
     warn_of_unused(cfg, training=False)
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.MODEL.FCOS.SCORE_THRESH_TEST = min(cfg.MODEL.FCOS.SCORE_THRESH_TEST, threshold**2)
+    lowest = DEFAULT_SCORE if threshold is None else threshold
+    cfg.MODEL.FCOS.SCORE_THRESH_TEST = min(cfg.MODEL.FCOS.SCORE_THRESH_TEST, lowest**2)
     cfg.freeze()
     register_custom_datasets(cfg)
     return cfg
@@ -42,22 +45,19 @@ def prepare_cfg(cfg: CfgNode, threshold: float) -> CfgNode:
 
 @dataclasses.dataclass(frozen=True)
 class Detector:
-    """A predictor with a threshold of the score, and the ids to write for its classes.
+    """A predictor, and the ids to write for its classes.
 
     Attributes:
         predictor: of a config of :func:`prepare_cfg`.
-        threshold: score in [0, 1] that a detection must have at least.
         category_ids: of class 0, 1, ...; only :meth:`results` needs them.
     """
 
     predictor: Predictor
-    threshold: float
     category_ids: Sequence[int] = ()
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Instances]:
         """Detect in images at once; see :meth:`fcos.predict.Predictor.detect_batch`."""
-        found = self.predictor.detect_batch(images)
-        return [instances[instances.scores >= self.threshold] for instances in found]
+        return self.predictor.detect_batch(images)
 
     def results(
         self, instances: Instances, image_id: int | str, file_name: str

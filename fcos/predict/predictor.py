@@ -15,11 +15,12 @@ from detectron2.config import CfgNode
 from detectron2.data.transforms import ResizeShortestEdge, ResizeTransform
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
-from fcos.checkpoint import AdetCheckpointer
+from fcos.checkpoint import AdetCheckpointer, thresholds_in
 from fcos.config.checks import check_images_per_batch, check_pixels
 from fcos.data.images import read_bgr
 from fcos.modeling import OneStageDetectorWithTTA
 from fcos.modeling.optimize import optimize_for_inference
+from fcos.predict.lowest import lowest_scores
 from fcos.utils.device import check_device
 from fcos.utils.errors import UserError, config_errors
 from fcos.utils.memory import keep_freed_memory
@@ -36,9 +37,18 @@ class Predictor:
         model: on ``MODEL.DEVICE``, in evaluation mode.
         batch_size: ``TEST.IMS_PER_BATCH``, how many images to detect in at once.
         class_names: as stored with the weights; ``None`` if they were stored without.
+        lowest: the scores from which detections are kept.
     """
 
-    def __init__(self, cfg: CfgNode, optimize: str | None = None, compile: bool = False) -> None:
+    def __init__(
+        self,
+        cfg: CfgNode,
+        optimize: str | None = None,
+        compile: bool = False,
+        *,
+        threshold: float | None = None,
+        default: float = 0.0,
+    ) -> None:
         """Build the model and load ``MODEL.WEIGHTS``.
 
         Args:
@@ -46,6 +56,10 @@ class Predictor:
             optimize: a precision for :func:`fcos.modeling.optimize.optimize_for_inference`, such as
                 "auto"; ``None`` runs the model as it was trained.
             compile: with ``optimize``, compile it as well.
+            threshold: score in [0, 1] that a detection must have at least. ``None``: that of its
+                class in the file of the weights, which trainings write there.
+            default: the same for a file that has none. 0 keeps all that
+                ``MODEL.FCOS.SCORE_THRESH_TEST`` lets through.
 
         Raises:
             UserError: the config cannot be used, the weights are missing or do not cover the
@@ -77,6 +91,8 @@ class Predictor:
         self.batch_size = cfg.TEST.IMS_PER_BATCH
         self._detector = OneStageDetectorWithTTA(cfg, self.model) if is_augmented else self.model
         self.class_names: list[str] | None = extra.get("class_names")
+        stored = thresholds_in(extra, cfg.MODEL.WEIGHTS) if threshold is None else None
+        self.lowest = lowest_scores(cfg, threshold, stored, default)
 
     def read(self, path: str) -> np.ndarray:
         """Read an image file as :func:`fcos.data.read_bgr` does, by INPUT.STRETCH_RANGE."""
@@ -108,7 +124,8 @@ class Predictor:
         if not inputs:
             return []
         with torch.no_grad():
-            return [output["instances"].to("cpu") for output in self._detector(inputs)]
+            found = [output["instances"].to("cpu") for output in self._detector(inputs)]
+        return [self.lowest.keep(instances) for instances in found]
 
     def _input_of(self, image: np.ndarray) -> dict[str, Any]:
         """Make the input of the model from an image."""

@@ -6,6 +6,7 @@ from fcos.config import get_cfg
 from fcos.config.checks import (
     FCOS_CHOICES,
     check_batch,
+    check_displays,
     check_expected_results,
     check_fcos,
     check_pixels,
@@ -150,4 +151,26 @@ def test_types_of_clipping(kind):
         check_training_keys(cfg, 1)
         return
     with pytest.raises(UserError, match=r"CLIP_TYPE is 'full_model': set it to one of 'value', 'n"):
+        check_training_keys(cfg, 1)
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("VIS_PERIOD", -1, r"VIS_PERIOD is -1: set it to 0 \(no pictures\) or more"),
+        ("LOGGERS", ["comet"], r"LOGGERS is \['comet'\]: set it to a list .* 'wandb', 'mlflow'"),
+        ("LOGGERS", ["wandb", "wandb"], r"LOGGERS is .*: set it to a list without repetition of"),
+        ("LOGGERS", [7], r"LOGGERS is \[7\]: set it to a list"),
+    ],
+)
+def test_what_a_training_shows(key, value, message):
+    cfg = get_cfg()
+    check_displays(cfg)
+    cfg.LOGGERS, cfg.VIS_PERIOD = ["mlflow", "wandb"], 100
+    check_displays(cfg)
+    cfg[key] = value
+    with pytest.raises(UserError, match=message):
+        check_displays(cfg)
+    cfg.DATASETS.TRAIN = ("a",)
+    with pytest.raises(UserError, match=message):  # before the first iteration
         check_training_keys(cfg, 1)

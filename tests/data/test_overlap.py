@@ -1,12 +1,14 @@
 """Images that are trained on and evaluated on."""
 
 import shutil
+from collections import Counter
 
 import pytest
 from PIL import Image
 
 from fcos.config import get_cfg
-from fcos.data import check_datasets
+from fcos.data import check_datasets, overlap
+from fcos.data.overlap import ImageFile, note_on_overlap
 
 
 def notes_on_test(coco, training=True):
@@ -49,6 +51,34 @@ def test_files_of_one_length(coco, differs):
         Image.new("RGB", (32, 48), (0, 0, i * differs)).save(coco.path(i), "BMP")
     notes = notes_on_test(coco)
     assert any("trained on" in note for note in notes) is not differs
+
+
+@pytest.mark.parametrize("differs", [False, True])
+def test_files_of_one_length_and_beginning(coco, differs):
+    coco.images[4].update(width=32, height=48)
+    for i in (1, 4):  # what comes after the pixels of a BMP is not read as an image
+        Image.new("RGB", (32, 48)).save(coco.path(i), "BMP")
+        with open(coco.path(i), "ab") as file:
+            file.write(bytes(1 << 16) + bytes([i * differs]))
+    notes = notes_on_test(coco)
+    assert any("trained on" in note for note in notes) is not differs
+
+
+def test_many_files_of_one_length_are_compared_once_each(tmp_path, monkeypatch):
+    files = []
+    for i in range(60):
+        (tmp_path / f"{i}").write_bytes(bytes([i % 50]))
+        files.append(ImageFile(str(tmp_path / f"{i}"), (1, 1)))
+    read = Counter()
+
+    def count(path, *length):
+        read[path] += 1
+        return _digest(path, *length)
+
+    _digest = overlap._digest
+    monkeypatch.setattr(overlap, "_digest", count)
+    assert note_on_overlap({"train": files[:50]}, files[50:]).startswith("10 of its 10 images")
+    assert max(read.values()) == 2  # its beginning, and the whole
 
 
 def test_one_data_set_for_both(coco):

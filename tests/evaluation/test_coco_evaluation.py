@@ -14,7 +14,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
-from fcos.evaluation.coco_evaluation import FastCOCOEvaluator, ImageDetections, pack, unpack
+from fcos.evaluation.coco_evaluation import FastCOCOEvaluator
+from fcos.evaluation.detections import ImageDetections, pack, unpack
 from fcos.utils.errors import UserError
 from tests.evaluation.conftest import IDS, Data
 from tests.processes import run_in_two

@@ -12,7 +12,12 @@ import torch
 
 import fcos.export.exporting
 from detectron2.modeling import build_model
-from fcos.checkpoint import AdetCheckpointer
+from fcos.checkpoint import (
+    AdetCheckpointer,
+    ClassThreshold,
+    ScoreThresholds,
+    add_thresholds,
+)
 from fcos.config import get_cfg
 from fcos.predict.predictor import Predictor
 from fcos_cli.export import main
@@ -64,6 +69,7 @@ def test_an_onnx_file_and_what_is_in_it(onnx_file):
         "max_size": "160",
         "output": "detections",
         "score_threshold": "0.05",
+        "confidence_thresholds": "[0.5, 0.5, 0.5]",
         "nms_threshold": "0.6",
         "max_detections": "40",
         "strides": "[8, 16]",
@@ -87,8 +93,7 @@ def test_the_example_needs_neither_torch_nor_this_package(onnx_file, folder):
     cfg.merge_from_file(str(folder / "a.yaml"))
     cfg.MODEL.WEIGHTS = str(folder / "model.pth")
     image = cv2.imread(str(folder / "a.png"))
-    want = Predictor(cfg)(image)
-    want = want[want.scores >= 0.3]
+    want = Predictor(cfg, default=0.5)(image)
     names = ["cat", "dog", "bird"]
     lines = [
         f"{names[label]} {score:.2f} {' '.join(str(round(side)) for side in box)}"
@@ -108,6 +113,23 @@ def test_the_example_needs_neither_torch_nor_this_package(onnx_file, folder):
     assert (result.returncode, result.stderr) == (1, f"{nowhere} cannot be written.\n")
     result = subprocess.run([*command, "a.png"], capture_output=True, text=True)
     assert result.returncode == 1 and result.stderr.startswith("Detect with an ONNX file of")
+
+
+def test_the_scores_of_the_checkpoint_go_along(folder):
+    """And a given score wins."""
+    classes = tuple(ClassThreshold(score) for score in (0.3125, None, 0.75))
+    found = ScoreThresholds("best F1", "pets", True, False, classes)
+    add_thresholds(str(folder / "model.pth"), found, str(folder / "with.pth"))
+    weights = ["MODEL.WEIGHTS", str(folder / "with.pth")]
+    for words, scores in (
+        ((), [0.3125, 0.5, 0.75]),
+        (("--confidence-threshold", "0.2"), [0.2] * 3),
+    ):
+        assert run(folder, "torchscript", "with.pt", *words, opts=weights) == 0
+        files = {"metadata.json": ""}
+        torch.jit.load(str(folder / "with.pt"), _extra_files=files)
+        about = json.loads(files["metadata.json"])
+        assert json.loads(about["confidence_thresholds"]) == scores
 
 
 def test_the_example_is_short():

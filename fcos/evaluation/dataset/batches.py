@@ -7,14 +7,10 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import torch
-
-from detectron2.structures import BitMasks, Instances, polygons_to_bitmask
 from fcos.config import CfgNode
 from fcos.data.build import build_train_stream
 from fcos.evaluation.pictures import jpeg
-from fcos.predict import draw_instances
+from fcos.predict import draw_sample
 from fcos.utils.errors import UserError
 
 __all__ = ["Sample", "training_samples"]
@@ -66,22 +62,8 @@ def training_samples(
 
 
 def _draw(sample: dict[str, Any], pixel_format: str, class_names: Sequence[str]) -> Sample:
-    image = sample["image"].numpy().transpose(1, 2, 0)
-    if pixel_format == "RGB":
-        image = image[:, :, ::-1]
     truth = sample["instances"]
     height, width = truth.image_size
-    shown = Instances((height, width), pred_boxes=truth.gt_boxes, pred_classes=truth.gt_classes)
-    if truth.has("gt_masks"):
-        shown.pred_masks = _masks(truth.gt_masks, height, width)
-    picture = jpeg(draw_instances(np.ascontiguousarray(image), shown, class_names))
+    picture = jpeg(draw_sample(sample, pixel_format, class_names))
     name = os.path.basename(sample.get("file_name", ""))
     return Sample(picture, name, (width, height), len(truth))
-
-
-def _masks(masks: Any, height: int, width: int) -> torch.Tensor:
-    """Make (G, height, width) bool of the masks of a sample, polygons or bits."""
-    if isinstance(masks, BitMasks):
-        return masks.tensor
-    drawn = [polygons_to_bitmask(polygons, height, width) for polygons in masks.polygons]
-    return torch.from_numpy(np.array(drawn, bool).reshape(-1, height, width))

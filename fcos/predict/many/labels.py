@@ -30,7 +30,7 @@ class FoundLabels:
         finished: the lines of all images, once the run is done.
         paths: of all images.
         categories: ids and names of the classes, in COCO's form.
-        threshold: the lowest score among the detections.
+        lowest: the lowest score among the detections, in words.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class FoundLabels:
         finished: FinishedImages,
         paths: Sequence[str],
         categories: Sequence[dict[str, Any]],
-        threshold: float,
+        lowest: str,
     ) -> None:
         self._kind, self._folder = kind, folder.path_of(f"labels_{kind}")
-        self._finished, self._paths, self._threshold = finished, paths, threshold
+        self._finished, self._paths, self._lowest = finished, paths, lowest
         self._names = {category["id"]: str(category["name"]) for category in categories}
         self._has_masks = kind in WITH_MASKS
 
@@ -82,7 +82,7 @@ class FoundLabels:
         """
         if not self._kind:
             return
-        note = f"Detections with a score of at least {self._threshold:g}, to be corrected"
+        note = f"Detections with {self._lowest}, to be corrected"
         write_labels(self._kind, self._folder, self, [*self._names.values()], note)
         number = sum(len(image.objects) for image in self)
         logger.info(f"{note}: {number} in {self._folder}.")

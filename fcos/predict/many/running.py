@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import logging
 import signal
@@ -20,10 +19,11 @@ from fcos.config import CfgNode
 from fcos.data import register_custom_datasets
 from fcos.predict.classes import choose_category_ids, choose_names, configured_classes
 from fcos.predict.detector import Detector, prepare_cfg
-from fcos.predict.inputs import find_images, read_list
+from fcos.predict.lowest import LowestScores
 from fcos.predict.many.ahead import read_ahead
 from fcos.predict.many.batches import Batches, make_batches, padded_shape
 from fcos.predict.many.folder import DETECTIONS, LEFT_OUT, DetectionFolder, run_settings
+from fcos.predict.many.job import DetectionJob
 from fcos.predict.many.labels import FoundLabels
 from fcos.predict.many.shards import FinishedImages, ShardWriter
 from fcos.predict.many.work import LineMaker, Progress, claims, meeting_host, read_sizes
@@ -34,54 +34,11 @@ from fcos.utils.errors import UserError
 from fcos.utils.processes import Ending, Processes, check_processes, run_processes
 from fcos.utils.values import NAMED
 
-__all__ = ["DetectionJob", "detect_many"]
+__all__ = ["detect_many"]
 
 logger = logging.getLogger(__name__)
 
 _SOME_LEFT_OUT = 3  # exit code
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DetectionJob:
-    """What to detect in, how, and where to write the results.
-
-    Attributes:
-        output: the folder of the results.
-        inputs: images, folders and patterns, as :func:`fcos.predict.inputs.find_images` takes them.
-        recursive: search the subfolders of ``inputs``, too.
-        list_file: a text file of paths instead of ``inputs``.
-        threshold: score in [0, 1] that a detection must have at least.
-        batch_size: images in a batch, at most.
-        optimize, compile: as of :class:`fcos.predict.Predictor`.
-        fresh: throw away an earlier run in ``output`` instead of going on with it.
-        retry: read images again that an earlier run left out.
-        labels: format of labels to write as well, a key of
-            :data:`fcos.data.label_files.LABEL_FORMATS`; "": none.
-        debug: let a process raise its errors instead of printing a sentence.
-    """
-
-    output: str
-    inputs: Sequence[str] = ()
-    recursive: bool = False
-    list_file: str | None = None
-    threshold: float = 0.5
-    batch_size: int = 8
-    optimize: str | None = None
-    compile: bool = False
-    fresh: bool = False
-    retry: bool = False
-    labels: str = ""
-    debug: bool = False
-
-    def image_files(self) -> list[str]:
-        """Find the images.
-
-        Raises:
-            UserError: an input or the list cannot be read, or there is no image.
-        """
-        if self.list_file is not None:
-            return read_list(self.list_file)
-        return find_images(self.inputs, self.recursive)
 
 
 def detect_many(
@@ -140,9 +97,11 @@ def _detect_all(cfg: CfgNode, job: DetectionJob, folder: DetectionFolder, dist_u
     setup_logger(name="fcos", distributed_rank=comm.get_rank())
     register_custom_datasets(cfg)
     on_main(folder.lock)
-    predictor = in_all(lambda: Predictor(cfg, job.optimize, job.compile))
+    predictor = in_all(lambda: job.predictor(cfg))
+    lowest = predictor.lowest
+    logger.info(f"Kept: detections with {lowest}, {lowest.origin}.")
     categories = on_main(lambda: _categories(cfg, predictor))
-    token = on_main(lambda: _begin(cfg, job, folder, categories))
+    token = on_main(lambda: _begin(cfg, job, folder, categories, lowest))
     in_all(lambda: folder.check_token(token))
 
     paths = DatasetFromList(folder.paths())  # in one array, not in as many objects
@@ -152,11 +111,11 @@ def _detect_all(cfg: CfgNode, job: DetectionJob, folder: DetectionFolder, dist_u
     batches = make_batches(sizes, padded_shape(cfg, divisor), job.batch_size)
     finished = FinishedImages(len(paths))  # only the main process fills it
     is_finished, shards = on_main(lambda: _look_back(folder, finished, job.retry))
-    labels = FoundLabels(job.labels, folder, finished, paths, categories, job.threshold)
+    labels = FoundLabels(job.labels, folder, finished, paths, categories, str(lowest))
     on_main(lambda: labels.check(is_going_on=not is_finished.all(), has_masks=cfg.MODEL.MASK_ON))
     if not is_finished.all():
         category_ids = [category["id"] for category in categories]
-        make_lines = LineMaker(Detector(predictor, job.threshold, category_ids))
+        make_lines = LineMaker(Detector(predictor, category_ids))
         writer = in_all(lambda: ShardWriter(shards[comm.get_rank()]))
         progress = Progress(dist_url, is_finished)
         mine = _claimed(batches, batches.unfinished(is_finished), paths, progress)
@@ -171,7 +130,7 @@ def _detect_all(cfg: CfgNode, job: DetectionJob, folder: DetectionFolder, dist_u
         shards = []
     if not comm.is_main_process():
         return 0
-    code = _finish(folder, finished, shards, paths, categories)
+    code = _finish(folder, finished, shards, paths, categories, lowest)
     labels.write()
     return code
 
@@ -185,14 +144,18 @@ def _categories(cfg: CfgNode, predictor: Predictor) -> list[dict[str, Any]]:
 
 
 def _begin(
-    cfg: CfgNode, job: DetectionJob, folder: DetectionFolder, categories: list[dict[str, Any]]
+    cfg: CfgNode,
+    job: DetectionJob,
+    folder: DetectionFolder,
+    categories: list[dict[str, Any]],
+    lowest: LowestScores,
 ) -> str:
     """Find the run to go on with, or make one; return its token."""
     settings = run_settings(
         cfg,
         images=job.list_file or job.inputs,
         recursive=job.recursive,
-        confidence_threshold=job.threshold,
+        confidence_threshold=lowest.setting(len(categories)),
         batch_size=job.batch_size,
         optimize=job.optimize,
         compile=job.compile,
@@ -247,6 +210,7 @@ def _finish(
     new_shards: Sequence[str],
     paths: Sequence[str],
     categories: list[dict[str, Any]],
+    lowest: LowestScores,
 ) -> int:
     """Write the results; return the exit code."""
     for shard in new_shards:
@@ -260,7 +224,7 @@ def _finish(
     folder.write_results(finished, paths, categories)
     number = finished.is_done.sum()
     done = "1 image is" if number == 1 else f"{number} images are"
-    logger.info(f"{done} done: {folder.path_of(DETECTIONS)}.")
+    logger.info(f"{done} done: {folder.path_of(DETECTIONS)}.{lowest.for_evaluations}")
     left_out = np.flatnonzero(finished.is_left_out).tolist()
     if not left_out:
         return 0

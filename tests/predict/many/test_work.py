@@ -31,9 +31,9 @@ class Predictor:
     def find(image):
         return Instances(
             image.shape[:2],
-            pred_boxes=Boxes(torch.tensor([[0.0, 1, 4, 3], [0.0, 0, 1, 1]])),
-            scores=torch.tensor([0.5, 0.25]),
-            pred_classes=torch.tensor([1, 0]),
+            pred_boxes=Boxes(torch.tensor([[0.0, 1, 4, 3]])),
+            scores=torch.tensor([0.5]),
+            pred_classes=torch.tensor([1]),
         )
 
 
@@ -42,7 +42,7 @@ def pixels(height, width):
 
 
 def test_lines_by_hand():
-    make_lines = LineMaker(Detector(Predictor(10**6), threshold=0.5, category_ids=[3, 7]))
+    make_lines = LineMaker(Detector(Predictor(10**6), category_ids=[3, 7]))
     lines = make_lines([(4, "a.png", pixels(5, 6)), (9, "b.png", "Image b.png is broken.")])
     assert {image: json.loads(line) for image, line in lines.items()} == {
         4: {
@@ -60,12 +60,12 @@ def test_lines_by_hand():
 
 def test_nothing_to_detect_in():
     predictor = Predictor(0)
-    assert list(LineMaker(Detector(predictor, 0.5, [0, 1]))([(1, "a", "Broken.")])) == [1]
+    assert list(LineMaker(Detector(predictor, [0, 1]))([(1, "a", "Broken.")])) == [1]
     assert predictor.batches == []
 
 
 def test_batches_that_do_not_fit_are_halved(caplog):
-    make_lines = LineMaker(Detector(Predictor(room=2 * 30), 0.5, [0, 1]))
+    make_lines = LineMaker(Detector(Predictor(room=2 * 30), [0, 1]))
     batch = [(i, f"{i}.png", pixels(2, 5)) for i in range(5)] + [(5, "big.png", pixels(9, 5))]
     with caplog.at_level(logging.WARNING):
         lines = make_lines(batch)
@@ -80,7 +80,7 @@ def test_a_batch_that_cannot_be_done_is_named(caplog):
     predictor = Predictor(0)
     predictor.detect_batch = None  # calling it is a TypeError
     with caplog.at_level(logging.ERROR), pytest.raises(TypeError):
-        make_lines = LineMaker(Detector(predictor, 0.5, [0, 1]))
+        make_lines = LineMaker(Detector(predictor, [0, 1]))
         make_lines([(0, "a.png", pixels(2, 5)), (1, "b.png", pixels(2, 5))])
     assert "This went wrong with a.png, b.png. An image that is taken away is" in caplog.text
 

@@ -1,0 +1,128 @@
+"""The job of ``fcos checkpoint thresholds``: scores to cut at, for a checkpoint that is there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from detectron2.utils.logger import setup_logger
+from fcos.checkpoint import (
+    AdetCheckpointer,
+    ScoreThresholds,
+    add_thresholds,
+    check_has_place,
+    read_checkpoint,
+)
+from fcos.config import CfgNode, read_cfg
+from fcos.data import register_custom_datasets
+from fcos.data.register import note_classes
+from fcos.engine.preflight import check_evaluation
+from fcos.engine.trainer import Trainer
+from fcos.evaluation import thresholds_of_results
+from fcos.utils.device import check_device
+from fcos.utils.errors import UserError
+from fcos.utils.files import check_writable, keep_inputs
+
+__all__ = ["write_thresholds"]
+
+_NAMES = ("model_best.pth", "model_final.pth")
+
+
+def write_thresholds(
+    checkpoint: str,
+    *,
+    config_file: str | None = None,
+    results: str | None = None,
+    output: str | None = None,
+    options: Sequence[str] = (),
+    precision: float | None = None,
+    recall: float | None = None,
+) -> str:
+    """Find the scores to cut at on the first data set of DATASETS.TEST, and write them.
+
+    Args:
+        checkpoint: the file, or the OUTPUT_DIR of a training: its best checkpoint or, without one,
+            its last.
+        config_file: None for the ``config.yaml`` beside the checkpoint.
+        results: detections of this checkpoint on the data set, in COCO's results format; None to
+            evaluate it now.
+        output: a file to write; None to write into the checkpoint.
+        options: keys and values that change the config.
+        precision, recall: what the scores are to reach; without both, the best F1.
+
+    Returns:
+        What was written, in lines.
+
+    Raises:
+        UserError: something cannot be read, used or written, or there is no such score.
+    """
+    path = _file_of(checkpoint)
+    check_has_place(path)
+    if output is not None:
+        keep_inputs(output, path)
+    check_writable(os.path.dirname(output or path))
+    cfg = _config_of(path, config_file, options)
+    settings: dict[str, Any] = {"square_root": cfg.MODEL.FCOS.SQRT_SCORE}
+    settings |= {"precision": precision, "recall": recall}
+    found = _evaluate(cfg, settings) if results is None else _read(cfg, results, settings)
+    if found is None or found.is_empty:
+        why = f"no class has a score by {found.rule}" if found else "nothing was detected"
+        raise UserError(f"On {cfg.DATASETS.TEST[0]}, {why}: nothing was written.")
+    add_thresholds(path, found, output)
+    names = read_checkpoint(path).get("class_names", ())
+    return f"{found.table(names)}\nWritten to {output or path}."
+
+
+def _file_of(checkpoint: str) -> str:
+    if not os.path.isdir(checkpoint):
+        return checkpoint
+    there = [name for name in _NAMES if os.path.isfile(os.path.join(checkpoint, name))]
+    if not there:
+        raise UserError(f"{checkpoint} has neither {' nor '.join(_NAMES)}: name the checkpoint.")
+    return os.path.join(checkpoint, there[0])
+
+
+def _config_of(path: str, config_file: str | None, options: Sequence[str]) -> CfgNode:
+    file = config_file or os.path.join(os.path.dirname(path), "config.yaml")
+    if not config_file and not os.path.isfile(file):
+        raise UserError(f"There is no config.yaml beside {path}: name its config by --config-file.")
+    cfg = read_cfg(file, options)
+    if not cfg.DATASETS.TEST:
+        raise UserError(
+            "DATASETS.TEST is empty, so there is nothing to find scores on: append --opts "
+            "DATASETS.TEST \"('my_val',)\"."
+        )
+    cfg.DATASETS.TEST = cfg.DATASETS.TEST[:1]
+    cfg.MODEL.WEIGHTS = path
+    cfg.freeze()
+    setup_logger(name="fcos")
+    register_custom_datasets(cfg)
+    return cfg
+
+
+def _read(cfg: CfgNode, results: str, settings: dict[str, Any]) -> ScoreThresholds:
+    (dataset,) = cfg.DATASETS.TEST
+    note_classes(dataset)
+    most = max(100, cfg.MODEL.FCOS.NMS_POST_TOPK)
+    augmented = cfg.TEST.AUG.ENABLED
+    return thresholds_of_results(results, dataset, most, augmented=augmented, **settings)
+
+
+def _evaluate(cfg: CfgNode, settings: dict[str, Any]) -> ScoreThresholds | None:
+    if cfg.TEST.AUG.ENABLED:
+        raise UserError(
+            "TEST.AUG.ENABLED is True: for its scores, give the detections of fcos eval by "
+            "--results OUTPUT_DIR/inference_TTA/coco_instances_results.json."
+        )
+    check_device(cfg.MODEL.DEVICE)
+    check_evaluation(cfg, resume=False)
+    model = Trainer.build_model(cfg)
+    checkpointer = AdetCheckpointer(model)
+    checkpointer.load(cfg.MODEL.WEIGHTS)
+    checkpointer.coverage.require_all("Evaluation")
+    with tempfile.TemporaryDirectory() as folder:
+        evaluator = Trainer.build_evaluator(cfg, cfg.DATASETS.TEST[0], folder)
+        Trainer.test(cfg, model, evaluator)
+        return evaluator.score_thresholds(**settings)
