@@ -17,7 +17,7 @@ setup(
         "filelock>=3.29.7,<5",
         "fvcore>=0.1.5",
         # Elsewhere there is no wheel, and pycocotools evaluates: the same figures, more slowly.
-        "hotcoco>=1.0.1,<2; platform_machine in 'x86_64 AMD64 aarch64 arm64'",
+        "hotcoco>=1.3,<2; platform_machine in 'x86_64 AMD64 aarch64 arm64'",
         "jinja2>=3.1,<4",
         "numpy",
         "opencv-python",

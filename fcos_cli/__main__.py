@@ -16,6 +16,7 @@ VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "detect": ("detect", (), "write the detections of very many images"),
     "export": ("export", (), "write a detector as ONNX, TorchScript or torch.export"),
     "compare": ("compare", (), "compare evaluated detectors on one page"),
+    "diagnose": ("diagnose", (), "say on one page where a detector fails"),
     "curves": ("curves", (), "draw the losses, AP and times of trainings on one page"),
     "checkpoint": (
         "checkpoint",

@@ -8,9 +8,12 @@ from collections.abc import Callable
 
 __all__ = [
     "add_config_file",
+    "add_dataset",
     "add_opts",
+    "add_shown",
     "add_speed",
     "at_least",
+    "check_dataset",
     "check_opts",
     "check_speed",
     "score",
@@ -23,6 +26,41 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 def add_config_file(parser: argparse.ArgumentParser) -> None:
     """Add the required --config-file."""
     parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML of the model")
+
+
+def add_dataset(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add what names the data set that results are of; ``text`` is the help of --dataset."""
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--dataset", metavar="NAME", help=text)
+    source.add_argument("--annotations", metavar="FILE", help="the data set, in COCO's format")
+    parser.add_argument(
+        "--images", default="", metavar="FOLDER", help="the images of --annotations"
+    )
+    parser.add_argument(
+        "--config-file",
+        metavar="FILE",
+        help="a config whose DATASETS.CUSTOM declares the data set; by default the results' own",
+    )
+
+
+def add_shown(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add what says which images and detections are shown; ``text`` is the help of --score."""
+    parser.add_argument(
+        "--num-images",
+        type=at_least(0),
+        default=12,
+        metavar="N",
+        help="how many images to show at most (%(default)s); 0 reads no image files",
+    )
+    parser.add_argument("--score", type=score, metavar="SCORE", help=text)
+
+
+def check_dataset(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End the program with exit code 2 if the arguments of the data set do not fit."""
+    if args.annotations and args.num_images and not args.images:
+        parser.error("--annotations needs --images FOLDER, or --num-images 0")
+    if args.images and not args.annotations:
+        parser.error("--images belongs to --annotations")
 
 
 def add_opts(parser: argparse.ArgumentParser) -> None:

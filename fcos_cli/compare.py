@@ -12,7 +12,7 @@ import argparse
 import os
 from collections.abc import Callable, Sequence
 
-from fcos_cli.arguments import at_least, score
+from fcos_cli.arguments import add_dataset, add_shown, check_dataset
 from fcos_cli.running import run_program
 
 PROGRAM = "python -m fcos.evaluation.compare"
@@ -40,48 +40,16 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
         "folders",
         nargs="*",
         metavar="[LABEL=]FOLDER",
-        help="two result folders or more, or results files; the first is the baseline",
+        help="result folders or results files; the first is the baseline",
     )
     parser.add_argument("--output", default="comparison", metavar="FOLDER", help="(%(default)s)")
-    _add_dataset(parser)
-    parser.add_argument(
-        "--num-images",
-        type=at_least(0),
-        default=12,
-        metavar="N",
-        help="how many images to show at most (%(default)s); 0 reads no image files",
-    )
-    parser.add_argument(
-        "--score",
-        type=score,
-        metavar="SCORE",
-        help="show detections with at least this score; by default those with which each detector "
-        "has its best F1 over the data set",
-    )
+    text = "the data set, by default the one that the config.yaml of the folders have in common"
+    add_dataset(parser, text)
+    text = "show detections with at least this score; by default those with which each detector "
+    add_shown(parser, f"{text}has its best F1 over the data set")
     args = parser.parse_args(argv)
-    if args.annotations and args.num_images and not args.images:
-        parser.error("--annotations needs --images FOLDER, or --num-images 0")
-    if args.images and not args.annotations:
-        parser.error("--images belongs to --annotations")
+    check_dataset(parser, args)
     return args
-
-
-def _add_dataset(parser: argparse.ArgumentParser) -> None:
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--dataset",
-        metavar="NAME",
-        help="the data set, by default the one that the config.yaml of the folders have in common",
-    )
-    source.add_argument("--annotations", metavar="FILE", help="the data set, in COCO's format")
-    parser.add_argument(
-        "--images", default="", metavar="FOLDER", help="the images of --annotations"
-    )
-    parser.add_argument(
-        "--config-file",
-        metavar="FILE",
-        help="a config whose DATASETS.CUSTOM declares the data set; by default the folders' own",
-    )
 
 
 def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:

@@ -3,7 +3,7 @@
 Not a part of the test suite: ``make torture`` runs it, in some minutes. It kills trainings of a
 small detector with batch normalisation, of one and of two processes, in their evaluations and at
 random, and sends SIGTERM. ``model_final.pth`` and ``model_best.pth`` have to be the same, with all
-that is in them.
+that is in them; with ``--keys``, those of the averaged weights too.
 """
 
 from __future__ import annotations
@@ -23,18 +23,23 @@ from pathlib import Path
 
 from fcos.engine import TrainingStopped
 from fcos.utils.processes import Ending, Processes, run_processes
+from tests.engine.test_all_keys import KEYS as ALL_KEYS
 from tests.engine.test_best import files, train
 from tests.tiny import ROOT, write_project
 
 OPTIONS = ["SOLVER.MAX_ITER", 24, "TEST.EVAL_PERIOD", 4, "SOLVER.STEPS", (10, 20)]
 EVALUATIONS = 6
+# Further keys that a training may have; it is long enough to end by itself.
+KEYS = [*ALL_KEYS, "SOLVER.MAX_ITER", 40]
+WITH_KEYS = "keys-"  # begins the names of their folders
 MOST_SECONDS = 300.0
 
 
 def run_training(folder: str) -> Ending:
     """Train in this process, or go on; what a process of :func:`start` does."""
     try:
-        train(folder, resume=True, options=OPTIONS)
+        keys = KEYS if folder.startswith(WITH_KEYS) else []
+        train(folder, resume=True, options=[*OPTIONS, *keys])
         return Ending()
     except TrainingStopped as stopped:
         return Ending(stopped.exit_code)
@@ -104,12 +109,14 @@ def _evaluations(folder: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def torture(root: Path, in_evaluations: int, by_signal: int, at_random: int, seed: int) -> int:
+def torture(
+    root: Path, in_evaluations: int, by_signal: int, at_random: int, seed: int, prefix: str = ""
+) -> int:
     """Run all cases, one after the other; return how many ended otherwise."""
     draw, whole, seconds = random.Random(seed), {}, {}
     for processes in (1, 2):
-        whole[processes] = finish(root, f"whole{processes}", processes)
-        path = root / f"whole{processes}"
+        whole[processes] = finish(root, f"{prefix}whole{processes}", processes)
+        path = root / f"{prefix}whole{processes}"
         seconds[processes] = time.time() - (path / "started").stat().st_mtime
     cases = [("kill -9 in evaluation", signal.SIGKILL)] * in_evaluations
     cases += [("SIGTERM in evaluation", signal.SIGTERM)] * by_signal
@@ -118,7 +125,7 @@ def torture(root: Path, in_evaluations: int, by_signal: int, at_random: int, see
     for index, (name, number) in enumerate(cases):
         processes = 1 + index % 2
         for attempt in itertools.count():
-            folder = f"case{index}-{attempt}"
+            folder = f"{prefix}case{index}-{attempt}"
             evaluation = 1 + (index // 2) % EVALUATIONS
             delay = draw.uniform(0, 0.3 if "evaluation" in name else seconds[processes])
             if "evaluation" in name:
@@ -132,7 +139,7 @@ def torture(root: Path, in_evaluations: int, by_signal: int, at_random: int, see
             f"{key} of {file}"
             for file, content in whole[processes].items()
             for key in content
-            if found[file].get(key) != content[key]
+            if found.get(file, {}).get(key) != content[key]
         ]
         wrong += bool(differing)
         said = f"differs: {', '.join(differing)}" if differing else "same"
@@ -147,6 +154,7 @@ def main() -> int:
     parser.add_argument("--signals", type=int, default=4, help="SIGTERM in evaluations")
     parser.add_argument("--random", type=int, default=12, help="kill -9 at any time")
     parser.add_argument("--seed", type=int, default=0, help="of the times")
+    parser.add_argument("--keys", action="store_true", help="with all keys of a training")
     parser.add_argument("--train", help=argparse.SUPPRESS)
     parser.add_argument("--processes", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -155,7 +163,8 @@ def main() -> int:
         return run_processes(run, Processes(args.processes))
     with tempfile.TemporaryDirectory() as folder:
         write_project(Path(folder))
-        wrong = torture(Path(folder), args.evaluations, args.signals, args.random, args.seed)
+        cases = args.evaluations, args.signals, args.random
+        wrong = torture(Path(folder), *cases, args.seed, WITH_KEYS if args.keys else "")
     return int(wrong > 0)
 
 

@@ -29,6 +29,7 @@ FCOS_CHOICES = {
     "LOSS_NORMALIZER": ("fg", "moving_fg", "all"),
     "DROP_EMPTY": ("before", "after", "never"),
 }
+OPTIMIZERS = ("SGD", "AdamW")
 _FCOS_COUNTS = {
     "NUM_CLASSES": 1,
     "NUM_SHARED_CONVS": 0,
@@ -222,6 +223,9 @@ def check_training_keys(cfg: CfgNode, processes: int) -> None:
     for key in ("MAX_ITER", "CHECKPOINT_PERIOD"):
         _require(cfg.SOLVER[key] >= 1, f"SOLVER.{key}", cfg.SOLVER[key], "1 or more")
     check_schedule(cfg)
+    check_evaluations(cfg)
+    check_optimizer(cfg)
+    check_accumulation(cfg, processes)
     if cfg.SOLVER.CLIP_GRADIENTS.ENABLED:
         kind = cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE
         _require_one_of(("value", "norm"), "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", kind)
@@ -252,6 +256,54 @@ def check_displays(cfg: CfgNode) -> None:
     is_known = all(name in LOGGERS for name in names) and len({*names}) == len(names)
     expected = f"a list without repetition of {', '.join(map(repr, LOGGERS))}"
     _require(is_known, "LOGGERS", names, expected)
+
+
+def check_evaluations(cfg: CfgNode) -> None:
+    """Refuse values of what is done with evaluations, and with an average of weights."""
+    node, metric = cfg.TEST, cfg.TEST.BEST_METRIC
+    decay, expected = cfg.SOLVER.EMA_DECAY, "a number within [0, 1), such as 0.999; 0 is no average"
+    _require(0 <= decay < 1, "SOLVER.EMA_DECAY", decay, expected)
+    _require(node.PATIENCE >= 0, "TEST.PATIENCE", node.PATIENCE, "0 or more evaluations")
+    if "_EMA/" in metric:
+        raise UserError(
+            f"TEST.BEST_METRIC is {metric}: set it to {metric.replace('_EMA/', '/')}, by which "
+            "model_best.pth is chosen for the weights and model_best_ema.pth for their average."
+        )
+    if metric.startswith("validation/") and not node.VALIDATION_LOSS:
+        raise UserError(
+            f"TEST.BEST_METRIC is {metric}, which is computed with TEST.VALIDATION_LOSS True only: "
+            "set that, or another metric."
+        )
+    if node.PATIENCE and not (node.EVAL_PERIOD and cfg.DATASETS.TEST):
+        what = "TEST.EVAL_PERIOD is 0" if cfg.DATASETS.TEST else "DATASETS.TEST is empty"
+        raise UserError(
+            f"TEST.PATIENCE is {node.PATIENCE} evaluations, but {what}, so there are none to count "
+            "during the training: set it, or TEST.PATIENCE 0."
+        )
+    if node.VALIDATION_LOSS and not cfg.DATASETS.TEST:
+        raise UserError(
+            "TEST.VALIDATION_LOSS is True, but DATASETS.TEST is empty: name a data set there, or "
+            "set TEST.VALIDATION_LOSS False."
+        )
+
+
+def check_optimizer(cfg: CfgNode) -> None:
+    """Refuse an unknown SOLVER.OPTIMIZER."""
+    _require_one_of(OPTIMIZERS, "SOLVER.OPTIMIZER", cfg.SOLVER.OPTIMIZER)
+
+
+def check_accumulation(cfg: CfgNode, processes: int) -> None:
+    """Refuse a number of parts that the images of a process cannot be divided into."""
+    steps, batch = cfg.SOLVER.ACCUMULATION_STEPS, cfg.SOLVER.IMS_PER_BATCH
+    _require(steps >= 1, "SOLVER.ACCUMULATION_STEPS", steps, "1 or more")
+    share = batch // processes
+    if share % steps:
+        divisors = [n for n in range(1, share + 1) if share % n == 0]
+        raise UserError(
+            f"SOLVER.ACCUMULATION_STEPS is {steps}, which cannot divide the {share} images that "
+            f"each process has of SOLVER.IMS_PER_BATCH {batch}: set it to one of "
+            f"{', '.join(map(str, divisors))}."
+        )
 
 
 def check_acceleration(cfg: CfgNode) -> None:

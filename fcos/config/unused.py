@@ -23,9 +23,11 @@ _ANY_SCHEDULE = (
     *("BASE_LR", "MAX_ITER", "LR_SCHEDULER_NAME"),
     *("WARMUP_METHOD", "WARMUP_ITERS", "WARMUP_FACTOR", "RESCALE_INTERVAL"),
 )
-_SGD = (
-    *("MOMENTUM", "NESTEROV", "WEIGHT_DECAY"),
-    *("WEIGHT_DECAY_NORM", "WEIGHT_DECAY_BIAS", "BIAS_LR_FACTOR"),
+# And what the optimizers read, beside that which all of them do.
+_OPTIMIZERS: dict[str, tuple[str, ...]] = {"SGD": ("MOMENTUM", "NESTEROV"), "AdamW": ()}
+_ANY_OPTIMIZER = (
+    *("OPTIMIZER", "WEIGHT_DECAY", "WEIGHT_DECAY_NORM", "WEIGHT_DECAY_BIAS", "BIAS_LR_FACTOR"),
+    *("ACCUMULATION_STEPS", "EMA_DECAY"),
 )
 
 # Of other detectors of detectron2: no part of a detector of FCOS reads them.
@@ -76,7 +78,9 @@ def solver_keys(cfg: CfgNode) -> list[str]:
     clipping = ["ENABLED", *(("CLIP_TYPE", "CLIP_VALUE") if clip.ENABLED else ())]
     clipping += ["NORM_TYPE"] if clip.ENABLED and clip.CLIP_TYPE == "norm" else []
     own = _SCHEDULES.get(cfg.SOLVER.LR_SCHEDULER_NAME, ())
-    return [*_ANY_SCHEDULE, *own, *_SGD, *(f"CLIP_GRADIENTS.{key}" for key in clipping)]
+    own += _OPTIMIZERS.get(cfg.SOLVER.OPTIMIZER, ())
+    clipping = [f"CLIP_GRADIENTS.{key}" for key in clipping]
+    return [*_ANY_SCHEDULE, *own, *_ANY_OPTIMIZER, *clipping]
 
 
 def unused_keys(cfg: CfgNode, training: bool = True) -> dict[str, str]:
@@ -122,9 +126,12 @@ def _never_read(cfg: CfgNode, training: bool) -> Iterator[str]:
         yield from _REGIONS
     yield "MODEL.RESNETS." if "timm" in cfg.MODEL.BACKBONE.NAME else "MODEL.TIMM."
     if training:
-        read = _SCHEDULES.get(cfg.SOLVER.LR_SCHEDULER_NAME, ())
-        others = {key for keys in _SCHEDULES.values() for key in keys} - set(read)
-        yield from (f"SOLVER.{key}" for key in sorted(others))
+        for known, name in (
+            (_SCHEDULES, cfg.SOLVER.LR_SCHEDULER_NAME),
+            (_OPTIMIZERS, cfg.SOLVER.OPTIMIZER),
+        ):
+            others = {key for keys in known.values() for key in keys} - set(known.get(name, ()))
+            yield from (f"SOLVER.{key}" for key in sorted(others))
 
 
 def _differs(value: object, default: object) -> bool:

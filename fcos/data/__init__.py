@@ -4,7 +4,7 @@ The demo data set is written by ``python -m fcos.data.digits``.
 """
 
 from fcos.data.augmenting import check_augmentations
-from fcos.data.build import build_test_stream, build_train_stream
+from fcos.data.build import build_test_stream, build_train_stream, build_validation_stream
 from fcos.data.checks import check_dataset, check_datasets
 from fcos.data.images import read_bgr
 from fcos.data.mapper import CheckedMapper
@@ -19,6 +19,7 @@ __all__ = [
     "TrainStream",
     "build_test_stream",
     "build_train_stream",
+    "build_validation_stream",
     "check_augmentations",
     "check_dataset",
     "check_datasets",

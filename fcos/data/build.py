@@ -24,7 +24,7 @@ from fcos.utils.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["build_test_stream", "build_train_stream"]
+__all__ = ["build_test_stream", "build_train_stream", "build_validation_stream"]
 
 
 def build_train_stream(cfg: CfgNode, mapper: Mapper | None = None) -> TrainStream:
@@ -78,6 +78,34 @@ def build_test_stream(cfg: CfgNode, dataset_name: str, mapper: Mapper | None = N
     _log_histogram([dataset_name], records)
     mapper = _checked(cfg, mapper, is_train=False)
     return TestStream(records, mapper, cfg.DATALOADER.NUM_WORKERS, cfg.TEST.IMS_PER_BATCH)
+
+
+def build_validation_stream(cfg: CfgNode, dataset_name: str) -> TestStream:
+    """Build this process's part of a data set to compute losses on, in batches as for evaluation.
+
+    Images are resized as for evaluation and not augmented; their objects are those that a training
+    would learn.
+
+    Raises:
+        UserError: as of :func:`build_test_stream`.
+    """
+    check_images_per_batch(cfg)
+    _leave_out_unreadable(cfg, dataset_name, is_train=False)
+    records = load_dataset(dataset_name, cfg.MODEL.MASK_ON).dicts(for_training=True)
+    as_test = cfg.clone()
+    as_test.defrost()
+    node = as_test.INPUT
+    node.MIN_SIZE_TRAIN, node.MAX_SIZE_TRAIN = (cfg.INPUT.MIN_SIZE_TEST,), cfg.INPUT.MAX_SIZE_TEST
+    node.MIN_SIZE_TRAIN_SAMPLING = "choice"
+    node.RANDOM_FLIP, node.CROP.ENABLED, node.AUGMENTATIONS = "none", False, []
+    if any(_has_run_lengths(record) for record in records):
+        node.MASK_FORMAT = "bitmask"
+    mapper = CheckedMapper(ImageMapper(as_test, is_train=True), resize_of(cfg, "TEST"))
+    return TestStream(records, mapper, cfg.DATALOADER.NUM_WORKERS, cfg.TEST.IMS_PER_BATCH)
+
+
+def _has_run_lengths(record: Record) -> bool:
+    return any(isinstance(a.get("segmentation"), dict) for a in record.get("annotations", ()))
 
 
 def _checked(cfg: CfgNode, mapper: Mapper | None, is_train: bool) -> CheckedMapper:

@@ -15,7 +15,7 @@ from fcos.config import CfgNode
 from fcos.utils.device import gpu_has_bfloat16
 from fcos.utils.errors import UserError
 
-__all__ = ["AMP_DTYPES", "HostCopy", "TrainingLoop", "amp_dtype"]
+__all__ = ["AMP_DTYPES", "HostCopy", "TrainingLoop", "amp_dtype", "losses_and_verdict"]
 
 AMP_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -126,20 +126,34 @@ class TrainingLoop(SimpleTrainer):
         self.batch = next(self._batches)
         data_time = time.perf_counter() - asked
 
-        is_mixed = self.precision is not None
-        with torch.autocast(self.device_type, dtype=self.precision, enabled=is_mixed):
-            losses = self.model(self.batch)
-        on_cpu = HostCopy(_losses_and_verdict(list(losses.values())))
-        self.optimizer.zero_grad()
-        self.grad_scaler.scale(sum(losses.values())).backward()
+        names, on_cpu = self.compute_gradients()
         *values, is_finite = on_cpu.read()
-        self.losses, self.is_finite = dict(zip(losses, values, strict=True)), bool(is_finite)
+        self.losses, self.is_finite = dict(zip(names, values, strict=True)), bool(is_finite)
         self.after_backward()
         tensors = {name: torch.tensor(value) for name, value in self.losses.items()}
         self.write_metrics(tensors, data_time, self.iter)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
         del self.batch  # or it would stay in memory until the next one has been made
+
+    def compute_gradients(self) -> tuple[list[str], HostCopy]:
+        """Compute the gradients of the batch.
+
+        Returns:
+            The names of the losses, and their values with a verdict (:func:`losses_and_verdict`).
+        """
+        losses = self.forward(self.batch)
+        on_cpu = HostCopy(losses_and_verdict(list(losses.values())))
+        self.optimizer.zero_grad()
+        self.grad_scaler.scale(sum(losses.values())).backward()
+        return list(losses), on_cpu
+
+    def forward(self, batch: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Return the losses of images, in the precision of the training."""
+        is_mixed = self.precision is not None
+        with torch.autocast(self.device_type, dtype=self.precision, enabled=is_mixed):
+            losses: dict[str, Tensor] = self.model(batch)
+        return losses
 
     def reset_data_loader(self, data_loader_builder: Callable[[], Iterable]) -> None:
         """Replace the data loader by the one that ``data_loader_builder()`` returns."""
@@ -158,7 +172,7 @@ class TrainingLoop(SimpleTrainer):
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
 
 
-def _losses_and_verdict(losses: list[Tensor]) -> Tensor:
+def losses_and_verdict(losses: list[Tensor]) -> Tensor:
     """(number of losses + 1,) float32: the losses, and 1 if those of all processes are finite."""
     values = torch.stack([value.detach().float() for value in losses])
     is_finite = values.isfinite().all().float()

@@ -111,6 +111,7 @@ def _draw_points(image: np.ndarray, scale: int, points: Sequence[Tensor], fcos: 
     """Draw locations on a dark copy of an image, larger ones on coarser levels, with a legend."""
     import cv2
 
+    white = (255, 255, 255)
     size = image.shape[1] * scale, image.shape[0] * scale
     canvas = cv2.resize(image // 2, size, interpolation=cv2.INTER_NEAREST)
     for number in reversed(range(len(points))):  # the finest on top
@@ -119,12 +120,12 @@ def _draw_points(image: np.ndarray, scale: int, points: Sequence[Tensor], fcos: 
         for x, y in points[number].tolist():
             center = round((x + 0.5) * scale), round((y + 0.5) * scale)
             cv2.circle(canvas, center, radius, color, -1, cv2.LINE_AA)
-            cv2.circle(canvas, center, radius, (255, 255, 255), 1, cv2.LINE_AA)
+            cv2.circle(canvas, center, radius, white, 1, cv2.LINE_AA)
     for number, name in enumerate(fcos.in_features):
         if len(points[number]):
             y = 14 + 18 * sum(len(level) > 0 for level in points[:number])
             color = _COLORS[number % len(_COLORS)]
             cv2.circle(canvas, (12, y), 6, color, -1, cv2.LINE_AA)
             cv2.putText(canvas, name, (24, y + 4), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 3)
-            cv2.putText(canvas, name, (24, y + 4), cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1)
+            cv2.putText(canvas, name, (24, y + 4), cv2.FONT_HERSHEY_SIMPLEX, 0.45, white, 1)
     return canvas

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -11,8 +12,10 @@ from detectron2.solver import LRMultiplier
 from fcos.config import CfgNode
 from fcos.config.config import value_of
 from fcos.config.unused import solver_keys
+from fcos.engine.averaging import WeightAverage
+from fcos.utils.errors import UserError
 
-__all__ = ["settings_kept", "solver_settings"]
+__all__ = ["require_same_optimizer", "settings_kept", "solver_settings", "without_average"]
 
 
 @contextmanager
@@ -39,6 +42,32 @@ def settings_kept(
             group.update(kept)
         for group, rate in zip(optimizer.param_groups, scheduler.get_lr(), strict=True):
             group["lr"] = rate
+
+
+def require_same_optimizer(cfg: CfgNode, place: dict[str, Any], path: str) -> None:
+    """Refuse to go on with the state of another optimizer.
+
+    Args:
+        cfg: the config.
+        place: what the checkpoint keeps of its training.
+        path: of the checkpoint.
+    """
+    before, now = place.get("SOLVER.OPTIMIZER", "SGD"), cfg.SOLVER.OPTIMIZER
+    if before != now:
+        raise UserError(
+            f"The training of {path} was with SOLVER.OPTIMIZER {before}, whose state {now} cannot "
+            f"go on with; resume it with {before}, or start a new one from it: MODEL.WEIGHTS and "
+            "another OUTPUT_DIR, without --resume."
+        )
+
+
+def without_average(state_dict: dict[str, Any], cfg: CfgNode) -> dict[str, Any]:
+    """Return the state of a trainer without an average of weights, if the config has none."""
+    if cfg.SOLVER.EMA_DECAY:
+        return state_dict
+    states = state_dict.get("hooks", {})
+    left = {name: state for name, state in states.items() if name != WeightAverage.__qualname__}
+    return {**state_dict, "hooks": left}
 
 
 def solver_settings(cfg: CfgNode) -> dict[str, object]:

@@ -12,11 +12,14 @@ import torch
 from detectron2 import solver as detectron2_solver
 from fcos.config import CfgNode
 from fcos.config.checks import check_schedule
+from fcos.engine.averaging import decay_at
 
 __all__ = ["build_lr_scheduler", "doubts", "learning_rate", "schedule_table"]
 
 # The paper's schedule: a learning rate of 0.01 for a batch of 16 images.
 PAPER_RATE, PAPER_BATCH = 0.01, 16
+# Usual rates of AdamW, for which there is no such rule.
+ADAMW_RATE, ADAMW_MOST = 0.0001, 0.001
 # Up to so many times above or below the paper's rate, a rate is a matter of taste.
 TASTE = 4
 # The table names no more changes of the rate than these.
@@ -76,7 +79,14 @@ def doubts(cfg: CfgNode, from_weights: bool) -> list[str]:
             f"SOLVER.WARMUP_ITERS to {max(1, solver.MAX_ITER // 20)}, say."
         )
     rule, rate = _rule(solver), solver.BASE_LR
-    if from_weights and not rule / TASTE * 0.999 < rate < rule * TASTE * 1.001:
+    if solver.OPTIMIZER == "AdamW":
+        if rate > ADAMW_MOST:
+            found.append(
+                f"SOLVER.BASE_LR is {rate:g}, which moves every weight by about that much in each "
+                f"step of AdamW; {ADAMW_RATE:g} is usual, and more than {ADAMW_MOST:g} rarely "
+                "learns anything."
+            )
+    elif from_weights and not rule / TASTE * 0.999 < rate < rule * TASTE * 1.001:
         found.append(
             f"SOLVER.BASE_LR is {rate:g}, {rate / rule:.3g} times that of the linear rule for "
             f"{solver.IMS_PER_BATCH} images in a batch; where a training starts from weights, "
@@ -93,8 +103,7 @@ def schedule_table(cfg: CfgNode, images: int, processes: int) -> str:
         images: number of training images.
         processes: number of processes that share a batch.
     """
-    solver, batch = cfg.SOLVER, cfg.SOLVER.IMS_PER_BATCH
-    rule, rate = _rule(solver), learning_rate(cfg)
+    solver, batch, rate = cfg.SOLVER, cfg.SOLVER.IMS_PER_BATCH, learning_rate(cfg)
 
     def at(iteration: int) -> str:
         return f"{rate(iteration):.3g} from {iteration:,} ({epochs(iteration)})"
@@ -103,16 +112,18 @@ def schedule_table(cfg: CfgNode, images: int, processes: int) -> str:
         return f"{iterations * batch / images:.2f} epochs"
 
     share = "1 process" if processes == 1 else f"{processes} processes x {batch // processes}"
+    if solver.ACCUMULATION_STEPS > 1:
+        share += f", in {solver.ACCUMULATION_STEPS} passes"
     rows = [
         ("training images", f"{images:,}"),
         ("images per batch", f"{batch} ({share})"),
         ("iterations", f"{solver.MAX_ITER:,} ({epochs(solver.MAX_ITER)})"),
-        ("learning rate", f"{solver.BASE_LR:g}, {solver.BASE_LR / rule:.3g} x the linear rule's"),
-        ("  by the linear rule", f"{rule:g} ({PAPER_RATE:g} at {PAPER_BATCH} images)"),
+        *_base_rate(solver),
         ("warm-up", _warmup(solver, rate)),
         ("after warm-up", _decay(solver, rate, at)),
         ("last iteration", f"{rate(solver.MAX_ITER - 1):.3g}"),
         ("precision", _precision(solver)),
+        *_average(solver),
         ("checkpoint every", _checkpoints(solver)),
         ("evaluation every", _evaluation(cfg)),
     ]
@@ -124,11 +135,28 @@ def _rule(solver: CfgNode) -> float:
     return PAPER_RATE * solver.IMS_PER_BATCH / PAPER_BATCH
 
 
+def _base_rate(solver: CfgNode) -> list[tuple[str, str]]:
+    if solver.OPTIMIZER == "AdamW":  # the rule is of SGD
+        return [("learning rate", f"{solver.BASE_LR:g}, of AdamW")]
+    rule = _rule(solver)
+    return [
+        ("learning rate", f"{solver.BASE_LR:g}, {solver.BASE_LR / rule:.3g} x the linear rule's"),
+        ("  by the linear rule", f"{rule:g} ({PAPER_RATE:g} at {PAPER_BATCH} images)"),
+    ]
+
+
 def _precision(solver: CfgNode) -> str:
     if not solver.AMP.ENABLED:
         return "float32"
     is_scaled = solver.AMP.PRECISION == "float16"
     return f"{solver.AMP.PRECISION}{' with a gradient scaler' if is_scaled else ''}"
+
+
+def _average(solver: CfgNode) -> list[tuple[str, str]]:
+    if not solver.EMA_DECAY:
+        return []
+    first, last = (decay_at(update, solver.EMA_DECAY) for update in (1, solver.MAX_ITER))
+    return [("average of weights", f"decay {first:.3g} to {last:.6g}, in model_final_ema.pth")]
 
 
 def _warmup(solver: CfgNode, rate: Callable[[int], float]) -> str:
@@ -180,4 +208,7 @@ def _evaluation(cfg: CfgNode) -> str:
         return "only after the last iteration; no best checkpoint (TEST.EVAL_PERIOD is 0)"
     number = -(-cfg.SOLVER.MAX_ITER // period)  # rounded up, because of the last iteration
     times = f"{period:,} iterations ({number:,} with that after the last one)"
-    return f"{times}; the best by {cfg.TEST.BEST_METRIC} is kept"
+    what = "the best weights and the best average" if cfg.SOLVER.EMA_DECAY else "the best"
+    verb = "are" if cfg.SOLVER.EMA_DECAY else "is"
+    end = f"; ends early after {cfg.TEST.PATIENCE} that are no better" if cfg.TEST.PATIENCE else ""
+    return f"{times}; {what} by {cfg.TEST.BEST_METRIC} {verb} kept{end}"

@@ -6,18 +6,22 @@ import argparse
 import os
 from collections.abc import Sequence
 
+from torch import nn
+
+from detectron2.data import MetadataCatalog
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from fcos.config import CfgNode, read_cfg
 from fcos.data import register_custom_datasets
+from fcos.modeling import TimmBackbone
 from fcos.utils import device
 from fcos.utils.agree import on_main
 from fcos.utils.errors import UserError
 from fcos.utils.files import check_writable
 from fcos.utils.memory import keep_freed_memory
 
-__all__ = ["check_output_dir", "load_cfg", "setup"]
+__all__ = ["check_output_dir", "class_names", "load_cfg", "setup", "start_without_file"]
 
 
 def load_cfg(config_file: str, options: Sequence[str] = ()) -> CfgNode:
@@ -74,3 +78,20 @@ def check_output_dir(path: str, may_have_checkpoints: bool) -> None:
             f"OUTPUT_DIR {path} has the checkpoints of an earlier training, which a new one would "
             "overwrite; add --resume to go on with it, or set OUTPUT_DIR to another folder."
         )
+
+
+def class_names(cfg: CfgNode) -> list[str]:
+    """Return the names of the classes of the training data, in the order of the outputs."""
+    if not cfg.DATASETS.TRAIN:
+        return []
+    return list(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes", []))
+
+
+def start_without_file(model: nn.Module) -> str:
+    """Return a sentence on what a training without MODEL.WEIGHTS starts from."""
+    number = sum(p.numel() for p in model.parameters())
+    for part in model.modules():
+        if isinstance(part, TimmBackbone) and part.is_pretrained:
+            rest = number - sum(p.numel() for p in part.parameters())
+            return f"Backbone from timm's {part.name}; {rest:,} parameters start at random."
+    return f"MODEL.WEIGHTS is empty: all {number:,} parameters start at random."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import weakref
@@ -12,32 +13,40 @@ from typing import Any
 import torch
 from torch import nn
 
-from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model, hooks
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from fcos.checkpoint import AdetCheckpointer
 from fcos.config import CfgNode
+from fcos.config.checks import check_accumulation, check_evaluations
 from fcos.data import TestStream, TrainStream, build_test_stream, build_train_stream
 from fcos.engine.acceleration import accelerate
+from fcos.engine.accumulation import AccumulatingLoop
+from fcos.engine.averaging import WeightAverage
 from fcos.engine.displays import add_displays
+from fcos.engine.evaluating import evaluation_hooks
 from fcos.engine.hooks import (
-    BestCheckpoint,
     Checkpoints,
-    EvaluationAgain,
     IterationSeed,
     LossGuard,
     StopOnSignal,
     TrainingStopped,
 )
 from fcos.engine.loop import TrainingLoop, amp_dtype
-from fcos.engine.resuming import settings_kept, solver_settings
+from fcos.engine.optimizer import build_optimizer
+from fcos.engine.resuming import (
+    require_same_optimizer,
+    settings_kept,
+    solver_settings,
+    without_average,
+)
 from fcos.engine.schedule import build_lr_scheduler
-from fcos.engine.thresholds import FinalThresholds, note_thresholds
+from fcos.engine.startup import class_names, start_without_file
+from fcos.engine.thresholds import note_thresholds
 from fcos.engine.watch import LossWatch, OutputWatch
 from fcos.engine.watch_steps import ClippingWatch, DataWatch
 from fcos.evaluation import FastCOCOEvaluator
-from fcos.modeling import OneStageDetectorWithTTA, TimmBackbone
+from fcos.modeling import OneStageDetectorWithTTA
 from fcos.utils.agree import in_all, take_from_main
 from fcos.utils.errors import UserError, config_errors
 
@@ -55,6 +64,7 @@ class Trainer(DefaultTrainer):
     - SIGTERM and Ctrl-C stop it after a checkpoint. A loss that is not finite stops it before the
       weights change.
     - ``model_best.pth`` is kept beside the last checkpoint when ``TEST.EVAL_PERIOD`` is not 0.
+    - With ``SOLVER.EMA_DECAY``, an average of the weights is evaluated and saved beside them.
     - It trains on the CPU in several processes too.
     - With ``SOLVER.AMP.ENABLED``, ``SOLVER.AMP.PRECISION`` chooses between float16 with a gradient
       scaler, as in detectron2, on a GPU, and bfloat16 on any device.
@@ -75,6 +85,8 @@ class Trainer(DefaultTrainer):
         # CPU, so only its base class is initialised.
         TrainerBase.__init__(self)
         self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        check_evaluations(cfg)
+        check_accumulation(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         accelerate(model, cfg)
         with config_errors():
@@ -84,9 +96,12 @@ class Trainer(DefaultTrainer):
         device = torch.device(cfg.MODEL.DEVICE).type
         on_cpu = {"device_ids": None} if device == "cpu" else {}
         model = create_ddp_model(model, broadcast_buffers=False, **on_cpu)
-        self.loop = TrainingLoop(model, train_loader, optimizer, device, amp_dtype(cfg))
+        steps, parts = cfg.SOLVER.ACCUMULATION_STEPS, (model, train_loader, optimizer)
+        loop = functools.partial(AccumulatingLoop, steps) if steps > 1 else TrainingLoop
+        self.loop: TrainingLoop = loop(*parts, device, amp_dtype(cfg))
 
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
+        self._last_iter: int | None = None  # where the training ends early
         self.checkpointer = AdetCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.checkpointer.class_names = class_names(cfg)
         self.loop.register_hooks([LossGuard(self.checkpointer), ClippingWatch(cfg)])
@@ -134,6 +149,11 @@ class Trainer(DefaultTrainer):
                 return build(cfg)
 
         return in_all(checked)
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """Build what SOLVER.OPTIMIZER names."""
+        return build_optimizer(cfg, model)
 
     @classmethod
     def build_lr_scheduler(
@@ -218,22 +238,21 @@ class Trainer(DefaultTrainer):
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
         """Make detectron2's hooks, with this trainer's own for checkpoints and signals."""
-        cfg, period = self.cfg, self.cfg.TEST.EVAL_PERIOD
+        cfg = self.cfg
         built = [h for h in super().build_hooks() if not isinstance(h, hooks.PeriodicCheckpointer)]
         at = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
-        built.insert(at + 1, FinalThresholds(self.checkpointer))
         if cfg.TEST.AUG.ENABLED:  # many times slower: only after the last iteration
             augmented = hooks.EvalHook(0, lambda: self.test_with_TTA(self.cfg, self.model))
             built.insert(at + 1, augmented)
-        if period > 0:
-            metric = cfg.TEST.BEST_METRIC
-            if len(cfg.DATASETS.TEST) > 1:  # then results are named after their data set
-                metric = f"{cfg.DATASETS.TEST[0]}/{metric}"
-            best = BestCheckpoint(self.checkpointer, period, metric)
-            built[at + 1 : at + 1] = [best, EvaluationAgain([built[at], best])]
+        average = None
+        if cfg.SOLVER.EMA_DECAY > 0:
+            average = WeightAverage(
+                self.checkpointer.model, cfg.SOLVER.EMA_DECAY, self.checkpointer
+            )
+        built[at : at + 1] = evaluation_hooks(self, built[at], average)
         # Before the evaluation: no checkpoint is lost if that fails or is interrupted.
-        built.insert(at, Checkpoints(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD))
-        built.insert(at + 1, StopOnSignal(self.checkpointer))
+        checkpoints = Checkpoints(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD)
+        built[at:at] = [average, checkpoints, StopOnSignal(self.checkpointer)]
         watches = [
             OutputWatch(cfg),
             LossWatch(cfg.SOLVER.WARMUP_ITERS + 200),
@@ -291,7 +310,7 @@ class Trainer(DefaultTrainer):
         """Load MODEL.WEIGHTS; return sentences on what starts from it and what at random."""
         model = self.checkpointer.model
         if not self.cfg.MODEL.WEIGHTS:
-            return _start_without_file(model)
+            return start_without_file(model)
         self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
         coverage = self.checkpointer.coverage
         self.head_is_new = not any(name.endswith("bbox_pred.weight") for name in coverage.loaded)
@@ -318,9 +337,27 @@ class Trainer(DefaultTrainer):
                     raise error.__context__ from None
                 raise
 
+    def end_after(self, iteration: int) -> None:
+        """Make this the last iteration; detectron2's loop goes on, but nothing happens in it."""
+        self._last_iter = iteration
+
+    def before_step(self) -> None:
+        if self._last_iter is None:
+            super().before_step()
+
     def run_step(self) -> None:
-        self.loop.iter = self.iter
-        self.loop.run_step()
+        if self._last_iter is None:
+            self.loop.iter = self.iter
+            self.loop.run_step()
+
+    def after_step(self) -> None:
+        if self._last_iter is None:
+            super().after_step()
+
+    def after_train(self) -> None:
+        if self._last_iter is not None:
+            self.iter = self.max_iter = self._last_iter + 1
+        super().after_train()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of hooks, schedule, optimizer and scaler, and what decides the data."""
@@ -340,6 +377,9 @@ class Trainer(DefaultTrainer):
         if not {"loop", "seed", "place"} <= state_dict.keys():
             return
         self.checkpointer.coverage.require_all("Resuming")  # the optimizer's state needs the same
+        path = self.checkpointer.coverage.path
+        require_same_optimizer(self.cfg, state_dict["place"], path)
+        state_dict = without_average(state_dict, self.cfg)
         self._resumed = {"seed": state_dict["seed"], **state_dict["place"]}
         try:
             with settings_kept(self.optimizer, self.scheduler):
@@ -347,7 +387,7 @@ class Trainer(DefaultTrainer):
                 self.loop.load_state_dict(state_dict["loop"])
         except ValueError as error:  # torch's, when other parameters were trained
             raise UserError(
-                f"The training of {self.checkpointer.coverage.path} was of other parameters than "
+                f"The training of {path} was of other parameters than "
                 f"this config's, or some had another rate or decay than the rest ({error}); resume "
                 "it with the config that it was begun with, or start a new one from it: "
                 "MODEL.WEIGHTS and another OUTPUT_DIR, without --resume."
@@ -363,23 +403,6 @@ class Trainer(DefaultTrainer):
             "The number of images": getattr(self.data_loader, "num_images", None),
             "The precision": str(self.loop.precision or torch.float32).removeprefix("torch."),
         }
-
-
-def class_names(cfg: CfgNode) -> list[str]:
-    """Return the names of the classes of the training data, in the order of the outputs."""
-    if not cfg.DATASETS.TRAIN:
-        return []
-    return list(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes", []))
-
-
-def _start_without_file(model: nn.Module) -> str:
-    """Return a sentence on what a training without MODEL.WEIGHTS starts from."""
-    number = sum(p.numel() for p in model.parameters())
-    for part in model.modules():
-        if isinstance(part, TimmBackbone) and part.is_pretrained:
-            rest = number - sum(p.numel() for p in part.parameters())
-            return f"Backbone from timm's {part.name}; {rest:,} parameters start at random."
-    return f"MODEL.WEIGHTS is empty: all {number:,} parameters start at random."
 
 
 @contextmanager

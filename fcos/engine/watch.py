@@ -78,14 +78,16 @@ class OutputWatch(HookBase):
     def before_step(self) -> None:
         is_due = (self.trainer.iter + 1) % self.period == 0 and comm.is_main_process()
         if is_due and not (self._boxes.is_over and self._classes.is_over):
-            # The losses are called as they are with MODEL.COMPILE too. A hook that stayed would
-            # travel with copies of the model.
+            # MODEL.COMPILE leaves the losses as they are. A hook that stayed would also see those
+            # of the validation, and travel with copies of the model.
             modules = self.trainer.model.modules()
             losses = [module for module in modules if isinstance(module, FCOSLosses)]
             self._handles = [module.register_forward_pre_hook(self._look) for module in losses]
 
     @torch.no_grad()
     def _look(self, _: Any, outputs: tuple[Tensor, ...]) -> None:
+        for handle in self._handles:
+            handle.remove()
         cls_logits, ltrb, _, labels, _ = outputs
         is_positive = labels < cls_logits.shape[-1]
         area = (ltrb[..., 0] + ltrb[..., 2]) * (ltrb[..., 1] + ltrb[..., 3])
@@ -94,9 +96,6 @@ class OutputWatch(HookBase):
         self._seen = HostCopy(torch.stack([number.float() for number in seen]))
 
     def after_step(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
         if self._seen is None:
             return
         positives, with_size, spread = self._seen.read()

@@ -20,7 +20,7 @@ import numpy as np
 
 from fcos.utils.errors import UserError
 
-__all__ = ["DetectionColumns", "Evaluated", "GroundTruth", "Matches"]
+__all__ = ["DetectionColumns", "Evaluated", "GroundTruth", "Matches", "judge", "silence"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ class DetectionColumns:
         boxes: (N, 4) float, x, y, width, height in pixels.
         scores: (N,) float.
         masks: run-length encodings, "size" and compressed "counts"; None if there are none.
+        areas: (N,) float, what ranges of areas are to take for the areas; None: their own.
     """
 
     images: np.ndarray
@@ -42,11 +43,24 @@ class DetectionColumns:
     boxes: np.ndarray
     scores: np.ndarray
     masks: Sequence[Mapping[str, Any]] | None = None
+    areas: np.ndarray | None = None
+
+    def part(self, is_kept: np.ndarray) -> DetectionColumns:
+        """Return the detections that (N,) bool keeps, in the same order."""
+        kept = np.flatnonzero(is_kept)
+        return DetectionColumns(
+            images=self.images[kept],
+            classes=self.classes[kept],
+            boxes=self.boxes[kept],
+            scores=self.scores[kept],
+            masks=None if self.masks is None else [self.masks[i] for i in kept.tolist()],
+            areas=None if self.areas is None else self.areas[kept],
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Matches:
-    """Which of N detections match an object of their class at box IoU 0.50.
+    """Which of N detections match an object of their class at IoU 0.50.
 
     Attributes:
         image_ids: of all I images, sorted.
@@ -93,6 +107,7 @@ class GroundTruth:
         category_ids: sorted, as COCO numbers the classes.
         image_at: the place of each image id.
         category_at: the place of each category id.
+        objects: (G, 3), places of image and category, and area in square pixels, without crowds.
     """
 
     def __init__(self, contents: Mapping[str, Any], source: str, with_masks: bool = False) -> None:
@@ -132,6 +147,7 @@ class GroundTruth:
                     **{key: annotation[key] for key in keys},
                 }
             )
+        self.objects = _columns_of(annotations)
         size = ("height", "width") if with_masks else ()
         self._coco_class, self._eval_class = _library()
         self._coco = self._coco_class()
@@ -142,7 +158,7 @@ class GroundTruth:
             ],
             "annotations": annotations,
         }
-        with _silence():
+        with silence():
             self._coco.createIndex()
 
     def columns(self, results: Sequence[Mapping[str, Any]]) -> DetectionColumns:
@@ -167,26 +183,26 @@ class GroundTruth:
         Raises:
             ValueError: another task, or masks are asked for and not there.
         """
-        with _silence():
-            coco_eval = self._prepared(found, task, max_dets)
+        with silence():
+            coco_eval = self.prepared(found, task, max_dets)
             coco_eval.evaluate()
             coco_eval.accumulate()
         return Evaluated(coco_eval.eval["precision"], coco_eval.eval["recall"])
 
-    def matches(self, found: DetectionColumns, max_dets: int) -> Matches:
-        """Match detections to objects of their class at box IoU 0.50, the highest score first.
+    def matches(self, found: DetectionColumns, max_dets: int, task: str = "bbox") -> Matches:
+        """Match detections to objects of their class at IoU 0.50, the highest score first.
 
         Args:
             found: the detections.
-            max_dets: as for :meth:`evaluate`.
+            max_dets: as for :meth:`evaluate`, as is ``task``.
         """
-        with _silence():
-            coco_eval = self._prepared(found, "bbox", max_dets)
+        with silence():
+            coco_eval = self.prepared(found, task, max_dets)
             # Every threshold and range of areas costs as much memory.
             coco_eval.params.iouThrs = [0.5]
             coco_eval.params.areaRng, coco_eval.params.areaRngLbl = [[0.0, 1e10]], ["all"]
             coco_eval.evaluate()
-        judged = _judge(coco_eval)
+        judged = judge(coco_eval)
         places = np.fromiter(judged, np.int64, len(judged)) - 1
         is_right, is_wrong = np.zeros((2, len(found.scores)), dtype=bool)
         is_right[places] = np.fromiter(judged.values(), bool, len(judged))
@@ -202,10 +218,15 @@ class GroundTruth:
             is_wrong=is_wrong,
         )
 
-    def _prepared(self, found: DetectionColumns, task: str, max_dets: int) -> Any:
+    def prepared(self, found: DetectionColumns, task: str, max_dets: int) -> Any:
+        """Return a COCOeval; see :meth:`evaluate`. In it, ids are places plus 1, of images,
+        categories and detections as in ``found``, of objects as in the annotation file."""
         if task not in ("bbox", "segm"):
             raise ValueError(f"task: expected 'bbox' or 'segm', got {task!r}")
-        coco_eval = self._eval_class(self._coco, self._load(found, task), task)
+        loaded = self._load(found, task)
+        if found.areas is not None:
+            loaded.update_anns(ids=np.arange(1, len(found.scores) + 1), area=found.areas)
+        coco_eval = self._eval_class(self._coco, loaded, task)
         coco_eval.params.maxDets = [1, 10, max_dets]
         return coco_eval
 
@@ -227,6 +248,13 @@ class GroundTruth:
         return self._coco.loadRes([dict(zip(keys, row, strict=True)) for row in columns])
 
 
+def _columns_of(annotations: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Return places of image and category, and area, of those that are no crowds; (G, 3)."""
+    objects = [a for a in annotations if not a["iscrowd"]]
+    rows = [[a["image_id"] - 1, a["category_id"] - 1, a["area"]] for a in objects]
+    return np.array(rows, dtype=float).reshape(-1, 3)
+
+
 def _library() -> tuple[Any, Any]:
     """Import the classes COCO and COCOeval."""
     try:
@@ -244,21 +272,28 @@ def _library() -> tuple[Any, Any]:
         return COCO, COCOeval
 
 
-def _silence() -> contextlib.redirect_stdout[io.StringIO]:
+def silence() -> contextlib.redirect_stdout[io.StringIO]:
     """Discard what pycocotools prints about its progress."""
     return contextlib.redirect_stdout(io.StringIO())
 
 
-def _judge(coco_eval: Any) -> dict[int, bool]:
-    """Say of each detection that counts, by its id, whether it is right."""
+def judge(coco_eval: Any, threshold: int = 0) -> dict[int, bool]:
+    """Say of each detection that counts, by its id, whether it is right.
+
+    Args:
+        coco_eval: after evaluate(), with one range of areas, called "all".
+        threshold: index of its IoU thresholds.
+    """
     if hasattr(coco_eval, "image_diagnostics"):  # hotcoco's, in a tenth of the time
+        iou = coco_eval.params.iouThrs[threshold]
         # At this score it looks for no mistakes in the annotations.
-        status = coco_eval.image_diagnostics(0.5, score_thr=1.0)["dt_status"]
+        status = coco_eval.image_diagnostics(iou, score_thr=1.0)["dt_status"]
         return {id_: text == "tp" for id_, text in status.items()}
     judged = {}
     for pair in filter(None, coco_eval.evalImgs):  # an image and a class
-        rows = zip(pair["dtIds"], pair["dtMatches"][0], pair["dtIgnore"][0], strict=True)
-        judged.update({id_: object_id > 0 for id_, object_id, ignored in rows if not ignored})
+        matches, ignored = pair["dtMatches"][threshold], pair["dtIgnore"][threshold]
+        rows = zip(pair["dtIds"], matches, ignored, strict=True)
+        judged.update({id_: object_id > 0 for id_, object_id, is_ignored in rows if not is_ignored})
     return judged
 
 

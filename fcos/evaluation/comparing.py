@@ -6,18 +6,12 @@ import json
 import os
 from collections.abc import Sequence
 
-from fcos.config import get_cfg
-from fcos.data import register_custom_datasets
-from fcos.evaluation.comparison import Comparison, compare, to_json
+from fcos.evaluation.comparison import Comparison, compare
+from fcos.evaluation.comparison_json import to_json
 from fcos.evaluation.page import render_page
-from fcos.evaluation.rendering import signed
-from fcos.evaluation.runs import RunFolder, common_dataset, open_folders
-from fcos.evaluation.truth import (
-    default_name,
-    read_truth,
-    register_from_configs,
-    truth_of_dataset,
-)
+from fcos.evaluation.rendering import signed, verdict
+from fcos.evaluation.runs import open_folders
+from fcos.evaluation.truth import find_truth
 from fcos.utils.files import check_writable, write_text
 
 __all__ = ["run_comparison", "summary"]
@@ -50,12 +44,9 @@ def run_comparison(
     """
     opened = open_folders(folders)
     check_writable(output)
-    if annotations:
-        truth, dataset = read_truth(default_name(annotations), annotations, images), None
-    else:
-        dataset = dataset or common_dataset(opened)
-        _register(dataset, opened, config_file)
-        truth = truth_of_dataset(dataset)
+    truth, dataset = find_truth(
+        opened, dataset=dataset, annotations=annotations, images=images, config_file=config_file
+    )
     comparison = compare(opened, truth, dataset, num_images=num_images, score=score)
     numbers = json.dumps(to_json(comparison), indent=1, ensure_ascii=False, allow_nan=False)
     write_text(os.path.join(output, "comparison.json"), [numbers, "\n"])
@@ -64,7 +55,7 @@ def run_comparison(
 
 
 def summary(comparison: Comparison) -> str:
-    """State AP and its differences in one line for boxes and one for masks."""
+    """State AP and its differences in some lines, for boxes and for masks."""
     lines = []
     for task in comparison.tasks:
         baseline = task.overall[0]["AP"]
@@ -72,13 +63,6 @@ def summary(comparison: Comparison) -> str:
         for label, figures in zip(task.labels[1:], task.overall[1:], strict=True):
             parts.append(f"{label} {figures['AP']:.1f} ({signed(figures['AP'] - baseline)})")
         lines.append(f"{task.name} AP: {', '.join(parts)}")
-    return "\n".join(filter(None, [*lines, comparison.note_on_masks]))
-
-
-def _register(dataset: str, folders: Sequence[RunFolder], config_file: str | None) -> None:
-    if config_file:
-        cfg = get_cfg()
-        cfg.merge_from_file(config_file)
-        register_custom_datasets(cfg)
-    else:
-        register_from_configs(dataset, folders)
+        for label, intervals in zip(task.labels[1:], task.intervals, strict=True):
+            lines.append(verdict(task.labels[0], label, intervals["AP"]))
+    return "\n".join(filter(None, [*lines, comparison.note_on_masks, comparison.note_on_one]))

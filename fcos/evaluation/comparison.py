@@ -1,9 +1,8 @@
-"""Compare runs: all that the page shows and the JSON file holds, as data."""
+"""Compare runs: all that the page shows, as data."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +10,9 @@ import numpy as np
 
 from fcos.evaluation.choice import Choice, Counts, best_score, choose_images, count_images
 from fcos.evaluation.cocoeval import Evaluated
-from fcos.evaluation.figures import class_figures, curves, differences, figures
+from fcos.evaluation.figures import class_figures, curves, figures
 from fcos.evaluation.pictures import Detection, Drawer
+from fcos.evaluation.resampling import Interval, intervals_of_differences
 from fcos.evaluation.runs import Run, RunFolder, read_run
 from fcos.evaluation.truth import Truth, check_ids
 from fcos.utils.nested import flat
@@ -25,7 +25,6 @@ __all__ = [
     "different_settings",
     "in_words",
     "max_dets_of",
-    "to_json",
 ]
 
 _MISSING = "\N{EN DASH}"
@@ -41,6 +40,8 @@ class Task:
         overall: METRICS of each of these runs, in percent.
         classes: of each of these runs, METRICS of every class.
         curves: of each of these runs, CURVES to 101 precisions.
+        intervals: of each of these runs but the baseline, the 95 % intervals of AP, AP50, AP75,
+            APs, APm and APl minus those of the baseline; see :mod:`fcos.evaluation.resampling`.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Task:
     overall: list[dict[str, float]] = dataclasses.field(default_factory=list)
     classes: list[list[dict[str, float]]] = dataclasses.field(default_factory=list)
     curves: list[dict[str, np.ndarray]] = dataclasses.field(default_factory=list)
+    intervals: list[dict[str, Interval | None]] = dataclasses.field(default_factory=list)
 
     def add(self, label: str, evaluated: Evaluated) -> None:
         """Add the figures of a run."""
@@ -105,6 +107,17 @@ class Comparison:
         return [scored.run.label for scored in self.runs]
 
     @property
+    def note_on_one(self) -> str:
+        """A sentence for a comparison of one run with nothing; else empty."""
+        if len(self.runs) > 1:
+            return ""
+        run = self.runs[0].run
+        return (
+            f"{run.label} is compared with nothing. To see where it fails: "
+            f"fcos diagnose {run.folder.path}"
+        )
+
+    @property
     def better(self) -> tuple[list[int], int]:
         """Count the images on which each run alone has the highest F1, and those where none has."""
         wins, ties = [0] * len(self.runs), 0
@@ -145,9 +158,12 @@ def compare(
     max_dets = max(max_dets_of(folder.config) for folder in folders)
     boxes, masks = Task("box"), Task("mask")
     scored = [_evaluate_boxes(truth, run, max_dets, score, boxes) for run in runs]
-    for run in runs if truth.has_masks else ():
-        if run.has_masks:
-            masks.add(run.label, truth.evaluate(run.results, "segm", max_dets))
+    with_masks = [run for run in runs if run.has_masks and truth.has_masks]
+    for run in with_masks:
+        masks.add(run.label, truth.evaluate(run.results, "segm", max_dets))
+    for task, of_task, name in ((boxes, runs, "bbox"), (masks, with_masks, "segm")):
+        columns = [truth.objects.columns(run.results) for run in of_task]
+        task.intervals = intervals_of_differences(truth.objects, columns, name, max_dets)
     choices = choose_images([run.counts for run in scored], num_images)
     return Comparison(
         truth=truth,
@@ -188,33 +204,6 @@ def different_settings(configs: Sequence[dict[str, Any]]) -> dict[str, list[str]
     keys = sorted(set().union(*found) - {"OUTPUT_DIR"})
     values = {key: [_shown(f[key]) if key in f else _MISSING for f in found] for key in keys}
     return {key: texts for key, texts in values.items() if len(set(texts)) > 1}
-
-
-def to_json(comparison: Comparison) -> dict[str, Any]:
-    """Collect all numbers of a comparison; None stands for what cannot be measured."""
-    truth, (wins, ties) = comparison.truth, comparison.better
-    return {
-        "data_set": {
-            "name": truth.name,
-            "annotations": truth.json_file,
-            "images": len(truth.coco.imgs),
-            "objects": len(truth.coco.anns),
-        },
-        "baseline": comparison.labels[0],
-        "max_detections_per_image_and_class": comparison.max_dets,
-        "runs": [_run_json(scored) for scored in comparison.runs],
-        **{task.name: _task_json(task, truth) for task in comparison.tasks},
-        "note_on_masks": comparison.note_on_masks,
-        "images": {
-            "better": dict(zip(comparison.labels, wins, strict=True)),
-            "equal": ties,
-            "shown": [_choice_json(c, comparison.labels, truth) for c in comparison.choices],
-        },
-        "different_settings": {
-            key: dict(zip(comparison.labels, texts, strict=True))
-            for key, texts in comparison.settings.items()
-        },
-    }
 
 
 def in_words(names: Sequence[str]) -> str:
@@ -265,62 +254,3 @@ def _note_on_masks(runs: Sequence[Run], truth: Truth) -> str:
 
 def _shown(value: object) -> str:
     return repr(value) if value == "" else str(value)
-
-
-def _run_json(scored: RunScore) -> dict[str, Any]:
-    run = scored.run
-    return {
-        "label": run.label,
-        "results": run.results_file,
-        "detections": len(run.results),
-        "has_masks": run.has_masks,
-        "score_threshold": scored.score,
-    }
-
-
-def _task_json(task: Task, truth: Truth) -> dict[str, Any]:
-    classes = [
-        {
-            "id": category_id,
-            "name": truth.coco.cats[category_id]["name"],
-            **_by_run(task.labels, [of_run[index] for of_run in task.classes]),
-        }
-        for index, category_id in enumerate(truth.category_ids)
-    ]
-    return {
-        **_by_run(task.labels, task.overall),
-        "classes": classes,
-        "precision_at_recall_0_to_1_by_0.01": {
-            label: {name: _numbers(values) for name, values in of_run.items()}
-            for label, of_run in zip(task.labels, task.curves, strict=True)
-        },
-    }
-
-
-def _by_run(labels: Sequence[str], found: Sequence[dict[str, float]]) -> dict[str, Any]:
-    def clean(of: dict[str, float]) -> dict[str, float | None]:
-        return dict(zip(of, _numbers(list(of.values())), strict=True))
-
-    return {
-        "figures": {label: clean(of) for label, of in zip(labels, found, strict=True)},
-        "difference_to_baseline": {
-            label: clean(differences(of, found[0]))
-            for label, of in zip(labels[1:], found[1:], strict=True)
-        },
-    }
-
-
-def _numbers(values: Sequence[float] | np.ndarray) -> list[float | None]:
-    return [float(value) if math.isfinite(value) else None for value in values]
-
-
-def _choice_json(choice: Choice, labels: Sequence[str], truth: Truth) -> dict[str, Any]:
-    return {
-        "image_id": truth.coco.imgs[choice.image_id]["id"],
-        "file_name": truth.coco.imgs[choice.image_id]["file_name"],
-        "difference": choice.difference,
-        "runs": {
-            label: {**dataclasses.asdict(counts), "f1": counts.f1}
-            for label, counts in zip(labels, choice.counts, strict=True)
-        },
-    }

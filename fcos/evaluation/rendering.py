@@ -6,7 +6,9 @@ import base64
 import math
 from typing import Any
 
-__all__ = ["render", "signed"]
+from fcos.evaluation.resampling import SHARE, Interval
+
+__all__ = ["render", "signed", "verdict"]
 
 _MINUS, _DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
@@ -24,7 +26,7 @@ def render(template: str, **variables: Any) -> str:
     )
     environment.filters.update(number=_number, signed=signed, thousands="{:,}".format)
     environment.tests["finite"] = math.isfinite
-    environment.globals.update(data_url=_data_url, zip=zip)
+    environment.globals.update(data_url=_data_url, verdict=verdict, zip=zip)
     return environment.get_template(template).render(variables)
 
 
@@ -36,6 +38,17 @@ def signed(value: float) -> str:
     if text == "0.0":
         return text
     return ("+" if value > 0 else _MINUS) + text
+
+
+def verdict(baseline: str, label: str, interval: Interval | None) -> str:
+    """Say how much of the difference of AP between two runs may be luck."""
+    difference = f"{label} {_MINUS} {baseline}"
+    if interval is None:
+        return f"{difference}: too little to measure an interval on."
+    text = f"{difference}: {SHARE} % interval {signed(interval.lower)} to {signed(interval.upper)}"
+    if interval.lower <= 0 <= interval.upper:
+        return f"{text}, so the images do not tell which is better."
+    return f"{text}, more than the choice of the images explains."
 
 
 def _number(value: float | None) -> str:

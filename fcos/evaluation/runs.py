@@ -91,17 +91,14 @@ def open_folders(arguments: Sequence[str]) -> list[RunFolder]:
     """Find the folders that ``folder`` or ``label=folder`` names, and read their configs.
 
     Args:
-        arguments: at least two. Without a label, a folder is called by its last part, and
+        arguments: at least one. Without a label, a folder is called by its last part, and
             a results file by its name.
 
     Raises:
-        UserError: fewer than two, a label twice, or a path that does not exist.
+        UserError: none, a label twice, or a path that does not exist.
     """
-    if len(arguments) < 2:
-        raise UserError(
-            f"A comparison takes two result folders or more, got {len(arguments)}: "
-            "python -m fcos.evaluation.compare output/baseline output/improved"
-        )
+    if not arguments:
+        raise UserError("No result folder is given: fcos compare output/baseline output/improved")
     folders: list[RunFolder] = []
     for argument in arguments:
         label, path = _split(argument)

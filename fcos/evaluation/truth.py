@@ -12,7 +12,7 @@ from typing import Any
 
 from detectron2.data import MetadataCatalog
 from detectron2.utils.file_io import PathManager
-from fcos.config import CfgNode, get_cfg
+from fcos.config import CfgNode, get_cfg, read_cfg
 from fcos.data.annotations import read_annotations
 from fcos.data.coco_lists import import_advice
 from fcos.data.mask_forms import POLYGONS, RUN_LENGTHS, are_run_lengths_of
@@ -21,13 +21,14 @@ from fcos.data.register import register_custom_datasets, require_dataset
 from fcos.data.truth_checks import check_evaluable
 from fcos.evaluation.cocoeval import Evaluated, GroundTruth, Matches
 from fcos.evaluation.figures import distinct_names
-from fcos.evaluation.runs import Run, RunFolder
+from fcos.evaluation.runs import Run, RunFolder, common_dataset
 from fcos.utils.errors import UserError
 
 __all__ = [
     "Truth",
     "check_ids",
     "default_name",
+    "find_truth",
     "read_truth",
     "register_from_configs",
     "truth_of_dataset",
@@ -62,7 +63,8 @@ class Truth:
         return distinct_names(names, self.category_ids)
 
     @functools.cached_property
-    def _objects(self) -> GroundTruth:
+    def objects(self) -> GroundTruth:
+        """The annotations, to evaluate detections against."""
         return GroundTruth(self.coco.dataset, self.json_file, self.has_masks)
 
     @property
@@ -77,11 +79,44 @@ class Truth:
             task: "bbox" or "segm".
             max_dets: the best so many of an image and class count; at least 10.
         """
-        return self._objects.evaluate(self._objects.columns(results), task, max_dets)
+        return self.objects.evaluate(self.objects.columns(results), task, max_dets)
 
     def matches(self, results: Sequence[dict[str, Any]], max_dets: int) -> Matches:
         """Match detections to objects at box IoU 0.50; arguments as for :meth:`evaluate`."""
-        return self._objects.matches(self._objects.columns(results), max_dets)
+        return self.objects.matches(self.objects.columns(results), max_dets)
+
+
+def find_truth(
+    folders: Sequence[RunFolder],
+    *,
+    dataset: str | None = None,
+    annotations: str | None = None,
+    images: str = "",
+    config_file: str | None = None,
+) -> tuple[Truth, str | None]:
+    """Read the data set that result folders are of.
+
+    Args:
+        folders: from :func:`fcos.evaluation.runs.open_folders`.
+        dataset: its name; None for the one that the folders have in common.
+        annotations: a file in COCO's format, in place of a data set.
+        images: with ``annotations``, the folder of the images; empty to draw none.
+        config_file: declares the data set under DATASETS.CUSTOM; None for the folders' own config.
+
+    Returns:
+        The data set, and its name if it has one by which a folder may hold results.
+
+    Raises:
+        UserError: it is not known or cannot be read.
+    """
+    if annotations:
+        return read_truth(default_name(annotations), annotations, images), None
+    dataset = dataset or common_dataset(folders)
+    if config_file:
+        register_custom_datasets(read_cfg(config_file))
+    else:
+        register_from_configs(dataset, folders)
+    return truth_of_dataset(dataset), dataset
 
 
 def register_from_configs(dataset: str, folders: Sequence[RunFolder]) -> None:

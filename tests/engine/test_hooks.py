@@ -16,8 +16,8 @@ from torch import nn
 from detectron2.engine import HookBase
 from detectron2.engine.hooks import EvalHook
 from fcos.checkpoint import AdetCheckpointer, read_checkpoint
+from fcos.engine.best import BestCheckpoint
 from fcos.engine.hooks import (
-    BestCheckpoint,
     Checkpoints,
     IterationSeed,
     LossGuard,

@@ -10,6 +10,7 @@ from detectron2.engine import HookBase, SimpleTrainer
 from fcos.checkpoint import AdetCheckpointer
 from fcos.config import get_cfg
 from fcos.engine import loop as loop_module
+from fcos.engine.accumulation import AccumulatingLoop
 from fcos.engine.hooks import LossGuard
 from fcos.engine.loop import HostCopy, TrainingLoop, amp_dtype
 from fcos.utils.errors import UserError
@@ -184,8 +185,9 @@ def test_a_scaler_changes_no_update_and_is_part_of_the_checkpoint():
 
 
 @pytest.mark.parametrize("precision", [None, torch.float16, BF16], ids=str)
+@pytest.mark.parametrize("passes", [1, 2])
 @pytest.mark.cpu
-def test_an_iteration_on_a_gpu(precision, monkeypatch, tmp_path):
+def test_an_iteration_on_a_gpu(precision, passes, monkeypatch, tmp_path):
     """All of it but the backward pass, for which torch looks for a real GPU."""
     model, gpu, read = model_of([]), ImaginedGpu(), []
 
@@ -204,7 +206,8 @@ def test_an_iteration_on_a_gpu(precision, monkeypatch, tmp_path):
     with gpu:
         model.to("cuda")
         optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, foreach=True)
-        loop = TrainingLoop(model, itertools.repeat(inputs()), optimizer, "cuda", precision)
+        arguments = model, itertools.repeat(inputs()), optimizer, "cuda", precision
+        loop = TrainingLoop(*arguments) if passes == 1 else AccumulatingLoop(passes, *arguments)
         loop.register_hooks([LossGuard(AdetCheckpointer(model, str(tmp_path)))])
         gpu.waits.clear()
         loop.train(0, 1)

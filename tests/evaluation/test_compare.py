@@ -10,17 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from fcos.evaluation.rendering import signed
+from fcos.evaluation.rendering import signed, verdict
+from fcos.evaluation.resampling import Interval
 from fcos_cli.compare import main, parse_args
 
 ROOT = Path(__file__).parents[2]
-TEMPLATES = {"base.html", "comparison.html", "dataset.html", "macros.html", "page.css"}
+TEMPLATES = {"base.html", "comparison.html", "dataset.html", "diagnosis.html", "drawing.html"} | {
+    "macros.html",
+    "page.css",
+}
 
 
 class Checker(html.parser.HTMLParser):
     """Reads a page; fails on tags that do not match, keeps its text and what it refers to."""
 
-    VOID = {"meta", "img", "input", "br"}
+    VOID = {"meta", "img", "input", "br"}  # those that these pages have
 
     def __init__(self, text):
         super().__init__()
@@ -74,11 +78,25 @@ def test_the_page_stands_alone_and_shows_the_figures(data, pair, capsys):
     for task in ("box", "mask"):
         ap = [numbers[task]["figures"][label]["AP"] for label in ("baseline", "improved")]
         change = f"baseline {ap[0]:.1f}, improved {ap[1]:.1f} ( +{ap[1] - ap[0]:.1f} )"
+        ends = numbers[task]["interval_of_difference"]["improved"]["AP"]
+        assert 0 < ends["lower"] < ap[1] - ap[0] < ends["upper"]
+        interval = f"improved \N{MINUS SIGN} baseline: 95 % interval +{ends['lower']:.1f} to "
+        interval += f"+{ends['upper']:.1f}, more than the choice of the images explains."
+        assert interval in page.text and interval in out
         assert f"{task.capitalize()} AP : {change}" in page.text
         assert f"{task} AP: {change.replace('( ', '(').replace(' )', ')')}" in out
     shown = numbers["images"]["shown"]
     assert len(shown) == 2 and all(image["file_name"] in page.text for image in shown)
     assert "improved \N{MINUS SIGN} baseline" in page.text
+
+
+def test_one_run_is_shown_and_points_to_its_diagnosis(data, pair, capsys):
+    code, out, _ = run(capsys, pair[0], "--output", data.root / "out")
+    want = f"baseline is compared with nothing. To see where it fails: fcos diagnose {pair[0]}"
+    assert code == 0 and want in out and "interval" not in out
+    page = Checker((data.root / "out" / "comparison.html").read_text(encoding="utf-8"))
+    assert want in page.text and "Where they differ" not in page.text
+    assert page.tags.count("img") == 2  # curves of boxes and of masks
 
 
 def test_the_same_command_writes_the_same_bytes(data, pair, capsys):
@@ -212,3 +230,16 @@ def test_ctrl_c_needs_no_traceback(monkeypatch, capsys):
     monkeypatch.setattr("fcos.evaluation.comparing.open_folders", interrupt)
     assert main(["a", "b"]) == 130
     assert capsys.readouterr().err == "Stopped.\n"
+
+
+@pytest.mark.parametrize(
+    "interval, text",
+    [
+        (Interval(0.4, 4.1), "95 % interval +0.4 to +4.1, more than the choice of the images"),
+        (Interval(-3.0, -0.4), "95 % interval \N{MINUS SIGN}3.0 to \N{MINUS SIGN}0.4, more than"),
+        (Interval(-1.0, 2.0), "+2.0, so the images do not tell which is better."),
+        (None, "b \N{MINUS SIGN} a: too little to measure an interval on."),
+    ],
+)
+def test_what_an_interval_says(interval, text):
+    assert text in verdict("a", "b", interval)

@@ -10,8 +10,8 @@ from fcos.evaluation.comparison import (
     different_settings,
     in_words,
     max_dets_of,
-    to_json,
 )
+from fcos.evaluation.comparison_json import to_json
 from fcos.evaluation.runs import open_folders
 from fcos.evaluation.truth import read_truth
 from fcos.utils.errors import UserError

@@ -39,10 +39,9 @@ def write(data, name, test=("pets",), subfolders=()):
     return folder
 
 
-@pytest.mark.parametrize("arguments", [[], ["output"]])
-def test_fewer_than_two_folders(arguments):
-    with pytest.raises(UserError, match=rf"takes two result folders or more, got {len(arguments)}"):
-        open_folders(arguments)
+def test_no_folder():
+    with pytest.raises(UserError, match=r"No result folder is given: fcos compare"):
+        open_folders([])
 
 
 def test_labels_are_given_or_the_last_part_of_the_folder(data):

@@ -156,12 +156,13 @@ def _plot(axes: Any, line: Line) -> None:
 
 
 def _mark_resumed(axes: Any, resumed: Sequence[Sequence[int]]) -> None:
-    across = axes.get_xaxis_transform()
+    across, limits = axes.get_xaxis_transform(), axes.get_ylim()
     for run, iterations in enumerate(resumed):
         color, number = _color(run), len(iterations)
         axes.vlines(iterations, 0, 1, color, "dotted", linewidth=0.7, transform=across)
         how = {"color": color, "markersize": 7, "markeredgecolor": "white", "zorder": 4}
         axes.plot(iterations, [0.02] * number, "^", transform=across, clip_on=False, **how)
+    axes.set_ylim(limits)
 
 
 def _color(number: int) -> str:
@@ -196,5 +197,5 @@ def _scale(axes: Any, panel: Panel) -> None:
         return
     if panel.may_be_log and values.min() > 0 and values.max() > _LOG_FROM * values.min():
         axes.set_yscale("log")
-    else:
-        axes.set_ylim(bottom=0)
+    elif values.max() > 0:
+        axes.set_ylim(0, 1.06 * values.max())

@@ -130,7 +130,7 @@ def _time_panels(histories: Sequence[History]) -> list[Panel]:
         return []
     if len(histories) == 1:
         waited, rest = parts[0][1]
-        lines = [Line("waiting for data", waited), Line("computing", rest)]
+        lines = [Line("waiting for data", waited), Line("computing", rest, 1, 1)]
         return [Panel("Time of an iteration", lines, "seconds", stacked=True)]
     labels = [history.label for history in histories]
     return [

@@ -9,7 +9,9 @@ Letters: N images, L locations over all levels, C classes.
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -71,12 +73,15 @@ class LossNormalizer(nn.Module):
             # In the state dict, so that a resumed training goes on with it.
             self.register_buffer("moving_num_fg", torch.tensor(100.0))
 
-    def forward(self, num_positive: Tensor, num_locations: Tensor) -> Tensor:
+    def forward(
+        self, num_positive: Tensor, num_locations: Tensor, shares: int | None = None
+    ) -> Tensor:
         """Choose the divisor of this step.
 
         Args:
-            num_positive: scalar above 0, the mean over all processes.
+            num_positive: scalar above 0, the mean over all shares of the batch.
             num_locations: scalar, likewise, background included.
+            shares: that the batch is in, by default one for each process.
 
         Returns:
             A scalar above 0. In training, "moving_fg" takes one step.
@@ -85,10 +90,11 @@ class LossNormalizer(nn.Module):
             return num_locations.clamp(min=1.0)
         if self.kind == "fg":
             return num_positive
+        shares = shares or _num_processes()
         if self.training:
-            in_batch = num_positive.detach() * _num_processes()
+            in_batch = num_positive.detach() * shares
             self.moving_num_fg.mul_(0.9).add_(in_batch, alpha=0.1)
-        return self.moving_num_fg.to(num_positive.dtype) / _num_processes()
+        return self.moving_num_fg.to(num_positive.dtype) / shares
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
         # Weights that were trained with another normaliser fit too; the average then starts anew.
@@ -135,6 +141,58 @@ class FCOSLosses(nn.Module):
         self.iou_loss = IOULoss(loc_loss_type)
         self.box_quality = box_quality
         self.normalizer = LossNormalizer(normalizer)
+        self._divide: Callable[[Tensor], Tensor] | None = None
+
+    @contextlib.contextmanager
+    def divided_by(self, divide: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """Within it, let ``divide`` choose what sums are divided by.
+
+        Args:
+            divide: takes the counts of a call of :meth:`forward` (see :meth:`counts`) and returns
+                the divisors of its three losses, (3,), in the order that it returns them in.
+        """
+        self._divide = divide
+        try:
+            yield
+        finally:
+            self._divide = None
+
+    def counts(self, labels: Tensor, ltrb_targets: Tensor, num_classes: int) -> Tensor:
+        """Count what the losses are divided by; it does not depend on predictions.
+
+        Args:
+            labels: (N, L) int64 in [0, ``num_classes``], which is background.
+            ltrb_targets: (N, L, 4) float.
+            num_classes: C.
+
+        Returns:
+            (3,) float32: the positive locations, the sum of the box weights, all locations.
+        """
+        weight = (labels < num_classes).to(torch.float32)
+        loc_weight = weight
+        if self.box_quality == "ctrness":
+            loc_weight = centerness(ltrb_targets.float()) * weight
+        return _counts(weight, loc_weight)
+
+    def divisors(self, counts: Tensor, shares: int) -> Tensor:
+        """Return what the losses of each share of a batch are divided by; once in each step.
+
+        Args:
+            counts: (3,) float32, as :meth:`counts` returns them, the mean over all shares.
+            shares: that the batch is in.
+
+        Returns:
+            (3,) float32 above 0: of the class loss, the box loss and the quality loss.
+        """
+        num_positive, loc_weight_sum, num_locations = counts.unbind()
+        num_positive = num_positive.clamp(min=1.0 / shares)  # 1 in the whole batch
+        is_iou = self.box_quality == "iou"
+        loc_divisor = num_positive if is_iou else loc_weight_sum.clamp(min=1e-6)
+        cls_divisor = self.normalizer(num_positive, num_locations, shares)
+        return torch.stack((cls_divisor, loc_divisor, num_positive))
+
+    def _divisors_of_batch(self, counts: Tensor) -> Tensor:
+        return self.divisors(mean_over_processes(counts), _num_processes())
 
     def forward(
         self,
@@ -182,22 +240,23 @@ class FCOSLosses(nn.Module):
             quality, loc_weight = ltrb_iou(ltrb.detach(), ltrb_targets), weight
         else:
             quality = loc_weight = centerness(ltrb_targets) * weight
-        counts = torch.stack((weight.sum(), loc_weight.sum(), weight.new_full((), weight.numel())))
-        num_positive, loc_weight_sum, num_locations = mean_over_processes(counts).unbind()
-        # 1 in the whole batch, whose other processes have their share of it.
-        num_positive = num_positive.clamp(min=1.0 / _num_processes())
+        divide = self._divide or self._divisors_of_batch
+        cls_divisor, loc_divisor, quality_divisor = divide(_counts(weight, loc_weight))
 
         cls_sum = focal_loss_sum(cls_logits, labels, self.focal_alpha, self.focal_gamma)
         quality_sum = F.binary_cross_entropy_with_logits(
             centerness_logits.float(), quality, weight, reduction="sum"
         )
-        is_iou = self.box_quality == "iou"
-        loc_divisor = num_positive if is_iou else loc_weight_sum.clamp(min=1e-6)
+        quality_name = "loss_fcos_iou" if self.box_quality == "iou" else "loss_fcos_ctr"
         return {
-            "loss_fcos_cls": cls_sum / self.normalizer(num_positive, num_locations),
+            "loss_fcos_cls": cls_sum / cls_divisor,
             "loss_fcos_loc": self.iou_loss(ltrb, ltrb_targets, loc_weight) / loc_divisor,
-            "loss_fcos_iou" if is_iou else "loss_fcos_ctr": quality_sum / num_positive,
+            quality_name: quality_sum / quality_divisor,
         }
+
+
+def _counts(weight: Tensor, loc_weight: Tensor) -> Tensor:
+    return torch.stack((weight.sum(), loc_weight.sum(), weight.new_full((), weight.numel())))
 
 
 def _num_processes() -> int:

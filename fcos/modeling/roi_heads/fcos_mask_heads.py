@@ -9,7 +9,7 @@ Letters: G objects of one image, R regions of one image.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,8 @@ class FCOSMaskROIHeads(ROIHeads):
         self.mask_head = mask_head
         self.mask_on = mask_head is not None
         self.regions_per_image = int(self.batch_size_per_image * self.positive_fraction)
+        #: weights the mean over the regions of a call, given their number
+        self.weight_of: Callable[[Tensor], Tensor] = share_of_regions
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
@@ -188,7 +190,7 @@ class FCOSMaskROIHeads(ROIHeads):
             get_event_storage().put_scalar("roi_heads/regions_per_image", number / len(regions))
         pooled = self._pool(features, [region.proposal_boxes for region in regions])
         # Not by torch.tensor, for whose number on its way to the GPU the program waits.
-        share = share_of_regions(pooled.new_full((), number, dtype=torch.float32))
+        share = self.weight_of(pooled.new_full((), number, dtype=torch.float32))
         losses = self.mask_head(pooled, regions)
         return {name: loss * share for name, loss in losses.items()}
 
