@@ -118,8 +118,10 @@ def check_fcos(cfg: CfgNode) -> None:
         _require(node[key] >= least, f"MODEL.FCOS.{key}", node[key], f"{least} or more")
     for key in _FCOS_THRESHOLDS:
         _require(0 <= node[key] < 1, f"MODEL.FCOS.{key}", node[key], "a number within [0, 1)")
+    distance = node.PRIOR_DISTANCE
     for key, value, is_right, expected in (
         ("PRIOR_PROB", node.PRIOR_PROB, 0 < node.PRIOR_PROB < 1, "a number within (0, 1)"),
+        ("PRIOR_DISTANCE", distance, 0 <= distance < math.inf, "0 strides or more"),
         ("LOSS_ALPHA", node.LOSS_ALPHA, 0 <= node.LOSS_ALPHA <= 1, "a number within [0, 1]"),
         ("LOSS_GAMMA", node.LOSS_GAMMA, 0 <= node.LOSS_GAMMA < math.inf, "0 or more"),
     ):

@@ -36,6 +36,10 @@ _MODEL_FCOS = {
     "NUM_STACKED_CONVS": 4,
     # Score that every class has everywhere before training (focal loss paper, Sec. 3.3).
     "PRIOR_PROB": 0.01,
+    # Distance to all four sides that every location has before training, in strides, with
+    # NORMALIZE_REG_TARGETS. 0, as published: boxes start without a size, where the loss has no
+    # gradient. From far above most targets, steps that are too large take them there.
+    "PRIOR_DISTANCE": 1.0,
     # Normalisation in the towers: "none", "GN" (32 groups), "BN" or "SyncBN" (each level has its
     # own statistics and factors; SyncBN takes them over all processes and trains on GPUs only).
     # GN: AP 36.5 -> 37.1.

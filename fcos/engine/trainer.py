@@ -43,6 +43,8 @@ from fcos.engine.resuming import (
 from fcos.engine.schedule import build_lr_scheduler
 from fcos.engine.startup import class_names, start_without_file
 from fcos.engine.thresholds import note_thresholds
+from fcos.engine.watch import LossWatch, OutputWatch
+from fcos.engine.watch_steps import ClippingWatch, DataWatch
 from fcos.evaluation import FastCOCOEvaluator
 from fcos.modeling import OneStageDetectorWithTTA
 from fcos.utils.agree import in_all, take_from_main
@@ -66,13 +68,17 @@ class Trainer(DefaultTrainer):
     - It trains on the CPU in several processes too.
     - With ``SOLVER.AMP.ENABLED``, ``SOLVER.AMP.PRECISION`` chooses between float16 with a gradient
       scaler, as in detectron2, on a GPU, and bfloat16 on any device.
+    - It says when it learns nothing (:mod:`fcos.engine.watch`).
 
     Args:
         cfg: from :func:`fcos.config.get_cfg`. ``SOLVER.REFERENCE_WORLD_SIZE`` is applied to it.
 
     Attributes:
         loop: the SimpleTrainer that runs one iteration.
+        head_is_new: whether the head started at random, in this process.
     """
+
+    head_is_new = True
 
     def __init__(self, cfg: CfgNode) -> None:
         # DefaultTrainer.__init__ always passes a GPU to DistributedDataParallel, which fails on the
@@ -98,7 +104,7 @@ class Trainer(DefaultTrainer):
         self._last_iter: int | None = None  # where the training ends early
         self.checkpointer = AdetCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.checkpointer.class_names = class_names(cfg)
-        self.loop.register_hooks([LossGuard(self.checkpointer)])
+        self.loop.register_hooks([LossGuard(self.checkpointer), ClippingWatch(cfg)])
         self.register_hooks(self.build_hooks())
         if comm.is_main_process():
             add_displays(self, self.loop, cfg, self.checkpointer.class_names)
@@ -247,7 +253,12 @@ class Trainer(DefaultTrainer):
         # Before the evaluation: no checkpoint is lost if that fails or is interrupted.
         checkpoints = Checkpoints(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD)
         built[at:at] = [average, checkpoints, StopOnSignal(self.checkpointer)]
-        return [IterationSeed(), *built]
+        watches = [
+            OutputWatch(cfg),
+            LossWatch(cfg.SOLVER.WARMUP_ITERS + 200),
+            DataWatch(cfg.DATALOADER.NUM_WORKERS),
+        ]
+        return [IterationSeed(), *built, *watches]
 
     # ---- training ----------------------------------------------------------------------------
 
@@ -283,6 +294,7 @@ class Trainer(DefaultTrainer):
                 "by this program; start a new one from it: MODEL.WEIGHTS and another OUTPUT_DIR, "
                 "without --resume."
             )
+        self.head_is_new = False
         self.start_iter = self.iter + 1
         self.data_loader.start(self.start_iter, self._resumed["seed"])
         logger.info(f"Resumed after iteration {self.iter}; {self.max_iter} are to be done in all.")
@@ -301,6 +313,7 @@ class Trainer(DefaultTrainer):
             return start_without_file(model)
         self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
         coverage = self.checkpointer.coverage
+        self.head_is_new = not any(name.endswith("bbox_pred.weight") for name in coverage.loaded)
         return coverage.require_start(model, self.cfg.MODEL.FCOS.REINIT_CLS_LOGITS)
 
     def train(self) -> Any:

@@ -106,6 +106,7 @@ def test_the_choices_are_those_of_the_steps():
     "key, value, message",
     [
         ("PRIOR_PROB", 1.0, r"PRIOR_PROB is 1\.0: set it to a number within \(0, 1\)"),
+        ("PRIOR_DISTANCE", -1.0, r"PRIOR_DISTANCE is -1\.0: set it to 0 strides or more"),
         ("NUM_SHARED_CONVS", -1, "NUM_SHARED_CONVS is -1: set it to 0 or more"),
         ("LOSS_GAMMA", float("inf"), "LOSS_GAMMA is inf: set it to 0 or more"),
         (

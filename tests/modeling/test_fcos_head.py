@@ -7,6 +7,7 @@ import torch
 
 from detectron2.layers import ShapeSpec
 from fcos.config import get_cfg
+from fcos.layers import ltrb_iou_loss
 from fcos.modeling.fcos import FCOSHead
 from fcos.utils.errors import UserError
 
@@ -40,6 +41,52 @@ def test_an_untrained_head_scores_the_prior_and_predicts_one_pixel():
         if isinstance(module, torch.nn.Conv2d):
             # Of n draws, the standard deviation is within 10 % of 0.01 for these sizes.
             assert module.weight.std().item() == pytest.approx(0.01, rel=0.1)
+
+
+@pytest.mark.parametrize("distance", [0.0, 1.0])
+def test_an_untrained_head_predicts_the_prior_distance_in_strides(distance):
+    head = small_head(normalize_reg_targets=True, prior_distance=distance)
+    _, bbox_preds, _ = head([torch.zeros(1, 32, *size) for size in SIZES])
+    for boxes in bbox_preds:
+        torch.testing.assert_close(boxes, torch.full_like(boxes, distance))
+
+
+def test_the_prior_distance_changes_the_bias_of_the_boxes_alone():
+    """0 is the published initialisation, which a seed gives as before."""
+    published = small_head(normalize_reg_targets=True, prior_distance=0.0).state_dict()
+    ours = small_head(normalize_reg_targets=True, prior_distance=4.0).state_dict()
+    changed = {name for name in ours if not torch.equal(ours[name], published[name])}
+    assert changed == {"bbox_pred.bias"}
+    in_pixels = small_head(prior_distance=4.0).state_dict()
+    assert all(torch.equal(in_pixels[name], published[name]) for name in published)
+
+
+def learnt(prior_distance, rate, target):
+    """Learn boxes of ``target`` strides in 60 steps: the loss, and the share of sides above 0."""
+    head = small_head(normalize_reg_targets=True, prior_distance=prior_distance)
+    optimizer = torch.optim.SGD(head.parameters(), lr=rate, momentum=0.9)
+    inputs = features(images=1)
+    for _ in range(60):
+        ltrb = torch.cat([x.flatten(2).transpose(1, 2) for x in head(inputs)[1]], dim=1)
+        loss = ltrb_iou_loss(ltrb, torch.full_like(ltrb, target), "giou").mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return loss.item(), (ltrb > 0).float().mean().item()
+
+
+def test_boxes_without_a_size_are_not_learnt_but_those_of_one_stride_are():
+    published, _ = learnt(0.0, rate=0.02, target=3.0)
+    assert published == pytest.approx(36 / 37, abs=1e-3)  # 1 - (0 + 1) / (36 + 1): as at the start
+    ours, alive = learnt(1.0, rate=0.02, target=3.0)
+    assert ours < 0.1 and alive == 1
+
+
+def test_a_large_step_kills_boxes_but_not_those_of_one_stride():
+    loss, alive = learnt(4.0, rate=0.1, target=1.0)
+    assert loss > 0.6 and alive < 0.3
+    loss, alive = learnt(1.0, rate=0.1, target=1.0)
+    assert loss < 0.2 and alive == 1
 
 
 def test_each_level_has_its_own_factor_inside_the_exponential():
@@ -190,6 +237,8 @@ def test_large_outputs_stay_finite_also_in_half_precision():
         ({"num_classes": 0}, "num_classes: expected at least 1, got 0"),
         ({"num_classes": -1}, "num_classes: expected at least 1, got -1"),
         ({"prior_prob": 1.0}, r"prior_prob: expected within \(0, 1\), got 1.0"),
+        ({"prior_distance": -1.0}, "prior_distance: expected at least 0, got -1.0"),
+        ({"prior_distance": math.inf}, "prior_distance: expected at least 0, got inf"),
     ],
 )
 def test_settings_that_do_not_fit(options, message):

@@ -60,11 +60,14 @@ class FCOSHead(nn.Module):
         normalize_reg_targets: distances are in strides and at least 0 by relu, instead of in
             pixels and positive by exp.
         prior_prob: the score of every class everywhere before training, in (0, 1).
+        prior_distance: the distances everywhere before training, in strides, at least 0; for
+            ``normalize_reg_targets`` alone.
 
     Raises:
         ValueError: there are no channels, levels or classes, ``norm`` is unknown, ``prior_prob``
-            lies outside (0, 1), a number of convolutions is negative, GN is asked for channels
-            that 32 does not divide, or deformable convolution for towers without any.
+            lies outside (0, 1), ``prior_distance`` is negative or not finite, a number of
+            convolutions is negative, GN is asked for channels that 32 does not divide, or
+            deformable convolution for towers without any.
     """
 
     @configurable
@@ -83,6 +86,7 @@ class FCOSHead(nn.Module):
         centerness_on_reg: bool = False,
         normalize_reg_targets: bool = False,
         prior_prob: float = 0.01,
+        prior_distance: float = 1.0,
     ) -> None:
         super().__init__()
         for name, number in (
@@ -95,6 +99,8 @@ class FCOSHead(nn.Module):
         _check_towers(in_channels, num_shared_convs, num_convs, norm, use_deformable)
         if not 0 < prior_prob < 1:
             raise ValueError(f"prior_prob: expected within (0, 1), got {prior_prob}")
+        if not 0 <= prior_distance < math.inf:
+            raise ValueError(f"prior_distance: expected at least 0, got {prior_distance}")
         self.in_channels = in_channels
         self.num_levels = num_levels
         self.num_classes = num_classes
@@ -107,6 +113,7 @@ class FCOSHead(nn.Module):
         self.centerness_on_reg = centerness_on_reg
         self.normalize_reg_targets = normalize_reg_targets
         self.prior_prob = prior_prob
+        self.prior_distance = prior_distance
         self._init_layers()
         self._init_weights()
 
@@ -131,6 +138,7 @@ class FCOSHead(nn.Module):
             "centerness_on_reg": cfg.MODEL.FCOS.CTR_ON_REG,
             "normalize_reg_targets": cfg.MODEL.FCOS.NORMALIZE_REG_TARGETS,
             "prior_prob": cfg.MODEL.FCOS.PRIOR_PROB,
+            "prior_distance": cfg.MODEL.FCOS.PRIOR_DISTANCE,
         }
 
     def _init_layers(self) -> None:
@@ -169,6 +177,11 @@ class FCOSHead(nn.Module):
         # sigmoid(bias) is the prior, so that background does not dominate the first steps.
         prior_logit = math.log(self.prior_prob / (1 - self.prior_prob))
         normal_init(self.cls_logits, std=0.01, bias=prior_logit)
+        if self.normalize_reg_targets:
+            # Boxes without a size have no gradient. Those of one stride are still below most
+            # targets: from far above, the scales' gradients (the distance times its own) are so
+            # large that steps end below 0, where relu has none.
+            nn.init.constant_(self.bbox_pred.get_parameter("bias"), self.prior_distance)
 
     def forward(
         self, features: Sequence[Tensor]
