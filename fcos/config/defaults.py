@@ -157,45 +157,8 @@ def add_fcos_config(cfg: detectron2.config.CfgNode) -> None:
     cfg.MODEL.ACTIVATION_CHECKPOINTING = False
 
     _add_data_keys(cfg)
-
-    # What SOLVER.AMP.ENABLED computes the forward pass in: "float16", with a gradient scaler, on
-    # GPUs only; or "bfloat16", which has the range of float32 and needs no scaler. Losses are
-    # computed, and weights kept, in float32.
-    cfg.SOLVER.AMP.PRECISION = "float16"
-
-    # "SGD", with MOMENTUM and NESTEROV, or "AdamW", as for transformers: usual are a BASE_LR of
-    # 0.0001 for 16 images and a WEIGHT_DECAY of 0.05. AdamW does not decay norms and biases (unless
-    # WEIGHT_DECAY_NORM, WEIGHT_DECAY_BIAS say so), other parameters of one dimension, and those
-    # that timm names, such as the positions of a transformer.
-    cfg.SOLVER.OPTIMIZER = "SGD"
-
-    # Compute the gradients of the IMS_PER_BATCH images of an iteration in so many passes, for large
-    # batches in little memory. Losses and gradients are those of one pass, up to rounding, but for
-    # batch normalisation with statistics of the batch and the loss of a mask head.
-    cfg.SOLVER.ACCUMULATION_STEPS = 1
-
-    # Average the weights over the training, too, and evaluate and save the average beside them: how
-    # much of it each iteration keeps, such as 0.999. Less in the first iterations, so that short
-    # trainings have a good average. 0: no average.
-    cfg.SOLVER.EMA_DECAY = 0.0
-
-    # The best checkpoint is the one with the best value of this metric on DATASETS.TEST: the
-    # largest or, of a loss, the smallest.
-    cfg.TEST.BEST_METRIC = "bbox/AP"
-
-    # Compute the losses of DATASETS.TEST too at every evaluation, which takes about as long again.
-    # They are logged as validation/total_loss, validation/loss_fcos_cls, ...
-    cfg.TEST.VALIDATION_LOSS = False
-
-    # End the training when so many evaluations in a row have been no better than the best one by
-    # BEST_METRIC (with SOLVER.EMA_DECAY, neither those of the weights nor those of the average).
-    # 0: go on up to SOLVER.MAX_ITER.
-    cfg.TEST.PATIENCE = 0
-
-    # Images that each process detects in at once, in evaluation and in the demo. They are padded to
-    # one size, on which results depend a little, by group normalization for instance. Published
-    # results are of 1.
-    cfg.TEST.IMS_PER_BATCH = 1
+    _add_solver_keys(cfg)
+    _add_test_keys(cfg)
 
 
 def _add_data_keys(cfg: detectron2.config.CfgNode) -> None:
@@ -222,6 +185,49 @@ def _add_data_keys(cfg: detectron2.config.CfgNode) -> None:
     # docs/TRAINING.md lists them. After one that chooses the size of images (ScaleJitter, Resize,
     # ...), INPUT.MIN_SIZE_TRAIN and MAX_SIZE_TRAIN do nothing.
     cfg.INPUT.AUGMENTATIONS = []
+
+
+def _add_solver_keys(cfg: detectron2.config.CfgNode) -> None:
+    # What SOLVER.AMP.ENABLED computes the forward pass in: "float16", with a gradient scaler, on
+    # GPUs only; or "bfloat16", which has the range of float32 and needs no scaler. Losses are
+    # computed, and weights kept, in float32.
+    cfg.SOLVER.AMP.PRECISION = "float16"
+
+    # "SGD", with MOMENTUM and NESTEROV, or "AdamW", as for transformers: usual are a BASE_LR of
+    # 0.0001 for 16 images and a WEIGHT_DECAY of 0.05. AdamW does not decay norms and biases (unless
+    # WEIGHT_DECAY_NORM, WEIGHT_DECAY_BIAS say so), other parameters of one dimension, and those
+    # that timm names, such as the positions of a transformer.
+    cfg.SOLVER.OPTIMIZER = "SGD"
+
+    # Compute the gradients of the IMS_PER_BATCH images of an iteration in so many passes, for large
+    # batches in little memory. Losses and gradients are those of one pass, up to rounding, but for
+    # batch normalisation with statistics of the batch and the loss of a mask head.
+    cfg.SOLVER.ACCUMULATION_STEPS = 1
+
+    # Average the weights over the training, too, and evaluate and save the average beside them: how
+    # much of it each iteration keeps, such as 0.999. Less in the first iterations, so that short
+    # trainings have a good average. 0: no average.
+    cfg.SOLVER.EMA_DECAY = 0.0
+
+
+def _add_test_keys(cfg: detectron2.config.CfgNode) -> None:
+    # The best checkpoint is the one with the best value of this metric on DATASETS.TEST: the
+    # largest or, of a loss, the smallest.
+    cfg.TEST.BEST_METRIC = "bbox/AP"
+
+    # Compute the losses of DATASETS.TEST too at every evaluation, which takes about as long again.
+    # They are logged as validation/total_loss, validation/loss_fcos_cls, ...
+    cfg.TEST.VALIDATION_LOSS = False
+
+    # End the training when so many evaluations in a row have been no better than the best one by
+    # BEST_METRIC (with SOLVER.EMA_DECAY, neither those of the weights nor those of the average).
+    # 0: go on up to SOLVER.MAX_ITER.
+    cfg.TEST.PATIENCE = 0
+
+    # Images that each process detects in at once, in evaluation and in the demo. They are padded to
+    # one size, on which results depend a little, by group normalization for instance. Published
+    # results are of 1.
+    cfg.TEST.IMS_PER_BATCH = 1
 
 
 def read_cfg(config_file: str, options: Sequence[str] = ()) -> CfgNode:

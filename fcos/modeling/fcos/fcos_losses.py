@@ -9,9 +9,8 @@ Letters: N images, L locations over all levels, C classes.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -115,6 +114,11 @@ class FCOSLosses(nn.Module):
             location predicts (AdelaiDet).
         normalizer: see :class:`LossNormalizer`.
 
+    Attributes:
+        divide: chooses what sums are divided by, if they are not those of a whole batch: takes the
+            counts of a call of :meth:`forward` (see :meth:`counts`) and returns the divisors of its
+            losses, (3,), in the order that it returns them in.
+
     Raises:
         ValueError: ``loc_loss_type``, ``box_quality`` or ``normalizer`` is unknown, or
             ``focal_alpha`` or ``focal_gamma`` is out of its range.
@@ -141,21 +145,7 @@ class FCOSLosses(nn.Module):
         self.iou_loss = IOULoss(loc_loss_type)
         self.box_quality = box_quality
         self.normalizer = LossNormalizer(normalizer)
-        self._divide: Callable[[Tensor], Tensor] | None = None
-
-    @contextlib.contextmanager
-    def divided_by(self, divide: Callable[[Tensor], Tensor]) -> Iterator[None]:
-        """Within it, let ``divide`` choose what sums are divided by.
-
-        Args:
-            divide: takes the counts of a call of :meth:`forward` (see :meth:`counts`) and returns
-                the divisors of its three losses, (3,), in the order that it returns them in.
-        """
-        self._divide = divide
-        try:
-            yield
-        finally:
-            self._divide = None
+        self.divide: Callable[[Tensor], Tensor] | None = None
 
     def counts(self, labels: Tensor, ltrb_targets: Tensor, num_classes: int) -> Tensor:
         """Count what the losses are divided by; it does not depend on predictions.
@@ -240,7 +230,7 @@ class FCOSLosses(nn.Module):
             quality, loc_weight = ltrb_iou(ltrb.detach(), ltrb_targets), weight
         else:
             quality = loc_weight = centerness(ltrb_targets) * weight
-        divide = self._divide or self._divisors_of_batch
+        divide = self.divide or self._divisors_of_batch
         cls_divisor, loc_divisor, quality_divisor = divide(_counts(weight, loc_weight))
 
         cls_sum = focal_loss_sum(cls_logits, labels, self.focal_alpha, self.focal_gamma)
