@@ -161,32 +161,6 @@ def add_fcos_config(cfg: detectron2.config.CfgNode) -> None:
     _add_test_keys(cfg)
 
 
-def _add_data_keys(cfg: detectron2.config.CfgNode) -> None:
-    # Data sets in COCO's format, registered before training, evaluation or the demo:
-    #   CUSTOM: {my_train: {JSON: my/train.json, IMAGES: my/images}}
-    # or in one of those that `fcos data import` reads, by its name in capitals:
-    #   CUSTOM: {my_train: {VOC: my, SPLIT: train}}
-    # with IMAGES where the images are elsewhere, and CLASSES, names in their order.
-    # A relative path starts at the folder in the variable DETECTRON2_DATASETS ("datasets").
-    cfg.DATASETS.CUSTOM = type(cfg)(new_allowed=True)
-
-    # Stretch the range from the lowest to the highest value of each image of 16 bits, as cameras of
-    # 10 or 12 bits need it. Off: 65,535 is white. Images of 8 bits stay as they are.
-    cfg.INPUT.STRETCH_RANGE = False
-
-    # Leave images out of training and evaluation that are missing, broken, of a kind that cannot be
-    # read or of another size than annotated. All images are decoded first to find them. Off: the
-    # first one ends the program.
-    cfg.DATALOADER.SKIP_UNREADABLE = False
-
-    # What is done to the images of a training before INPUT.CROP, resizing and INPUT.RANDOM_FLIP:
-    # names of transforms of torchvision.transforms.v2, or Mosaic, alone or with their arguments:
-    #   AUGMENTATIONS: [Mosaic, {RandomZoomOut: {p: 0.3}}, {ColorJitter: {brightness: 0.2}}]
-    # docs/TRAINING.md lists them. After one that chooses the size of images (ScaleJitter, Resize,
-    # ...), INPUT.MIN_SIZE_TRAIN and MAX_SIZE_TRAIN do nothing.
-    cfg.INPUT.AUGMENTATIONS = []
-
-
 def _add_solver_keys(cfg: detectron2.config.CfgNode) -> None:
     # What SOLVER.AMP.ENABLED computes the forward pass in: "float16", with a gradient scaler, on
     # GPUs only; or "bfloat16", which has the range of float32 and needs no scaler. Losses are
@@ -228,6 +202,32 @@ def _add_test_keys(cfg: detectron2.config.CfgNode) -> None:
     # one size, on which results depend a little, by group normalization for instance. Published
     # results are of 1.
     cfg.TEST.IMS_PER_BATCH = 1
+
+
+def _add_data_keys(cfg: detectron2.config.CfgNode) -> None:
+    # Data sets in COCO's format, registered before training, evaluation or the demo:
+    #   CUSTOM: {my_train: {JSON: my/train.json, IMAGES: my/images}}
+    # or in one of those that `fcos data import` reads, by its name in capitals:
+    #   CUSTOM: {my_train: {VOC: my, SPLIT: train}}
+    # with IMAGES where the images are elsewhere, and CLASSES, names in their order.
+    # A relative path starts at the folder in the variable DETECTRON2_DATASETS ("datasets").
+    cfg.DATASETS.CUSTOM = type(cfg)(new_allowed=True)
+
+    # Stretch the range from the lowest to the highest value of each image of 16 bits, as cameras of
+    # 10 or 12 bits need it. Off: 65,535 is white. Images of 8 bits stay as they are.
+    cfg.INPUT.STRETCH_RANGE = False
+
+    # Leave images out of training and evaluation that are missing, broken, of a kind that cannot be
+    # read or of another size than annotated. All images are decoded first to find them. Off: the
+    # first one ends the program.
+    cfg.DATALOADER.SKIP_UNREADABLE = False
+
+    # What is done to the images of a training before INPUT.CROP, resizing and INPUT.RANDOM_FLIP:
+    # names of transforms of torchvision.transforms.v2, or Mosaic, alone or with their arguments:
+    #   AUGMENTATIONS: [Mosaic, {RandomZoomOut: {p: 0.3}}, {ColorJitter: {brightness: 0.2}}]
+    # docs/TRAINING.md lists them. After one that chooses the size of images (ScaleJitter, Resize,
+    # ...), INPUT.MIN_SIZE_TRAIN and MAX_SIZE_TRAIN do nothing.
+    cfg.INPUT.AUGMENTATIONS = []
 
 
 def read_cfg(config_file: str, options: Sequence[str] = ()) -> CfgNode:

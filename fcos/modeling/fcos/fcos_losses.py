@@ -115,9 +115,7 @@ class FCOSLosses(nn.Module):
         normalizer: see :class:`LossNormalizer`.
 
     Attributes:
-        divide: chooses what sums are divided by, if they are not those of a whole batch: takes the
-            counts of a call of :meth:`forward` (see :meth:`counts`) and returns the divisors of its
-            losses, (3,), in the order that it returns them in.
+        divide: from the :meth:`counts` of a call to its :meth:`divisors`, if not as of a batch.
 
     Raises:
         ValueError: ``loc_loss_type``, ``box_quality`` or ``normalizer`` is unknown, or
@@ -151,18 +149,15 @@ class FCOSLosses(nn.Module):
         """Count what the losses are divided by; it does not depend on predictions.
 
         Args:
-            labels: (N, L) int64 in [0, ``num_classes``], which is background.
-            ltrb_targets: (N, L, 4) float.
+            labels, ltrb_targets: as of :meth:`forward`.
             num_classes: C.
 
         Returns:
             (3,) float32: the positive locations, the sum of the box weights, all locations.
         """
         weight = (labels < num_classes).to(torch.float32)
-        loc_weight = weight
-        if self.box_quality == "ctrness":
-            loc_weight = centerness(ltrb_targets.float()) * weight
-        return _counts(weight, loc_weight)
+        is_iou = self.box_quality == "iou"
+        return _counts(weight, weight if is_iou else centerness(ltrb_targets.float()) * weight)
 
     def divisors(self, counts: Tensor, shares: int) -> Tensor:
         """Return what the losses of each share of a batch are divided by; once in each step.
@@ -172,13 +167,13 @@ class FCOSLosses(nn.Module):
             shares: that the batch is in.
 
         Returns:
-            (3,) float32 above 0: of the class loss, the box loss and the quality loss.
+            (3,) float32 above 0, in the order of the losses of :meth:`forward`.
         """
         num_positive, loc_weight_sum, num_locations = counts.unbind()
         num_positive = num_positive.clamp(min=1.0 / shares)  # 1 in the whole batch
+        cls_divisor = self.normalizer(num_positive, num_locations, shares)
         is_iou = self.box_quality == "iou"
         loc_divisor = num_positive if is_iou else loc_weight_sum.clamp(min=1e-6)
-        cls_divisor = self.normalizer(num_positive, num_locations, shares)
         return torch.stack((cls_divisor, loc_divisor, num_positive))
 
     def _divisors_of_batch(self, counts: Tensor) -> Tensor:
