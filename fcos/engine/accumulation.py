@@ -8,6 +8,7 @@ before the first one, which needs the ground truth only.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -48,11 +49,13 @@ class AccumulatingLoop(TrainingLoop):
         parts = [self.batch[at : at + size] for at in range(0, len(self.batch), size)]
         values = []
         self.optimizer.zero_grad()
-        with as_one_batch(getattr(self.model, "module", self.model), parts):
+        detector: Any = getattr(self.model, "module", self.model)
+        with as_one_batch(detector, parts):
             for number, part in enumerate(parts, start=1):
                 with self._exchanging(number == len(parts)):
                     losses = self.forward(part)
-                    self.grad_scaler.scale(sum(losses.values()) / len(parts)).backward()
+                    total: Any = sum(losses.values())
+                    self.grad_scaler.scale(total / len(parts)).backward()
                 values.append(torch.stack([loss.detach().float() for loss in losses.values()]))
         means = torch.stack(values).mean(dim=0)
         return list(losses), HostCopy(losses_and_verdict(list(means)))
@@ -73,14 +76,20 @@ def as_one_batch(model: nn.Module, parts: Sequence[Records]) -> Iterator[None]:
         model: the detector, not inside DistributedDataParallel.
         parts: their records, with ``image`` and ``instances``; as many in each process.
     """
+    device = next(model.parameters()).device
     with contextlib.ExitStack() as stack:
         size = _padded_size(model, [record for part in parts for record in part])
         stack.enter_context(_padded_to(model, size))
         for generator in model.modules():
             if isinstance(generator, FCOS):
-                divisors = _divisors(generator, parts, size, model.device)
-                stack.enter_context(divided_by(generator, lambda _, given=divisors: given))
+                divisors = _divisors(generator, parts, size, device)
+                stack.enter_context(divided_by(generator, functools.partial(_given, divisors)))
         yield
+
+
+def _given(divisors: Tensor, counts: Tensor) -> Tensor:
+    """Return ``divisors``, whatever the counts of a part are."""
+    return divisors
 
 
 @contextlib.contextmanager

@@ -143,9 +143,10 @@ class TrainingLoop(SimpleTrainer):
             The names of the losses, and their values with a verdict (:func:`losses_and_verdict`).
         """
         losses = self.forward(self.batch)
+        total: Any = sum(losses.values())
         on_cpu = HostCopy(losses_and_verdict(list(losses.values())))
         self.optimizer.zero_grad()
-        self.grad_scaler.scale(sum(losses.values())).backward()
+        self.grad_scaler.scale(total).backward()
         return list(losses), on_cpu
 
     def forward(self, batch: list[dict[str, Any]]) -> dict[str, Tensor]:
