@@ -161,12 +161,16 @@ def add_fcos_config(cfg: detectron2.config.CfgNode) -> None:
     cfg.MODEL.ACTIVATION_CHECKPOINTING = False
 
     _add_data_keys(cfg)
+    _add_solver_keys(cfg)
+    _add_test_keys(cfg)
 
     # Where scalars and pictures of a training (detectron2's VIS_PERIOD) go, beside metrics.json and
     # TensorBoard: "wandb" (Weights & Biases), "mlflow". The environment variables of their packages
     # say to which project and server (docs/TRAINING.md).
     cfg.LOGGERS = []
 
+
+def _add_solver_keys(cfg: detectron2.config.CfgNode) -> None:
     # What SOLVER.AMP.ENABLED computes the forward pass in: "float16", with a gradient scaler, on
     # GPUs only; or "bfloat16", which has the range of float32 and needs no scaler. Losses are
     # computed, and weights kept, in float32.
@@ -188,6 +192,8 @@ def add_fcos_config(cfg: detectron2.config.CfgNode) -> None:
     # trainings have a good average. 0: no average.
     cfg.SOLVER.EMA_DECAY = 0.0
 
+
+def _add_test_keys(cfg: detectron2.config.CfgNode) -> None:
     # The best checkpoint is the one with the best value of this metric on DATASETS.TEST: the
     # largest or, of a loss, the smallest.
     cfg.TEST.BEST_METRIC = "bbox/AP"

@@ -8,7 +8,7 @@ before the first one, which needs the ground truth only.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +23,7 @@ from fcos.modeling.fcos import FCOS
 from fcos.modeling.fcos.fcos_losses import mean_over_processes
 from fcos.utils.device import upload
 
-__all__ = ["AccumulatingLoop", "as_one_batch"]
+__all__ = ["AccumulatingLoop", "as_one_batch", "divided_by"]
 
 Records = Sequence[dict[str, Any]]
 
@@ -79,8 +79,23 @@ def as_one_batch(model: nn.Module, parts: Sequence[Records]) -> Iterator[None]:
         for generator in model.modules():
             if isinstance(generator, FCOS):
                 divisors = _divisors(generator, parts, size, model.device)
-                stack.enter_context(generator.losses.divided_by(lambda _, given=divisors: given))
+                stack.enter_context(divided_by(generator, lambda _, given=divisors: given))
         yield
+
+
+@contextlib.contextmanager
+def divided_by(generator: FCOS, divide: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Within it, let ``divide`` choose what the sums of FCOS's losses are divided by.
+
+    Args:
+        generator: whose ``losses.divide`` it becomes.
+        divide: see :class:`fcos.modeling.fcos.FCOSLosses`.
+    """
+    generator.losses.divide = divide
+    try:
+        yield
+    finally:
+        generator.losses.divide = None
 
 
 @torch.no_grad()

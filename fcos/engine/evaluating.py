@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from detectron2.engine import HookBase, hooks
 from fcos.engine.averaging import SUFFIX, WeightAverage
@@ -13,19 +13,16 @@ from fcos.engine.thresholds import FinalThresholds
 from fcos.engine.validation import validation_losses
 from fcos.utils.agree import in_all
 
-if TYPE_CHECKING:
-    from fcos.engine.trainer import Trainer
-
 __all__ = ["evaluation_hooks"]
 
 
 def evaluation_hooks(
-    trainer: Trainer, evaluation: HookBase, average: WeightAverage | None
+    trainer: Any, evaluation: HookBase, average: WeightAverage | None
 ) -> list[HookBase]:
     """Make the hooks that belong to the evaluations of a training, in their order.
 
     Args:
-        trainer: of the training.
+        trainer: a :class:`fcos.engine.trainer.Trainer`, which imports this module.
         evaluation: the hook that evaluates the weights in training.
         average: averages them, if the config says so; its weights are evaluated too.
 
@@ -50,7 +47,7 @@ def evaluation_hooks(
     return built
 
 
-def _best(trainer: Trainer, average: WeightAverage | None) -> list[BestCheckpoint]:
+def _best(trainer: Any, average: WeightAverage | None) -> list[BestCheckpoint]:
     names, metric = trainer.cfg.DATASETS.TEST, str(trainer.cfg.TEST.BEST_METRIC)
     if len(names) > 1:  # then results are named after their data set
         metric = f"{names[0]}/{metric}"
@@ -63,7 +60,7 @@ def _best(trainer: Trainer, average: WeightAverage | None) -> list[BestCheckpoin
     return best
 
 
-def _end(trainer: Trainer, average: WeightAverage | None) -> None:
+def _end(trainer: Any, average: WeightAverage | None) -> None:
     """Write what is written after the last iteration, and let this be it."""
     if average is not None:
         average.save_final()
@@ -71,7 +68,7 @@ def _end(trainer: Trainer, average: WeightAverage | None) -> None:
     trainer.end_after(trainer.iter)
 
 
-def _test_average(trainer: Trainer, average: WeightAverage) -> dict[str, Any]:
+def _test_average(trainer: Any, average: WeightAverage) -> dict[str, Any]:
     """Evaluate the averaged weights; files are written to ``inference_EMA/``."""
     cfg = trainer.cfg
     folder = os.path.join(cfg.OUTPUT_DIR, f"inference{SUFFIX}")

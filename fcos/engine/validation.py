@@ -15,6 +15,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from fcos.config import CfgNode
 from fcos.data import build_validation_stream
+from fcos.engine.accumulation import divided_by
 from fcos.modeling.fcos import FCOS
 from fcos.modeling.roi_heads import FCOSMaskROIHeads
 from fcos.utils.agree import take_from_main
@@ -82,7 +83,7 @@ class _Sums:
             for generator in self._generators:
                 by_location = generator.losses.normalizer.kind == "all"
                 divide = _Divide(self._weights, by_location)
-                stack.enter_context(generator.losses.divided_by(divide))
+                stack.enter_context(divided_by(generator, divide))
             for head in self._mask_heads:
                 head.weight_of = self._note_regions
             try:

@@ -14,7 +14,8 @@ __all__ = ["TASKS", "ap_names", "choose_panels", "split_time"]
 
 TASKS = {"bbox": "Box", "segm": "Mask"}
 _FIGURE = re.compile(r"(?P<task>(?:.*/)?(?P<kind>bbox|segm)\w*)/AP")
-_VALIDATION = "validation/"
+# With the kind of weights behind it, such as validation_EMA/total_loss.
+_VALIDATION = re.compile(r"(?P<what>validation\w*)/(?P<term>.+)")
 _TOTAL = "total_loss"
 _DRAWN_APART = {"lr", "time", "data_time", "rank_data_time", "eta_seconds", MEMORY}
 _MOST_OTHERS = 24  # panels of what else was logged
@@ -27,7 +28,7 @@ def choose_panels(histories: Sequence[History]) -> dict[str, list[Panel]]:
         histories: of the runs, which are drawn into the same panels.
     """
     logged = list(dict.fromkeys(name for history in histories for name in history.series))
-    losses = [_loss_panel(histories, term) for term in _terms(logged)]
+    losses = [_loss_panel(histories, term, logged) for term in _terms(logged)]
     tasks = dict.fromkeys(found["task"] for name in logged if (found := _FIGURE.fullmatch(name)))
     panels = {
         "Losses and learning rate": [*losses, *_plain(histories, "lr", "Learning rate")],
@@ -66,13 +67,9 @@ def split_time(history: History) -> tuple[Series, Series] | None:
 
 def _terms(logged: Sequence[str]) -> list[str]:
     """Return the losses in training or in validation, the total first."""
-    names = [name.removeprefix(_VALIDATION) for name in logged]
-    terms = dict.fromkeys(
-        name
-        for name, full in zip(names, logged, strict=True)
-        if ("loss" in name and "/" not in name) or full != name
-    )
-    return sorted(terms, key=lambda term: term != _TOTAL)
+    in_training = [name for name in logged if "loss" in name and "/" not in name]
+    in_validation = [found["term"] for name in logged if (found := _VALIDATION.fullmatch(name))]
+    return sorted(dict.fromkeys(in_training + in_validation), key=lambda term: term != _TOTAL)
 
 
 def _others(logged: Sequence[str]) -> list[str]:
@@ -81,7 +78,8 @@ def _others(logged: Sequence[str]) -> list[str]:
     return [
         name
         for name in logged
-        if name.removeprefix(_VALIDATION) not in terms
+        if name not in terms
+        and not _VALIDATION.fullmatch(name)
         and name not in _DRAWN_APART
         and not re.search(r"(bbox|segm)\w*/A[PR]", name)
     ]
@@ -99,9 +97,12 @@ def _lines(
             yield Line(label, history.series[name], number, number, **how)
 
 
-def _loss_panel(histories: Sequence[History], term: str) -> Panel:
-    of_validation = f"{_VALIDATION}{term}"
-    in_validation = list(_lines(histories, of_validation, "validation", 1, is_measured=True))
+def _loss_panel(histories: Sequence[History], term: str, logged: Sequence[str]) -> Panel:
+    in_validation: list[Line] = []
+    of_term = (found for name in logged if (found := _VALIDATION.fullmatch(name)))
+    for style, found in enumerate((f for f in of_term if f["term"] == term), start=1):
+        what = found["what"].replace("_", " ")
+        in_validation += _lines(histories, found[0], what, style, is_measured=True)
     what = "training" if in_validation and len(histories) == 1 else ""
     return Panel(term, [*_lines(histories, term, what), *in_validation], may_be_log=True)
 
@@ -115,7 +116,7 @@ def _ap_panel(histories: Sequence[History], task: str) -> Panel:
         how = {"is_measured": True, "marks_best": style == 0}
         lines += _lines(histories, f"{task}/{figure}", what, style, **how)
     before, _, kind = task.rpartition("/")
-    name = re.sub("bbox|segm", lambda found: TASKS[found[0]], kind)
+    name = re.sub("bbox|segm", lambda found: TASKS[found[0]], kind).replace("_", " ")
     return Panel(" ".join(filter(None, [before, name, "AP"])), lines, grows=True)
 
 

@@ -9,9 +9,8 @@ Letters: N images, L locations over all levels, C classes.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -115,6 +114,9 @@ class FCOSLosses(nn.Module):
             location predicts (AdelaiDet).
         normalizer: see :class:`LossNormalizer`.
 
+    Attributes:
+        divide: from the :meth:`counts` of a call to its :meth:`divisors`, if not as of a batch.
+
     Raises:
         ValueError: ``loc_loss_type``, ``box_quality`` or ``normalizer`` is unknown, or
             ``focal_alpha`` or ``focal_gamma`` is out of its range.
@@ -141,38 +143,21 @@ class FCOSLosses(nn.Module):
         self.iou_loss = IOULoss(loc_loss_type)
         self.box_quality = box_quality
         self.normalizer = LossNormalizer(normalizer)
-        self._divide: Callable[[Tensor], Tensor] | None = None
-
-    @contextlib.contextmanager
-    def divided_by(self, divide: Callable[[Tensor], Tensor]) -> Iterator[None]:
-        """Within it, let ``divide`` choose what sums are divided by.
-
-        Args:
-            divide: takes the counts of a call of :meth:`forward` (see :meth:`counts`) and returns
-                the divisors of its three losses, (3,), in the order that it returns them in.
-        """
-        self._divide = divide
-        try:
-            yield
-        finally:
-            self._divide = None
+        self.divide: Callable[[Tensor], Tensor] | None = None
 
     def counts(self, labels: Tensor, ltrb_targets: Tensor, num_classes: int) -> Tensor:
         """Count what the losses are divided by; it does not depend on predictions.
 
         Args:
-            labels: (N, L) int64 in [0, ``num_classes``], which is background.
-            ltrb_targets: (N, L, 4) float.
+            labels, ltrb_targets: as of :meth:`forward`.
             num_classes: C.
 
         Returns:
             (3,) float32: the positive locations, the sum of the box weights, all locations.
         """
         weight = (labels < num_classes).to(torch.float32)
-        loc_weight = weight
-        if self.box_quality == "ctrness":
-            loc_weight = centerness(ltrb_targets.float()) * weight
-        return _counts(weight, loc_weight)
+        is_iou = self.box_quality == "iou"
+        return _counts(weight, weight if is_iou else centerness(ltrb_targets.float()) * weight)
 
     def divisors(self, counts: Tensor, shares: int) -> Tensor:
         """Return what the losses of each share of a batch are divided by; once in each step.
@@ -182,13 +167,13 @@ class FCOSLosses(nn.Module):
             shares: that the batch is in.
 
         Returns:
-            (3,) float32 above 0: of the class loss, the box loss and the quality loss.
+            (3,) float32 above 0, in the order of the losses of :meth:`forward`.
         """
         num_positive, loc_weight_sum, num_locations = counts.unbind()
         num_positive = num_positive.clamp(min=1.0 / shares)  # 1 in the whole batch
+        cls_divisor = self.normalizer(num_positive, num_locations, shares)
         is_iou = self.box_quality == "iou"
         loc_divisor = num_positive if is_iou else loc_weight_sum.clamp(min=1e-6)
-        cls_divisor = self.normalizer(num_positive, num_locations, shares)
         return torch.stack((cls_divisor, loc_divisor, num_positive))
 
     def _divisors_of_batch(self, counts: Tensor) -> Tensor:
@@ -240,7 +225,7 @@ class FCOSLosses(nn.Module):
             quality, loc_weight = ltrb_iou(ltrb.detach(), ltrb_targets), weight
         else:
             quality = loc_weight = centerness(ltrb_targets) * weight
-        divide = self._divide or self._divisors_of_batch
+        divide = self.divide or self._divisors_of_batch
         cls_divisor, loc_divisor, quality_divisor = divide(_counts(weight, loc_weight))
 
         cls_sum = focal_loss_sum(cls_logits, labels, self.focal_alpha, self.focal_gamma)

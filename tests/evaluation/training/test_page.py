@@ -192,3 +192,15 @@ def test_very_many_evaluations_are_not_all_in_the_table(tmp_path):
     shown = list(summary.shown)
     assert 24 <= len(shown) <= 25
     assert {1, 778, 1000} <= set(shown)
+
+
+def test_averaged_weights_stand_beside_the_others(tmp_path):
+    metrics = lines(0, 20) + line(19, **{"validation/total_loss": 1.0, "bbox/AP": 5.0})
+    metrics += line(19, **{"validation_EMA/total_loss": 0.9, "bbox_EMA/AP": 6.0})
+    panels = choose_panels([history_of(tmp_path / "run", metrics)])
+    total = panels["Losses and learning rate"][0]
+    labels = [line.label for line in total.lines]
+    assert labels == ["training", "validation", "validation EMA"]
+    assert len({(line.color, line.style) for line in total.lines}) == 3
+    assert titles(panels)["Average precision"] == ["Box AP", "Box EMA AP"]
+    assert "What else was logged" not in panels
