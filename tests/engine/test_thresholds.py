@@ -180,6 +180,13 @@ def test_a_resumed_training_ends_with_the_same(root):
     assert plain(read_checkpoint("parts/model_final.pth")) == wanted
 
 
+def test_averaged_weights_have_their_own(root):
+    train("average", "SOLVER.EMA_DECAY", 0.9)
+    found = of_results("average/inference_EMA/coco_instances_results.json")
+    assert stored("average/model_final_ema.pth") == stored("average/model_best_ema.pth") == found
+    assert not found.is_empty and found != stored("average/model_final.pth")
+
+
 def test_two_processes(root):
     run_in_two(train_in_two, "two")
     found = stored("two/model_final.pth")
