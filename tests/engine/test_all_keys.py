@@ -51,10 +51,11 @@ def test_killed_twice(project):
 
 
 def test_killed_in_two_processes(project):
-    run_in_two(train, "whole", 0, False, OPTIONS)
+    options = [*OPTIONS, "SOLVER.MAX_ITER", 6]
+    run_in_two(train, "whole", 0, False, options)
     with pytest.raises(ProcessExitedException):
-        run_in_two(train, "parts", 4, False, OPTIONS)
+        run_in_two(train, "parts", 4, False, options)
     assert (project / "parts" / "last_checkpoint").read_text() == "model_0000003.pth"
-    run_in_two(train, "parts", 0, True, OPTIONS)
+    run_in_two(train, "parts", 0, True, options)
     assert differing(project / "parts", project / "whole") == []
     assert os.path.exists("parts/inference_EMA/coco_instances_results.json")
