@@ -111,6 +111,7 @@ def test_what_is_said(project, caplog):
 def test_a_training_that_has_ended_says_so_and_a_larger_patience_goes_on(project, caplog):
     train(RESULTS)
     before = read_checkpoint("output/model_final.pth")
+    caplog.clear()
     with caplog.at_level(logging.INFO):
         trainer = train(RESULTS, resume=True)
     assert caplog.text.count("The training ends early, after iteration 3 of 8") == 1

@@ -82,9 +82,13 @@ def test_hooks_come_in_an_order_that_loses_nothing(project):
         "Checkpoints",
         "StopOnSignal",
         "EvalHook",
+        "FinalThresholds",
         "BestCheckpoint",
         "EvaluationAgain",
         "PeriodicWriter",
+        "OutputWatch",
+        "LossWatch",
+        "DataWatch",
     ]
 
 
@@ -94,8 +98,8 @@ TTA = ["TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", "(64, 96)"]
 def test_augmentation_is_evaluated_after_the_last_iteration(project):
     trainer = Trainer(cfg_of(project, "TEST.EVAL_PERIOD", "4", *TTA))
     names = [type(hook).__name__ for hook in trainer.build_hooks() if hook is not None]
-    assert names[5:8] == ["EvalHook", "BestCheckpoint", "EvaluationAgain"]
-    assert names[8:] == ["EvalHook", "PeriodicWriter"]
+    assert names[5:9] == ["EvalHook", "FinalThresholds", "BestCheckpoint", "EvaluationAgain"]
+    assert names[9:11] == ["EvalHook", "PeriodicWriter"]
     trainer.resume_or_load(resume=False)
     trainer.train()
     assert trainer.model.training

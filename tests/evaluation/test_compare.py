@@ -15,10 +15,9 @@ from fcos.evaluation.resampling import Interval
 from fcos_cli.compare import main, parse_args
 
 ROOT = Path(__file__).parents[2]
-TEMPLATES = {"base.html", "comparison.html", "dataset.html", "diagnosis.html", "drawing.html"} | {
-    "macros.html",
-    "page.css",
-}
+TEMPLATES = {
+    f"{page}.html" for page in ("base", "comparison", "curves", "dataset", "diagnosis", "drawing")
+} | {"macros.html", "page.css"}
 
 
 class Checker(html.parser.HTMLParser):

@@ -23,7 +23,7 @@ def detections():
 
 
 def coco_results(instances, image_id, file_name):
-    return Detector(None, 0.5, category_ids=(3, 7)).results(instances, image_id, file_name)
+    return Detector(None, category_ids=(3, 7)).results(instances, image_id, file_name)
 
 
 def test_results_by_hand():

@@ -46,7 +46,7 @@ def test_a_thread_in_torch_does_not_abort_a_process_that_ends(tmp_path, capfd, c
 
 
 def end_with_a_text(is_shared, delay):
-    atexit.register(print, f"{comm.get_rank()} has tidied up")
+    atexit.register(sys.stdout.write, f"{comm.get_rank()} has tidied up\n")  # in one piece
     if comm.get_rank() == 0:
         time.sleep(delay)
     text = "of all" if is_shared else f"of {comm.get_rank()}"
