@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from detectron2.structures import Boxes, ImageList
 from detectron2.utils import comm
 from fcos.engine.loop import HostCopy, TrainingLoop, losses_and_verdict
-from fcos.modeling.fcos import FCOS
+from fcos.modeling.fcos import FCOS, feature_sizes
 from fcos.modeling.fcos.fcos_losses import mean_over_processes
 from fcos.utils.device import upload
 
-__all__ = ["AccumulatingLoop", "as_one_batch", "divided_by"]
+__all__ = ["AccumulatingLoop", "as_one_batch", "divided_by", "padded_size"]
 
 Records = Sequence[dict[str, Any]]
 
@@ -78,7 +78,7 @@ def as_one_batch(model: nn.Module, parts: Sequence[Records]) -> Iterator[None]:
     """
     device = next(model.parameters()).device
     with contextlib.ExitStack() as stack:
-        size = _padded_size(model, [record for part in parts for record in part])
+        size = padded_size(model, [record for part in parts for record in part])
         stack.enter_context(_padded_to(model, size))
         for generator in model.modules():
             if isinstance(generator, FCOS):
@@ -112,12 +112,11 @@ def _divisors(
     generator: FCOS, parts: Sequence[Records], size: tuple[int, int], device: torch.device
 ) -> Tensor:
     """Return what FCOS divides the losses of each part by."""
-    # Rounded up, as convolutions of stride 2 do.
-    feature_sizes = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in generator.strides]
+    sizes = feature_sizes(size, generator.strides)
     counts = []
     for part in parts:
         objects = [_objects(record["instances"], device) for record in part]
-        labels, ltrb_targets = generator.targets.fcos_target(feature_sizes, objects)
+        labels, ltrb_targets = generator.targets.fcos_target(sizes, objects)
         num_classes = generator.targets.num_classes
         counts.append(generator.losses.counts(labels, ltrb_targets, num_classes))
     mean = mean_over_processes(torch.stack(counts).mean(dim=0))
@@ -132,7 +131,7 @@ def _objects(instances: Any, device: torch.device) -> SimpleNamespace:
     )
 
 
-def _padded_size(model: Any, records: Records) -> tuple[int, int]:
+def padded_size(model: Any, records: Records) -> tuple[int, int]:
     """Return height and width of the tensor that a detector makes of images, without making it."""
     images = [torch.empty(record["image"].shape, device="meta") for record in records]
     backbone = model.backbone

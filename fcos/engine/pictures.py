@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,9 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from detectron2.engine import HookBase
+from fcos.engine.accumulation import padded_size
 from fcos.engine.loop import TrainingLoop
 from fcos.modeling import FCOS
-from fcos.modeling.fcos import FCOSTargets
+from fcos.modeling.fcos import FCOSTargets, feature_sizes
 from fcos.predict import bgr_of_sample, draw_sample, side_by_side
 
 __all__ = ["TrainingPictures", "positive_locations"]
@@ -71,7 +71,7 @@ class TrainingPictures(HookBase):
         fcos = getattr(model, "proposal_generator", None)
         if not isinstance(fcos, FCOS):
             return truth
-        size = _padded(self.trainer.batch, model.backbone.size_divisibility)
+        size = padded_size(model, self.trainer.batch)
         points = positive_locations(fcos.targets, size, sample["instances"])
         image = bgr_of_sample(sample, self.pixel_format)
         locations = _draw_points(image, len(truth) // len(image), points, fcos)
@@ -90,21 +90,14 @@ def positive_locations(targets: FCOSTargets, size: tuple[int, int], truth: Any) 
     Returns:
         Per level (n, 2), x and y in pixels of the network input.
     """
-    feature_sizes = [(math.ceil(size[0] / s), math.ceil(size[1] / s)) for s in targets.strides]
-    labels, _ = targets.fcos_target_single_image(feature_sizes, truth)
-    points = targets.get_points(feature_sizes)
+    sizes = feature_sizes(size, targets.strides)
+    labels, _ = targets.fcos_target_single_image(sizes, truth)
+    points = targets.get_points(sizes)
     of_levels = labels.split([len(level) for level in points])
     return [
         level[of_level < targets.num_classes]
         for level, of_level in zip(points, of_levels, strict=True)
     ]
-
-
-def _padded(batch: Sequence[dict[str, Any]], divisor: int) -> tuple[int, int]:
-    """Return height and width of the images of a batch after padding."""
-    sides = zip(*(sample["image"].shape[-2:] for sample in batch), strict=True)
-    height, width = (math.ceil(max(side) / max(divisor, 1)) * max(divisor, 1) for side in sides)
-    return height, width
 
 
 def _draw_points(image: np.ndarray, scale: int, points: Sequence[Tensor], fcos: FCOS) -> np.ndarray:

@@ -44,10 +44,6 @@ def note_thresholds(
     _NOTED.pop(_unwrapped(model), None)
     if found is not None and not found.is_empty:
         _NOTED[_unwrapped(model)] = found
-        scores = [score for score in found.scores(found.square_root) if score is not None]
-        logger.info(
-            f"Scores to cut at, by {found.rule} of each class: {min(scores):.2f}-{max(scores):.2f}."
-        )
 
 
 def thresholds_entry(model: nn.Module) -> dict[str, Any]:
@@ -85,6 +81,11 @@ class FinalThresholds(HookBase):
         path = os.path.join(self.checkpointer.save_dir, f"{self.name}.pth")
         if found and comm.is_main_process() and os.path.isfile(path):
             add_thresholds(path, found)
+            scores = [score for score in found.scores(found.square_root) if score is not None]
+            logger.info(
+                f"{path} has the scores to cut at, by {found.rule} of each class: "
+                f"{min(scores):.2f}-{max(scores):.2f}."
+            )
 
 
 def _unwrapped(model: Any) -> Any:

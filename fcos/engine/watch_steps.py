@@ -50,11 +50,11 @@ class DataWatch(HookBase):
         if data <= whole - data:
             return
         self._is_over = True
-        workers = "loads them while it computes" if not self.workers else "has more of them"
+        more = "more of them" if self.workers else "some, which load images meanwhile,"
         logger.warning(
             f"Training waits for its images: {data:.3g} of {whole:.3g} seconds of an iteration "
-            f"(median of {self.window}). DATALOADER.NUM_WORKERS is {self.workers}; a larger number "
-            f"{workers}, if there are idle CPU cores. Smaller image files are read faster too."
+            f"(median of {self.window}). DATALOADER.NUM_WORKERS is {self.workers}; {more} help if "
+            "there are idle CPU cores. Smaller image files are read faster too."
         )
 
 

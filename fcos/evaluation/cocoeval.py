@@ -196,13 +196,7 @@ class GroundTruth:
             found: the detections.
             max_dets: as for :meth:`evaluate`, as is ``task``.
         """
-        with silence():
-            coco_eval = self.prepared(found, task, max_dets)
-            # Every threshold and range of areas costs as much memory.
-            coco_eval.params.iouThrs = [0.5]
-            coco_eval.params.areaRng, coco_eval.params.areaRngLbl = [[0.0, 1e10]], ["all"]
-            coco_eval.evaluate()
-        judged = judge(coco_eval)
+        judged = judge(self.evaluated_at(0.5, found, task, max_dets))
         places = np.fromiter(judged, np.int64, len(judged)) - 1
         is_right, is_wrong = np.zeros((2, len(found.scores)), dtype=bool)
         is_right[places] = np.fromiter(judged.values(), bool, len(judged))
@@ -217,6 +211,18 @@ class GroundTruth:
             is_right=is_right,
             is_wrong=is_wrong,
         )
+
+    def evaluated_at(self, iou: float, found: DetectionColumns, task: str, max_dets: int) -> Any:
+        """Return a COCOeval, see :meth:`prepared`, evaluated at one IoU and for all areas.
+
+        Every threshold and range of areas costs as much memory.
+        """
+        with silence():
+            coco_eval = self.prepared(found, task, max_dets)
+            coco_eval.params.iouThrs = [iou]
+            coco_eval.params.areaRng, coco_eval.params.areaRngLbl = [[0.0, 1e10]], ["all"]
+            coco_eval.evaluate()
+        return coco_eval
 
     def prepared(self, found: DetectionColumns, task: str, max_dets: int) -> Any:
         """Return a COCOeval; see :meth:`evaluate`. In it, ids are places plus 1, of images,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from fcos.evaluation.choice import Choice
 from fcos.evaluation.comparison import Comparison, RunScore, Task
 from fcos.evaluation.figures import differences
 from fcos.evaluation.truth import Truth
+from fcos.utils.json_files import for_json
 
 __all__ = ["to_json"]
 
@@ -20,28 +18,31 @@ __all__ = ["to_json"]
 def to_json(comparison: Comparison) -> dict[str, Any]:
     """Collect all numbers of a comparison; None stands for what cannot be measured."""
     truth, (wins, ties) = comparison.truth, comparison.better
-    return {
-        "data_set": {
-            "name": truth.name,
-            "annotations": truth.json_file,
-            "images": len(truth.coco.imgs),
-            "objects": len(truth.coco.anns),
-        },
-        "baseline": comparison.labels[0],
-        "max_detections_per_image_and_class": comparison.max_dets,
-        "runs": [_run_json(scored) for scored in comparison.runs],
-        **{task.name: _task_json(task, truth) for task in comparison.tasks},
-        "note_on_masks": comparison.note_on_masks,
-        "images": {
-            "better": dict(zip(comparison.labels, wins, strict=True)),
-            "equal": ties,
-            "shown": [_choice_json(c, comparison.labels, truth) for c in comparison.choices],
-        },
-        "different_settings": {
-            key: dict(zip(comparison.labels, texts, strict=True))
-            for key, texts in comparison.settings.items()
-        },
-    }
+    numbers: dict[str, Any] = for_json(
+        {
+            "data_set": {
+                "name": truth.name,
+                "annotations": truth.json_file,
+                "images": len(truth.coco.imgs),
+                "objects": len(truth.coco.anns),
+            },
+            "baseline": comparison.labels[0],
+            "max_detections_per_image_and_class": comparison.max_dets,
+            "runs": [_run_json(scored) for scored in comparison.runs],
+            **{task.name: _task_json(task, truth) for task in comparison.tasks},
+            "note_on_masks": comparison.note_on_masks,
+            "images": {
+                "better": dict(zip(comparison.labels, wins, strict=True)),
+                "equal": ties,
+                "shown": [_choice_json(c, comparison.labels, truth) for c in comparison.choices],
+            },
+            "different_settings": {
+                key: dict(zip(comparison.labels, texts, strict=True))
+                for key, texts in comparison.settings.items()
+            },
+        }
+    )
+    return numbers
 
 
 def _run_json(scored: RunScore) -> dict[str, Any]:
@@ -71,28 +72,18 @@ def _task_json(task: Task, truth: Truth) -> dict[str, Any]:
             for label, of_run in zip(task.labels[1:], task.intervals, strict=True)
         },
         "classes": classes,
-        "precision_at_recall_0_to_1_by_0.01": {
-            label: {name: _numbers(values) for name, values in of_run.items()}
-            for label, of_run in zip(task.labels, task.curves, strict=True)
-        },
+        "precision_at_recall_0_to_1_by_0.01": dict(zip(task.labels, task.curves, strict=True)),
     }
 
 
 def _by_run(labels: Sequence[str], found: Sequence[dict[str, float]]) -> dict[str, Any]:
-    def clean(of: dict[str, float]) -> dict[str, float | None]:
-        return dict(zip(of, _numbers(list(of.values())), strict=True))
-
     return {
-        "figures": {label: clean(of) for label, of in zip(labels, found, strict=True)},
+        "figures": dict(zip(labels, found, strict=True)),
         "difference_to_baseline": {
-            label: clean(differences(of, found[0]))
+            label: differences(of, found[0])
             for label, of in zip(labels[1:], found[1:], strict=True)
         },
     }
-
-
-def _numbers(values: Sequence[float] | np.ndarray) -> list[float | None]:
-    return [float(value) if math.isfinite(value) else None for value in values]
 
 
 def _choice_json(choice: Choice, labels: Sequence[str], truth: Truth) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 The bootstrap over images (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13): as
 many images as there are, drawn with replacement; an image that is drawn twice counts twice. In
-``hotcoco.compare`` it counts once, so that its intervals come out about a quarter too narrow.
+``hotcoco.compare`` it counts once, so that its intervals come out about a fifth too narrow.
 
 Letters: I images, K classes, T IoU thresholds, N detections of a class, B drawings.
 """

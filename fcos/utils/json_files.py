@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from detectron2.utils.file_io import PathManager
 from fcos.utils.errors import UserError
 
-__all__ = ["is_id", "read_json"]
+__all__ = ["for_json", "is_id", "read_json"]
 
 
 def read_json(path: str, if_broken: str = "") -> Any:
@@ -62,3 +63,23 @@ def is_id(value: Any) -> bool:
     """Return whether a value from a JSON file can be an id: a finite number or a string."""
     # type() and not isinstance(): a bool is an instance of int.
     return type(value) in (int, str) or (isinstance(value, float) and math.isfinite(value))
+
+
+def for_json(value: Any, digits: int | None = None) -> Any:
+    """Replace what JSON cannot hold: arrays by lists, and what is not finite by None.
+
+    Args:
+        value: mappings, sequences, arrays and plain values, in each other.
+        digits: round numbers with a fraction to so many.
+    """
+    if hasattr(value, "tolist"):  # of numpy
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {key: for_json(inner, digits) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [for_json(inner, digits) for inner in value]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        return value if digits is None else round(value, digits)
+    return value

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 
 import pytest
@@ -180,8 +181,15 @@ def test_a_resumed_training_ends_with_the_same(root):
     assert plain(read_checkpoint("parts/model_final.pth")) == wanted
 
 
-def test_averaged_weights_have_their_own(root):
-    train("average", "SOLVER.EMA_DECAY", 0.9)
+def test_averaged_weights_have_their_own(root, caplog):
+    with caplog.at_level(logging.INFO):
+        train("average", "SOLVER.EMA_DECAY", 0.9)
+    # Said of the files that have them, not of every evaluation.
+    said = [text for text in caplog.messages if "has the scores to cut at, by best F1" in text]
+    assert [text.split()[0] for text in said] == [
+        "average/model_final.pth",
+        "average/model_final_ema.pth",
+    ]
     found = of_results("average/inference_EMA/coco_instances_results.json")
     assert stored("average/model_final_ema.pth") == stored("average/model_best_ema.pth") == found
     assert not found.is_empty and found != stored("average/model_final.pth")

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from fcos.modeling.fcos import FCOSTargets
+from fcos.modeling.fcos import FCOSTargets, feature_sizes
 from fcos.modeling.fcos.fcos_targets import centerness, level_points, ltrb_distances
 from tests.helpers import DEVICE, STRIDES, golden, ground_truth
 
@@ -308,3 +308,7 @@ def test_fixed_method_names():
     torch.testing.assert_close(FCOSTargets().compute_centerness_targets(ltrb), torch.tensor([0.5]))
     points = FCOSTargets().get_points_single((1, 1), 16, device=DEVICE)
     torch.testing.assert_close(points, torch.tensor([[8.0, 8.0]]))
+
+
+def test_levels_round_up():
+    assert feature_sizes((800, 1056), (8, 64)) == [(100, 132), (13, 17)]

@@ -1,9 +1,11 @@
 import json
+import math
 
+import numpy as np
 import pytest
 
 from fcos.utils.errors import UserError
-from fcos.utils.json_files import read_json
+from fcos.utils.json_files import for_json, read_json
 
 TEXT = '{"categories": ["Zellkörper", "細胞"]}'
 
@@ -63,3 +65,19 @@ def test_files_that_would_end_the_reader(tmp_path):
     refused(path, rf"^{path} cannot be read: lists lie too deep inside each other\.$")
     path.write_text("9" * 5000)
     refused(path, rf"^{path} cannot be read: Exceeds the limit \(4300 digits\) for integer string")
+
+
+def test_what_json_cannot_hold():
+    given = {
+        "array": np.array([[0.5, np.nan]]),
+        "number": np.float32(0.25),
+        "inside": ({"far": math.inf, "text": "a", "flag": True, "none": None},),
+        "count": np.int64(3),
+    }
+    assert for_json(given) == {
+        "array": [[0.5, None]],
+        "number": 0.25,
+        "inside": [{"far": None, "text": "a", "flag": True, "none": None}],
+        "count": 3,
+    }
+    assert for_json([0.123456, 7, math.nan], digits=4) == [0.1235, 7, None]

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from fcos.evaluation.dataset.objects import Inputs
-from fcos.modeling.fcos import FCOSTargets
+from fcos.modeling.fcos import FCOSTargets, feature_sizes
 from fcos.modeling.fcos.fcos_assignment import Level, candidate_cells, smallest_boxes
 
 __all__ = ["FATES", "Assigned", "assign"]
@@ -91,7 +91,7 @@ def assign(inputs: Inputs, targets: FCOSTargets) -> Assigned:
     locations = torch.zeros(num_levels, dtype=torch.int64)
     totals = torch.zeros(3, dtype=torch.int64)
     for size, images, which in _chunks(inputs, targets):
-        levels = targets.levels(_feature_sizes(size, targets.strides))
+        levels = targets.levels(feature_sizes(size, targets.strides))
         cells = torch.tensor([rows * columns for (rows, columns), *_ in levels])
         locations += cells * len(images)
         if not len(which):
@@ -114,7 +114,7 @@ def _chunks(
     order = size_of.argsort(stable=True)
     for number, images in enumerate(order.split(torch.bincount(size_of).tolist())):
         height, width = sizes[number].tolist()
-        levels = targets.levels(_feature_sizes((height, width), targets.strides))
+        levels = targets.levels(feature_sizes((height, width), targets.strides))
         pairs = candidate_cells(torch.zeros(1, 4), levels, targets.center_radius)[0].shape[1]
         for group in _split(images, (counts[images] * pairs).tolist()):
             which = [torch.arange(ends[i] - int(counts[i]), ends[i]) for i in group.tolist()]
@@ -130,10 +130,6 @@ def _split(images: Tensor, cost: list[int]) -> Iterator[Tensor]:
             first, total = place, 0
         total += each
     yield images[first:]
-
-
-def _feature_sizes(size: tuple[int, int], strides: Sequence[int]) -> list[tuple[int, int]]:
-    return [(math.ceil(size[0] / s), math.ceil(size[1] / s)) for s in strides]
 
 
 def _assign(

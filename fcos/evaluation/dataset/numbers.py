@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from fcos.evaluation.dataset.splits import class_rows
 from fcos.evaluation.dataset.study import Study
 from fcos.evaluation.dataset.suspicious import Shared, Suspicion
 from fcos.modeling.fcos.fcos import targets_of
+from fcos.utils.json_files import for_json
 
 __all__ = ["numbers_of"]
 
@@ -37,7 +37,7 @@ def numbers_of(config_file: str, options: Sequence[str], study: Study) -> dict[s
     of_classes = class_rows(study.splits, study.class_names, is_learnt)
     counts = [row["training_objects"] for row in of_classes if row["training_objects"]]
     node = study.trial.cfg.MODEL.FCOS
-    return _finite(
+    return for_json(
         {
             "config": config_file,
             "options": list(options),
@@ -184,14 +184,3 @@ def _config_to_save(config_file: str, options: Sequence[str], study: Study) -> s
     for advice in study.advice:
         changes.update(advice.changes)
     return as_yaml(changes, os.path.abspath(config_file))
-
-
-def _finite(value: Any) -> Any:
-    """Replace what is not finite by None, which JSON can hold, and round the rest."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
-    if isinstance(value, float):
-        return round(value, 4) if math.isfinite(value) else None
-    return value

@@ -70,7 +70,7 @@ def summary_of_diagnosis(found: Diagnosis) -> str:
         worst = task.errors.worst
         if worst.cost:
             lines.append(
-                f"Most costs {worst.kind}, {worst.number:,} times: {KINDS[worst.kind][1]}."
+                f"What costs most is {worst.kind} ({worst.number:,}): {KINDS[worst.kind][1]}."
             )
     lines.append(f"Labels that are probably wrong: {found.num_suspicions:,}.")
     return "\n".join([*lines, *found.notes])

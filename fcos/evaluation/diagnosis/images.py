@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+import torch
+from torchvision.ops import box_convert, box_iou
 
 from fcos.evaluation.choice import Counts, count_images
 from fcos.evaluation.diagnosis.drawing import STYLES, Picture, Shape, outline_of, read_picture
@@ -15,7 +16,7 @@ from fcos.utils.errors import UserError
 
 __all__ = ["BadImage", "Suspicion", "Views", "choose_worst"]
 
-_CONTAINED = 0.1  # IoU from which a box beside a suspicious one is drawn with it
+_NEAR = 0.1  # IoU from which a box beside a suspicious one is drawn with it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,12 +145,10 @@ class Views:
         image_id, box = result["image_id"], tuple(map(float, result["bbox"]))
         about = None if doubt["gt_id"] is None else self._annotations[doubt["gt_id"] - 1]
         picture = self._read(image_id, stretch_range, box) if draw else None
-        near = [
-            place
-            for place in self._objects_of.get(image_id, ())
-            if _iou(self._annotations[place]["bbox"], box) >= _CONTAINED
-        ]
-        shapes = (*map(self._object, near), self._detection(doubt["dt_id"] - 1))
+        shapes = (
+            *map(self._object, self._near(image_id, box)),
+            self._detection(doubt["dt_id"] - 1),
+        )
         return Suspicion(
             image_id=image_id,
             file_name=self._subject.truth.coco.imgs[image_id]["file_name"],
@@ -161,6 +160,16 @@ class Views:
             picture=picture,
             shapes=shapes if picture else (),
         )
+
+    def _near(self, image_id: Any, box: Sequence[float]) -> list[int]:
+        """Return the places of the objects around a box."""
+        places = self._objects_of.get(image_id, [])
+        if not places:
+            return []
+        boxes = [box, *(self._annotations[place]["bbox"] for place in places)]
+        corners = box_convert(torch.tensor(boxes, dtype=torch.float64), "xywh", "xyxy")
+        ious = box_iou(corners[:1], corners[1:])[0].tolist()
+        return [place for place, iou in zip(places, ious, strict=True) if iou >= _NEAR]
 
     def _read(
         self, image_id: Any, stretch_range: bool, around: Sequence[float] | None = None
@@ -198,13 +207,3 @@ class Views:
             outline = outline_of(self._subject.truth, thing)
         label = f"{mark} {text}".strip() if text else ""
         return Shape(style, tuple(map(float, thing["bbox"])), label, title, outline)
-
-
-def _iou(one: Sequence[float], other: Sequence[float]) -> float:
-    sides = []
-    for axis in (0, 1):
-        ends = min(one[axis] + one[axis + 2], other[axis] + other[axis + 2])
-        sides.append(max(0.0, ends - max(one[axis], other[axis])))
-    both = float(np.prod(sides))
-    union = one[2] * one[3] + other[2] * other[3] - both
-    return both / union if union > 0 else 0.0

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from fcos.evaluation.diagnosis.groups import Group
 from fcos.evaluation.diagnosis.images import BadImage, Suspicion
 from fcos.evaluation.diagnosis.scores import SCORES, ScoreCurve
 from fcos.evaluation.diagnosis.study import Diagnosis, TaskDiagnosis
+from fcos.utils.json_files import for_json
 
 __all__ = ["numbers_of"]
 
@@ -20,7 +18,7 @@ __all__ = ["numbers_of"]
 def numbers_of(found: Diagnosis) -> dict[str, Any]:
     """Collect all numbers of a diagnosis; None stands for what cannot be measured."""
     truth, names = found.truth, found.truth.class_names
-    return _clean(
+    return for_json(
         {
             "run": found.run.label,
             "results": found.run.results_file,
@@ -138,16 +136,3 @@ def _suspicion(each: Suspicion) -> dict[str, Any]:
         "labelled_class": each.labelled or None,
         "annotation_id": each.annotation_id,
     }
-
-
-def _clean(value: Any) -> Any:
-    """Make lists of arrays, and None of what is not finite."""
-    if isinstance(value, Mapping):
-        return {key: _clean(inner) for key, inner in value.items()}
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return [_clean(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

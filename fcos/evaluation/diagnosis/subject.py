@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from typing import Any
 
-from fcos.evaluation.cocoeval import DetectionColumns, GroundTruth, Matches, silence
+from fcos.evaluation.cocoeval import DetectionColumns, GroundTruth, Matches
 from fcos.evaluation.truth import Truth
 
 __all__ = ["IOU", "Subject"]
@@ -59,10 +59,5 @@ class Subject:
         Returns:
             hotcoco's COCOeval; see :meth:`fcos.evaluation.cocoeval.GroundTruth.prepared`.
         """
-        pair = (self.truth.objects, self.found) if with_crowds else self.that_count
-        with silence():
-            coco_eval = pair[0].prepared(pair[1], self.task, self.max_dets)
-            coco_eval.params.iouThrs = [IOU]
-            coco_eval.params.areaRng, coco_eval.params.areaRngLbl = [[0.0, 1e10]], ["all"]
-            coco_eval.evaluate()
-        return coco_eval
+        objects, found = (self.truth.objects, self.found) if with_crowds else self.that_count
+        return objects.evaluated_at(IOU, found, self.task, self.max_dets)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import torch
@@ -265,6 +266,16 @@ def _for_roi_heads(result: Instances, is_training: bool) -> Instances:
     if is_training:
         return Instances(result.image_size, **as_proposals)
     return Instances(result.image_size, **result.get_fields(), **as_proposals)
+
+
+def feature_sizes(size: tuple[int, int], strides: Sequence[int]) -> list[tuple[int, int]]:
+    """Return height and width of every level; convolutions of stride 2 round up.
+
+    Args:
+        size: height and width of the network input in pixels, padded.
+        strides: of the levels, in the same pixels.
+    """
+    return [(math.ceil(size[0] / stride), math.ceil(size[1] / stride)) for stride in strides]
 
 
 def targets_of(cfg) -> FCOSTargets:
