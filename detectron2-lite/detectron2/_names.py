@@ -219,6 +219,10 @@ PUBLIC_NAMES = {
         "build_proposal_generator build_resnet_backbone build_roi_heads build_rpn_head "
         "build_sem_seg_head detector_postprocess get_vit_lr_decay_rate make_stage"
     ),
+    "detectron2.modeling.anchor_generator": (
+        "ANCHOR_GENERATOR_REGISTRY BufferList DefaultAnchorGenerator RotatedAnchorGenerator "
+        "build_anchor_generator"
+    ),
     "detectron2.modeling.backbone": (
         "BACKBONE_REGISTRY Backbone BasicStem BottleneckBlock FPN MViT RegNet ResNet "
         "ResNetBlockBase SimpleFeaturePyramid SwinTransformer ViT build_backbone "

@@ -2,6 +2,7 @@
 
 from detectron2._missing import missing_names
 from detectron2.layers import ShapeSpec
+from detectron2.modeling.anchor_generator import ANCHOR_GENERATOR_REGISTRY, build_anchor_generator
 from detectron2.modeling.backbone import (
     BACKBONE_REGISTRY,
     FPN,
@@ -33,6 +34,7 @@ from detectron2.modeling.roi_heads import (
 )
 
 __all__ = [
+    "ANCHOR_GENERATOR_REGISTRY",
     "BACKBONE_REGISTRY",
     "FPN",
     "META_ARCH_REGISTRY",
@@ -47,6 +49,7 @@ __all__ = [
     "ResNet",
     "ResNetBlockBase",
     "ShapeSpec",
+    "build_anchor_generator",
     "build_backbone",
     "build_mask_head",
     "build_model",
