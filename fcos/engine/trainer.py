@@ -19,6 +19,7 @@ from detectron2.utils import comm
 from fcos.checkpoint import AdetCheckpointer
 from fcos.config import CfgNode
 from fcos.config.checks import check_accumulation, check_evaluations
+from fcos.config.detector_keys import most_found_by
 from fcos.data import TestStream, TrainStream, build_test_stream, build_train_stream
 from fcos.engine.acceleration import accelerate
 from fcos.engine.accumulation import AccumulatingLoop
@@ -179,7 +180,7 @@ class Trainer(DefaultTrainer):
         """Make the evaluator of COCO's average precision, over all classes and for each class.
 
         It evaluates boxes and, with ``MODEL.MASK_ON``, masks. All detections of an image count,
-        also when ``MODEL.FCOS.NMS_POST_TOPK`` is above COCO's usual 100. Files are written to
+        also where the detector gives more than COCO's usual 100. Files are written to
         ``output_folder``, by default ``inference/`` in OUTPUT_DIR. If DATASETS.TEST has several
         data sets, each has a folder of its own there.
         """
@@ -187,7 +188,7 @@ class Trainer(DefaultTrainer):
         if len(cfg.DATASETS.TEST) > 1:
             folder = os.path.join(folder, dataset_name)
         tasks = ("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",)
-        max_dets = max(100, cfg.MODEL.FCOS.NMS_POST_TOPK)
+        max_dets = max(100, most_found_by(cfg))
         return FastCOCOEvaluator(dataset_name, tasks, folder, max_dets)
 
     @classmethod

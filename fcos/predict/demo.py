@@ -18,6 +18,7 @@ from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from detectron2.utils.logger import setup_logger
 from fcos.checkpoint import DEFAULT_SCORE
+from fcos.config.detector_keys import classes_of
 from fcos.data.register import dataset_records
 from fcos.predict.classes import (
     DatasetClasses,
@@ -104,7 +105,7 @@ def run_demo(
         lowest = predictor.lowest
         note = lowest.for_evaluations if results_file else ""
         logger.info(f"Kept: detections with {lowest}, {lowest.origin}.{note}")
-        num_classes, known = cfg.MODEL.FCOS.NUM_CLASSES, DatasetClasses()
+        num_classes, known = classes_of(cfg), DatasetClasses()
         # Reading a data set takes time: do it only if the names or the ids are needed.
         if dataset or results or len(predictor.class_names or ()) != num_classes:
             known = dataset_classes(dataset) if dataset else configured_classes(cfg)
