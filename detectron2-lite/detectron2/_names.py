@@ -196,6 +196,7 @@ PUBLIC_NAMES = {
     ),
     "detectron2.layers.blocks": "CNNBlockBase DepthwiseSeparableConv2d",
     "detectron2.layers.deform_conv": "DeformConv ModulatedDeformConv",
+    "detectron2.layers.losses": "ciou_loss diou_loss",
     "detectron2.layers.mask_ops": (
         "BYTES_PER_FLOAT GPU_MEM_LIMIT pad_masks paste_mask_in_image_old paste_masks_in_image "
         "scale_boxes"
@@ -262,6 +263,9 @@ PUBLIC_NAMES = {
     "detectron2.modeling.proposal_generator.proposal_utils": (
         "add_ground_truth_to_proposals add_ground_truth_to_proposals_single_image "
         "find_top_rpn_proposals"
+    ),
+    "detectron2.modeling.proposal_generator.rpn": (
+        "PROPOSAL_GENERATOR_REGISTRY RPN RPN_HEAD_REGISTRY StandardRPNHead build_rpn_head"
     ),
     "detectron2.modeling.roi_heads": (
         "BaseKeypointRCNNHead BaseMaskRCNNHead CascadeROIHeads FastRCNNConvFCHead "

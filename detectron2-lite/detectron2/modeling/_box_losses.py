@@ -7,6 +7,8 @@ from typing import Protocol
 from torch import Tensor
 from torch.nn import functional as F
 
+from detectron2.layers import ciou_loss, diou_loss
+
 __all__ = ["box_regression_loss"]
 
 
@@ -44,16 +46,16 @@ def box_regression_loss(
         targets = transform.get_deltas(src_boxes, target_boxes)
         return F.smooth_l1_loss(deltas, targets, beta=smooth_l1_beta, reduction="sum")
 
-    # Imported here, because torchvision takes as long to import as torch.
-    from torchvision import ops
-
-    losses = {
-        "giou": ops.generalized_box_iou_loss,
-        "diou": ops.distance_box_iou_loss,
-        "ciou": ops.complete_box_iou_loss,
-    }
+    losses = {"giou": _giou_loss, "diou": diou_loss, "ciou": ciou_loss}
     if kind not in losses:
         names = ", ".join(["smooth_l1", *losses])
         raise ValueError(f"BBOX_REG_LOSS_TYPE: expected one of {names}, got {kind!r}")
     boxes = transform.apply_deltas(deltas, src_boxes)
     return losses[kind](boxes, target_boxes, reduction="sum")
+
+
+def _giou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str) -> Tensor:
+    # Imported here, because torchvision takes as long to import as torch.
+    from torchvision.ops import generalized_box_iou_loss
+
+    return generalized_box_iou_loss(boxes1, boxes2, reduction)
