@@ -23,8 +23,8 @@ MODEL.ROI_BOX_HEAD.FC_DIM 16
 MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION 7
 MODEL.FCOS.SCORE_THRESH_TRAIN 0.0
 MODEL.FCOS.SCORE_THRESH_TEST 0.0
-MODEL.FCOS.NMS_POST_TOPK 1000
-MODEL.FCOS.NMS_POST_TOPK_TRAIN 1000
+MODEL.FCOS.NMS_POST_TOPK 300
+MODEL.FCOS.NMS_POST_TOPK_TRAIN 300
 """
 
 
@@ -49,10 +49,10 @@ def test_detectron2s_box_heads_learn_from_proposals_of_fcos(num_classes):
     torch.manual_seed(0)
     model = build_model(cfg_of(BOX_HEADS, **{"MODEL.FCOS.NUM_CLASSES": num_classes})).train()
     assert model.proposal_generator.fcos_head.cls_logits.out_channels == num_classes
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.002, momentum=0.9)
     totals = []
     with EventStorage():
-        for _ in range(12):
+        for _ in range(4):
             losses = model([record(), record((0,))])
             totals.append(sum(losses.values()))
             optimizer.zero_grad()
@@ -61,7 +61,7 @@ def test_detectron2s_box_heads_learn_from_proposals_of_fcos(num_classes):
     names = {"loss_cls", "loss_box_reg", "loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr"}
     assert set(losses) == names
     assert all(parameter.grad is not None for parameter in model.parameters())
-    assert totals[-1] < 0.8 * totals[0]
+    assert totals[-1] < totals[1] < totals[0]
     with torch.no_grad():
         (output,) = model.eval()([{**record(), "height": 128, "width": 192}])
     found = output["instances"]
