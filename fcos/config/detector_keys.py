@@ -1,4 +1,7 @@
-"""Which keys of a config say what its detector gives: FCOS, or another detector of detectron2."""
+"""Which keys of a config decide what its detector gives: FCOS, or another detector of detectron2.
+
+How many classes it tells apart is in :mod:`fcos.config.model_classes`.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,13 @@ __all__ = [
     "FCOS_KEYS",
     "DetectorKeys",
     "Setting",
-    "classes_of",
     "detector_keys",
     "has_square_roots",
     "most_found_by",
     "setting_of",
 ]
 
-# A number of a config, and its key.
+# A value of a config, and its key.
 Setting = tuple[Any, str]
 
 
@@ -28,28 +30,24 @@ class DetectorKeys:
     """Names of keys.
 
     Attributes:
-        num_classes: the number of classes; "" for a network that only proposes regions.
         most_found: the most detections of an image.
         score_threshold: the lowest score of a detection; "" where there is none.
         nms_threshold: the overlap from which a detection repeats a better one of its class.
     """
 
-    num_classes: str
     most_found: str
     score_threshold: str
     nms_threshold: str
 
 
-def _keys(node: str, most_found: str) -> DetectorKeys:
-    names = ("NUM_CLASSES", "SCORE_THRESH_TEST", "NMS_THRESH_TEST")
-    num_classes, score, nms = (f"{node}.{name}" for name in names)
-    return DetectorKeys(num_classes, most_found, score, nms)
+def _keys(node: str, most_found: str = "TEST.DETECTIONS_PER_IMAGE") -> DetectorKeys:
+    return DetectorKeys(most_found, f"{node}.SCORE_THRESH_TEST", f"{node}.NMS_THRESH_TEST")
 
 
 FCOS_KEYS = _keys("MODEL.FCOS", "MODEL.FCOS.NMS_POST_TOPK")
-_RETINANET = _keys("MODEL.RETINANET", "TEST.DETECTIONS_PER_IMAGE")
-_ROI_HEADS = _keys("MODEL.ROI_HEADS", "TEST.DETECTIONS_PER_IMAGE")
-_RPN = DetectorKeys("", "MODEL.RPN.POST_NMS_TOPK_TEST", "", "MODEL.RPN.NMS_THRESH")
+_RETINANET = _keys("MODEL.RETINANET")
+_ROI_HEADS = _keys("MODEL.ROI_HEADS")
+_RPN = DetectorKeys("MODEL.RPN.POST_NMS_TOPK_TEST", "", "MODEL.RPN.NMS_THRESH")
 
 
 def detector_keys(config: Mapping[str, Any]) -> DetectorKeys:
@@ -67,9 +65,7 @@ def detector_keys(config: Mapping[str, Any]) -> DetectorKeys:
         return _RPN
     # Masks of FCOS are of its detections; other heads make detections of their own.
     has_own = values.get("MODEL.ROI_HEADS.NAME") != "FCOSMaskROIHeads"
-    if kind == "GeneralizedRCNN" and (has_own or not is_fcos):
-        return _ROI_HEADS
-    return FCOS_KEYS
+    return _ROI_HEADS if kind == "GeneralizedRCNN" and has_own else FCOS_KEYS
 
 
 def setting_of(config: Mapping[str, Any], what: str) -> Setting:
@@ -81,11 +77,6 @@ def setting_of(config: Mapping[str, Any], what: str) -> Setting:
     """
     key = getattr(detector_keys(config), what)
     return flat(config)[key] if key else 0, key
-
-
-def classes_of(config: Mapping[str, Any]) -> int:
-    """Return the number of classes of a config's detector; 0 for one without classes."""
-    return setting_of(config, "num_classes")[0]
 
 
 def most_found_by(config: Mapping[str, Any]) -> int:

@@ -113,8 +113,8 @@ class FastCOCOEvaluator(DatasetEvaluator):
             if unknown:
                 raise UserError(
                     f"The model found class {min(unknown)} on image {image_id}, but data set "
-                    f"{self._name!r} has {len(category_ids)} classes, from 0 on: the model's "
-                    "number of classes (MODEL.FCOS.NUM_CLASSES of an FCOS) has to be theirs."
+                    f"{self._name!r} has {len(category_ids)} classes, from 0 on: "
+                    "MODEL.FCOS.NUM_CLASSES, or that of the ROI heads, has to be their number."
                 )
             self._images.setdefault(image_id, found)
 
