@@ -68,6 +68,15 @@ setup(
         "loggers": ["mlflow", "wandb"],
         # Weights files that end in .safetensors.
         "safetensors": ["safetensors"],
-        "dev": ["codespell", "mypy", "pytest", "pytest-xdist", "ruff", "safetensors"],
+        "dev": [
+            "codespell",
+            "mypy",
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "safetensors",
+            "setuptools>=77",  # builds the wheels that a test installs
+        ],
+        "dist": ["build", "twine"],
     },
 )
