@@ -52,6 +52,7 @@ def test_one_list_is_for_all_feature_maps(sizes):
     assert (second.tensor - first.tensor == 2).all()  # from centre (2, 2) to centre (4, 4)
 
 
+@lite_only
 def test_an_empty_feature_map():
     (boxes,) = generator()([torch.zeros(1, 1, 0, 3)])
     assert boxes.tensor.shape == (0, 4)

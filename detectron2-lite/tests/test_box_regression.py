@@ -8,6 +8,8 @@ import torch
 import detectron2
 from detectron2.modeling.box_regression import Box2BoxTransform, Box2BoxTransformLinear
 
+IS_LITE = detectron2.__version__.endswith("+lite")
+
 # Centre (20, 30), 20 wide and 40 high.
 SOURCE = torch.tensor([[10.0, 10, 30, 50]])
 # Centre (25, 20), 40 wide and 10 high.
@@ -64,7 +66,7 @@ def test_half_precision_is_decoded_in_float32():
 def test_a_source_box_without_a_side(side):
     flat = SOURCE.clone()
     flat[0, side + 2] = flat[0, side]
-    if side == 1 and not detectron2.__version__.endswith("+lite"):
+    if side == 1 and not IS_LITE:
         pytest.skip("detectron2 looks at widths only")
     with pytest.raises(Exception, match="Box2BoxTransform"):
         Box2BoxTransform(weights=(1.0, 1.0, 1.0, 1.0)).get_deltas(flat, TARGET)
@@ -93,6 +95,8 @@ def test_negative_distances_count_as_zero():
     "transform", [Box2BoxTransform(weights=(1.0, 1.0, 1.0, 1.0)), Box2BoxTransformLinear()]
 )
 def test_no_boxes(transform):
+    if isinstance(transform, Box2BoxTransformLinear) and not IS_LITE:
+        pytest.skip("detectron2 cannot do it")
     nothing = torch.zeros(0, 4)
     assert transform.get_deltas(nothing, nothing).shape == (0, 4)
     assert transform.apply_deltas(torch.zeros(0, 12), nothing).shape == (0, 12)

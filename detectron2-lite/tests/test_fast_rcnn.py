@@ -178,7 +178,7 @@ def test_background_only_has_no_boxes():
 
 @pytest.mark.parametrize("proposals", [[], [sampled([])]])
 def test_no_regions_have_a_gradient_path(proposals):
-    logits, deltas = torch.zeros(0, 3, requires_grad=True), torch.zeros(0, 8, requires_grad=True)
+    logits, deltas = torch.zeros(0, 3, requires_grad=True), torch.zeros(0, 4, requires_grad=True)
     with EventStorage() as storage:
         found = layers().losses((logits, deltas), proposals)
     assert not storage.latest()

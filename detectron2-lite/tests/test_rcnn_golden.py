@@ -7,7 +7,7 @@ from golden_values import fill, golden_json, golden_npz
 
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
-from detectron2.structures import BitMasks, Boxes, Instances
+from detectron2.structures import BitMasks, Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
 
 GOLDEN = golden_json("rcnn.json")
@@ -106,7 +106,8 @@ def test_proposals(case):
     name, model = case
     model.eval()
     with torch.no_grad():
-        images = model.preprocess_image([photo()])
+        image = (photo()["image"] - model.pixel_mean) / model.pixel_std
+        images = ImageList.from_tensors([image], model.backbone.size_divisibility)
         features = model.backbone(images.tensor)
         proposals, losses = model.proposal_generator(images, features)
     assert losses == {} and len(proposals) == 1

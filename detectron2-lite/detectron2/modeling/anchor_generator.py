@@ -93,11 +93,13 @@ class DefaultAnchorGenerator(nn.Module):
         }
 
     @property
+    @torch.jit.unused
     def cell_anchors(self) -> list[Tensor]:
         """Of each feature map (A, 4) anchors around (0, 0), x1, y1, x2, y2 in pixels."""
         return [getattr(self, f"anchors{level}") for level in range(self.num_features)]
 
     @property
+    @torch.jit.unused
     def num_anchors(self) -> list[int]:
         """A, the anchors at one cell, of each feature map."""
         return [len(anchors) for anchors in self.cell_anchors]
@@ -134,19 +136,17 @@ class DefaultAnchorGenerator(nn.Module):
             Of each feature map its H * W * A anchors in pixels of the network's input: cell by
             cell, row by row. They may lie outside of the image.
         """
-        triples = zip(features, self.strides, self.cell_anchors, strict=True)
-        return [Boxes(self._on_grid(*triple)) for triple in triples]
-
-    def _on_grid(self, feature: Tensor, stride: int, anchors: Tensor) -> Tensor:
-        height, width = feature.shape[-2:]
-        y, x = (
-            (torch.arange(number, dtype=torch.float32, device=anchors.device) + self.offset)
-            * stride
-            for number in (height, width)
-        )
-        rows, columns = torch.meshgrid(y, x, indexing="ij")
-        centers = torch.stack((columns, rows, columns, rows), dim=-1).view(-1, 1, 4)
-        return (centers + anchors).view(-1, 4)
+        # In words that TorchScript has, too.
+        anchors = [pair[1] for pair in self.named_buffers()]
+        boxes: list[Boxes] = []
+        for feature, stride, own in zip(features, self.strides, anchors):  # noqa: B905
+            height, width = feature.shape[-2], feature.shape[-1]
+            x = (torch.arange(width, device=own.device) + self.offset) * stride
+            y = (torch.arange(height, device=own.device) + self.offset) * stride
+            columns, rows = x.repeat(height), y.repeat_interleave(width)
+            centers = torch.stack((columns, rows, columns, rows), dim=1)
+            boxes.append(Boxes((centers[:, None] + own).view(-1, 4)))
+        return boxes
 
 
 def _per_feature(name: str, numbers: _Numbers, num_features: int) -> list[Sequence[float]]:

@@ -90,8 +90,8 @@ def add_ground_truth_to_proposals(
         New Instances: the proposals, then the ground truth with the logit of 1 - 1e-10.
 
     Raises:
-        ValueError: ``gt`` and ``proposals`` are of different numbers of images, or a field of the
-            proposals is not one of the ground truth.
+        ValueError: ``gt`` and ``proposals`` are of different numbers of images.
+        AssertionError: a field of the proposals is not one of the ground truth.
     """
     if len(gt) != len(proposals):
         raise ValueError(f"gt is of {len(gt)} images, proposals are of {len(proposals)}")
@@ -112,9 +112,8 @@ def add_ground_truth_to_proposals_single_image(
     truth.proposal_boxes = gt.gt_boxes
     truth.objectness_logits = torch.full((len(gt.gt_boxes),), _LOGIT_OF_TRUTH, device=device)
     for name in proposals.get_fields():
-        if not truth.has(name):
-            raise ValueError(
-                f"add_ground_truth_to_proposals: the proposals have a field '{name}', which the "
-                "ground truth lacks"
-            )
+        assert truth.has(name), (
+            f"add_ground_truth_to_proposals: the proposals have a field '{name}', which the "
+            "ground truth lacks"
+        )
     return Instances.cat([proposals, truth])
