@@ -42,6 +42,9 @@ setup(
         "loggers": ["mlflow", "wandb"],
         # Weights files that end in .safetensors.
         "safetensors": ["safetensors"],
-        "dev": ["codespell", "mypy", "pytest", "pytest-xdist", "ruff", "safetensors"],
+        "dev": [
+            *("codespell", "mypy", "pytest", "pytest-xdist", "ruff", "safetensors"),
+            *("ipykernel", "nbclient"),  # docs/fcos_step_by_step.ipynb is a test
+        ],
     },
 )

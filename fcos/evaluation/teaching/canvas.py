@@ -84,7 +84,7 @@ def write_on_box(panel: Any, box: Sequence[float], text: str, color: str) -> Non
         (x, y),
         xytext=(1, 1.5 if has_room else -1.5),
         textcoords="offset points",
-        fontsize=7.5,
+        fontsize=9,
         color="white",
         va="bottom" if has_room else "top",
         bbox={"facecolor": color, "edgecolor": "none", "pad": 1.0},

@@ -185,7 +185,7 @@ def _draw_assigned(panel: Any, points: Tensor, level: Learnt, none: int, size: f
     """Draw a marker with a number on each location that learns a box, a dot on the others."""
     xy = points[level.box == none].numpy()
     panel.scatter(xy[:, 0], xy[:, 1], s=1.5, color="#444444", linewidths=0)
-    side = min(_LARGEST, 0.85 * size)
+    side = min(_LARGEST, 0.78 * size)
     for place in (level.box < none).nonzero()[:, 0].tolist():
         x, y = points[place].tolist()
         index = int(level.box[place])
