@@ -36,6 +36,7 @@ setup(
     package_data={
         "fcos": ["py.typed"],
         "fcos.evaluation": ["templates/*"],
+        "fcos.evaluation.teaching": ["exercise/*", "exercise/tests/*"],
         **{name: ["*.yaml"] for name in CONFIGS},
     },
     # detectron2 itself is on no package index; detectron2-lite is the extra "lite" (README.md).
@@ -70,7 +71,9 @@ setup(
         "safetensors": ["safetensors"],
         "dev": [
             "codespell",
+            "ipykernel",  # with nbclient: docs/fcos_step_by_step.ipynb is a test
             "mypy",
+            "nbclient",
             "pytest",
             "pytest-xdist",
             "ruff",
