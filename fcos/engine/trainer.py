@@ -18,7 +18,9 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from fcos.checkpoint import AdetCheckpointer
 from fcos.config import CfgNode
-from fcos.config.checks import check_accumulation, check_evaluations
+from fcos.config.evaluation_checks import check_evaluations
+from fcos.config.keys import check_keys
+from fcos.config.training_checks import check_accumulation
 from fcos.data import TestStream, TrainStream, build_test_stream, build_train_stream
 from fcos.engine.acceleration import accelerate
 from fcos.engine.accumulation import AccumulatingLoop
@@ -84,6 +86,7 @@ class Trainer(DefaultTrainer):
         # DefaultTrainer.__init__ always passes a GPU to DistributedDataParallel, which fails on the
         # CPU, so only its base class is initialised.
         TrainerBase.__init__(self)
+        check_keys(cfg)
         self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         check_evaluations(cfg)
         check_accumulation(cfg, comm.get_world_size())
