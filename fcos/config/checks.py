@@ -29,11 +29,15 @@ def check_detector(cfg: CfgNode) -> None:
     _check_names(cfg)
     if cfg.MODEL.PROPOSAL_GENERATOR.NAME != "FCOS":
         return
+    if cfg.MODEL.BACKBONE.NAME == "build_fcos_resnet_fpn_backbone":
+        _check_resnet_levels(cfg)
     check_fcos(cfg)
     if cfg.MODEL.META_ARCHITECTURE == "OneStageDetector":
         check_boxes_only(cfg)
-    if cfg.MODEL.BACKBONE.NAME != "build_fcos_resnet_fpn_backbone":
-        return
+
+
+def _check_resnet_levels(cfg: CfgNode) -> None:
+    """Refuse what a ResNet with FPN would be refused for, without building it."""
     check_resnet(cfg)
     last = 16 if cfg.MODEL.RESNETS.RES5_DILATION == 2 else 32
     strides = {"stem": 4, "res2": 4, "res3": 8, "res4": 16, "res5": last}
@@ -141,6 +145,7 @@ def check_levels(cfg: CfgNode, strides: Mapping[str, int]) -> None:
         cfg: the config.
         strides: of each feature that the backbone gives, in pixels.
     """
+    check_keys(cfg, "MODEL.FCOS.")
     names, stated = cfg.MODEL.FCOS.IN_FEATURES, list(cfg.MODEL.FCOS.FPN_STRIDES)
     missing = [name for name in names if name not in strides]
     if missing:

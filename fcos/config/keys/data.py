@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from fcos.config.keys.key import Group, Key, group
-from fcos.config.keys.kinds import Choice, Either, Mappings, Number, Several, Switch, Text, Whole
+from fcos.config.keys.kinds import (
+    Choice,
+    Either,
+    Fields,
+    Mappings,
+    Number,
+    Several,
+    Switch,
+    Text,
+    Whole,
+)
 
 __all__ = ["GROUPS"]
 
@@ -51,8 +61,11 @@ _INPUT = group(
     ),
     Key(
         "CROP.SIZE",
-        Several(Number(0, 100_000, is_open=(True, False)), 2, 2),
-        "See CROP.TYPE: parts are above 0 and at most 1, pixels are whole numbers.",
+        Fields(
+            "two numbers, as INPUT.CROP.TYPE says: parts above 0 and at most 1, or whole pixels",
+            (Number(0, 100_000, is_open=(True, False)),) * 2,
+        ),
+        "See CROP.TYPE.",
         read_with="CROP.ENABLED",
     ),
     Key("MASK_FORMAT", Choice("polygon", "bitmask"), "How masks are held in a training."),

@@ -80,9 +80,9 @@ def _value(cfg: Any, name: str) -> Any:
                 f"{'.'.join(way[:number])} is {shown(node)}, but it is a group of keys: set one of "
                 f"them, such as {name}."
             )
-        if part not in node:
+        node = node.get(part, _ABSENT)
+        if node is _ABSENT:
             return _ABSENT
-        node = node[part]
     return node
 
 

@@ -67,8 +67,8 @@ class FCOS(nn.Module):
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
         node = cfg.MODEL.FCOS
-        check_fcos(cfg)
         check_levels(cfg, {name: shape.stride for name, shape in input_shape.items()})
+        check_fcos(cfg)
         shapes = [input_shape[name] for name in node.IN_FEATURES]
         rules, rules_in_training = detection_rules(cfg)
         return {
