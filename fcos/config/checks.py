@@ -179,13 +179,19 @@ def check_resnet(cfg: CfgNode) -> None:
 
 
 def check_boxes_only(cfg: CfgNode) -> None:
-    """Refuse MODEL.MASK_ON where the detector has boxes only."""
+    """Refuse masks, keypoints and proposals from files, of which OneStageDetector has none."""
     if cfg.MODEL.MASK_ON:
         raise UserError(
             "MODEL.MASK_ON is True, but OneStageDetector has boxes only: set "
             "MODEL.META_ARCHITECTURE GeneralizedRCNN and MODEL.ROI_HEADS.NAME "
             "FCOSMaskROIHeads, as configs/Mask_R_50_FPN_1x.yaml does, or MODEL.MASK_ON False."
         )
+    for key in ("KEYPOINT_ON", "LOAD_PROPOSALS"):
+        if cfg.MODEL[key]:
+            raise UserError(
+                f"MODEL.{key} is True, but OneStageDetector finds boxes, in images alone: set it "
+                "to False."
+            )
 
 
 def check_mask_heads(cfg: CfgNode) -> None:

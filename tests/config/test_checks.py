@@ -121,6 +121,10 @@ COSINE = ["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"]
             ["MODEL.PROPOSAL_GENERATOR.NAME", "FCOSS"],
             r"\.NAME is 'FCOSS', .*; the nearest is 'FCOS'",
         ),
+        (
+            ["MODEL.KEYPOINT_ON", True],
+            r"^MODEL\.KEYPOINT_ON is True, but OneStageDetector finds boxes",
+        ),
         (["MODEL.MASK_ON", True], r"^MODEL\.MASK_ON is True, but OneStageDetector has boxes only"),
     ],
 )

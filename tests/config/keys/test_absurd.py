@@ -45,7 +45,7 @@ ABSURD = {
 }
 
 SWITCHES = {name for name, key in TABLE.items() if isinstance(key.kind, Switch)}
-SWITCHES -= {"MODEL.MASK_ON"}  # this detector has boxes only
+SWITCHES -= {"MODEL.MASK_ON", "MODEL.KEYPOINT_ON", "MODEL.LOAD_PROPOSALS"}  # it has boxes only
 COUNTS = [
     *("MODEL.BACKBONE.FREEZE_AT", "MODEL.FCOS.NUM_SHARED_CONVS", "MODEL.FCOS.NUM_STACKED_CONVS"),
     *("DATALOADER.NUM_WORKERS", "SOLVER.REFERENCE_WORLD_SIZE", "SOLVER.WARMUP_ITERS"),
