@@ -21,6 +21,7 @@ from detectron2.modeling import (
 from fcos.config.config import CfgNode, value_of
 from fcos.config.keys import check_keys
 from fcos.config.keys.key import shown
+from fcos.config.model_classes import check_region_classes
 from fcos.utils.errors import UserError
 
 
@@ -74,12 +75,7 @@ def check_fcos(cfg: CfgNode) -> None:
     """Refuse values of MODEL.FCOS that are unknown, out of range, or contradict each other."""
     check_keys(cfg, "MODEL.FCOS.", "MODEL.META_ARCHITECTURE")
     node = cfg.MODEL.FCOS
-    if cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
-        # It would scale the detections to the size of the output, but not the proposals.
-        raise UserError(
-            "MODEL.META_ARCHITECTURE: FCOS gives detections, not proposals alone, so it is no "
-            "ProposalNetwork; expected 'OneStageDetector', or 'GeneralizedRCNN' for ROI heads"
-        )
+    check_region_classes(cfg)
     sizes, levels = node.SIZES_OF_INTEREST, len(node.IN_FEATURES)
     if len(sizes) not in (0, levels - 1):
         raise UserError(

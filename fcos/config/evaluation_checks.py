@@ -58,7 +58,7 @@ def check_evaluations(cfg: CfgNode) -> None:
 def check_best_metric(cfg: CfgNode) -> None:
     """Refuse a TEST.BEST_METRIC that no evaluation of a training gives."""
     task, _, figure = cfg.TEST.BEST_METRIC.partition("/")
-    is_figure = figure in _FIGURES or figure.startswith("AP-")
+    is_figure = figure in _FIGURES or figure.startswith(("AP-", "AR@"))
     if not ((task in _tasks(cfg) and is_figure) or _LOSSES.fullmatch(cfg.TEST.BEST_METRIC)):
         known = [f"{task}/{figure}" for task in _tasks(cfg) for figure in _FIGURES]
         raise UserError(
@@ -105,4 +105,5 @@ def check_expected_results(cfg: CfgNode) -> None:
 
 
 def _tasks(cfg: CfgNode) -> list[str]:
-    return ["bbox"] + ["segm"] * bool(cfg.MODEL.MASK_ON)
+    is_of_proposals = cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork"
+    return ["bbox"] + ["segm"] * bool(cfg.MODEL.MASK_ON) + ["box_proposals"] * is_of_proposals

@@ -17,6 +17,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from fcos.checkpoint import AdetCheckpointer, thresholds_in
 from fcos.config.keys import check_keys
+from fcos.config.model_classes import num_detected_classes
 from fcos.data.images import read_bgr
 from fcos.modeling import OneStageDetectorWithTTA
 from fcos.modeling.optimize import optimize_for_inference
@@ -59,13 +60,14 @@ class Predictor:
             threshold: score in [0, 1] that a detection must have at least. ``None``: that of its
                 class in the file of the weights, which trainings write there.
             default: the same for a file that has none. 0 keeps all that
-                ``MODEL.FCOS.SCORE_THRESH_TEST`` lets through.
+                the config lets through.
 
         Raises:
             UserError: the config cannot be used, the weights are missing or do not cover the
                 model, or the device is missing or does not support the precision.
         """
         check_keys(cfg)
+        num_detected_classes(cfg)
         self._is_rgb = cfg.INPUT.FORMAT == "RGB"
         self._stretch_range = cfg.INPUT.STRETCH_RANGE
         is_augmented = cfg.TEST.AUG.ENABLED

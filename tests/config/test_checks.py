@@ -180,5 +180,6 @@ def test_metrics_to_choose_the_best_by(metric):
 def test_metrics_that_no_evaluation_gives(metric):
     with pytest.raises(UserError, match=r"^TEST\.BEST_METRIC is '.*', which .* one of bbox/AP, bb"):
         check_best_metric(cfg_of("TEST.BEST_METRIC", metric))
-    with_masks = cfg_of("TEST.BEST_METRIC", "segm/AP", "MODEL.MASK_ON", True)
-    check_best_metric(with_masks)
+    check_best_metric(cfg_of("TEST.BEST_METRIC", "segm/AP", "MODEL.MASK_ON", True))
+    network = ["MODEL.META_ARCHITECTURE", "ProposalNetwork"]
+    check_best_metric(cfg_of("TEST.BEST_METRIC", "box_proposals/AR@100", *network))
