@@ -60,8 +60,7 @@ class RetinaNet(DenseDetector):
         """
         Args:
             backbone, head_in_features, pixel_mean, pixel_std: as of :class:`DenseDetector`.
-            head: gives class logits and box deltas, each a list over levels, (N, A * K, H, W) and
-                (N, A * 4, H, W).
+            head: gives lists over levels of logits (N, A * K, H, W) and deltas (N, A * 4, H, W).
             anchor_generator: makes the anchors of each feature.
             box2box_transform: between anchors with deltas, and boxes.
             anchor_matcher: labels anchors by their IoU with the ground truth.
@@ -69,15 +68,13 @@ class RetinaNet(DenseDetector):
             focal_loss_alpha, focal_loss_gamma: of the classification loss.
             smooth_l1_beta, box_reg_loss_type: of the box loss.
             test_score_thresh: what scores no more than this is no detection.
-            test_topk_candidates: the best so many of each level enter NMS.
+            test_topk_candidates, max_detections_per_image: the best so many of each level enter
+                NMS, and of an image leave it.
             test_nms_thresh: IoU above which NMS drops the lower-scored box of a class.
-            max_detections_per_image: the best so many remain.
-            vis_period, input_format: for :meth:`visualize_training`, which the training does not
-                call by itself.
+            vis_period, input_format: for :meth:`visualize_training`, which nobody calls by itself.
         """
-        super().__init__(
-            backbone, head, head_in_features, pixel_mean=pixel_mean, pixel_std=pixel_std
-        )
+        pixels = {"pixel_mean": pixel_mean, "pixel_std": pixel_std}
+        super().__init__(backbone, head, head_in_features, **pixels)
         self.num_classes = num_classes
         self.anchor_generator = anchor_generator
         self.box2box_transform = box2box_transform
@@ -168,14 +165,11 @@ class RetinaNet(DenseDetector):
         get_event_storage().put_scalar("num_pos_anchors", number / len(gt_labels))
         self.loss_normalizer = self.loss_normalizer * _MOMENTUM + max(number, 1) * (1 - _MOMENTUM)
 
-        one_hot = F.one_hot(labels[counts], self.num_classes + 1)[:, :-1]  # background: all 0
         logits = torch.cat(pred_logits, dim=1)[counts]
+        one_hot = F.one_hot(labels[counts], self.num_classes + 1)[:, :-1]  # background: all 0
+        alpha, gamma = self.focal_loss_alpha, self.focal_loss_gamma
         loss_cls = sigmoid_focal_loss_jit(
-            logits,
-            one_hot.to(logits.dtype),
-            alpha=self.focal_loss_alpha,
-            gamma=self.focal_loss_gamma,
-            reduction="sum",
+            logits, one_hot.to(logits.dtype), alpha=alpha, gamma=gamma, reduction="sum"
         )
         loss_box_reg = box_regression_loss(
             torch.cat(pred_anchor_deltas, dim=1)[is_positive],
@@ -185,10 +179,8 @@ class RetinaNet(DenseDetector):
             self.box_reg_loss_type,
             self.smooth_l1_beta,
         )
-        return {
-            "loss_cls": loss_cls / self.loss_normalizer,
-            "loss_box_reg": loss_box_reg / self.loss_normalizer,
-        }
+        losses = {"loss_cls": loss_cls, "loss_box_reg": loss_box_reg}
+        return {name: loss / self.loss_normalizer for name, loss in losses.items()}
 
     @torch.no_grad()
     def label_anchors(
@@ -238,12 +230,11 @@ class RetinaNet(DenseDetector):
         box_delta: list[Tensor],
         image_size: tuple[int, int],
     ) -> Instances:
-        """Detect in one image.
+        """Detect in one image, of ``image_size`` in pixels of the network's input.
 
         Args:
-            anchors: of each level.
-            box_cls, box_delta: of each level, probabilities (anchors, K) and deltas (anchors, 4).
-            image_size: height and width of the image in pixels of the network's input.
+            anchors, box_cls, box_delta: of each level, with probabilities (anchors, K) and deltas
+                (anchors, 4).
 
         Returns:
             ``pred_boxes`` (not clipped), ``scores`` and ``pred_classes``, best first.
