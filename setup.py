@@ -11,7 +11,10 @@ setup(
     entry_points={"console_scripts": ["fcos=fcos_cli.__main__:main"]},
     python_requires=">=3.10",
     packages=find_packages(include=["fcos", "fcos.*", "fcos_cli"]),
-    package_data={"fcos.evaluation": ["templates/*"]},
+    package_data={
+        "fcos.evaluation": ["templates/*"],
+        "fcos.evaluation.teaching": ["exercise/*", "exercise/tests/*"],
+    },
     # detectron2 is not listed: no package index has it (README.md says how to get it).
     install_requires=[
         "filelock>=3.29.7,<5",

@@ -24,6 +24,7 @@ VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
         (),
         "inspect, convert or verify a weights file, find scores to cut at",
     ),
+    "skeleton": ("skeleton", (), "write an exercise: this package without the steps of the paper"),
 }
 
 _HELP = """usage: fcos VERB ...

@@ -25,6 +25,7 @@ __all__ = [
     "draw_curves",
     "figure_style",
     "jpeg",
+    "jpeg_of",
     "svg_of",
 ]
 
@@ -82,7 +83,15 @@ def figure_style() -> Any:
 def svg_of(figure: Any) -> bytes:
     """Return a figure of matplotlib as an SVG file; the same figure gives the same bytes."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None})
+    with figure_style():  # which names the parts of the file
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    return stream.getvalue()
+
+
+def jpeg_of(figure: Any, dpi: int = 110, quality: int = _JPEG_QUALITY) -> bytes:
+    """Return a figure of matplotlib as a JPEG file, with so many pixels to an inch."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="jpeg", dpi=dpi, pil_kwargs={"quality": quality})
     return stream.getvalue()
 
 
@@ -168,9 +177,9 @@ class Drawer:
         return torch.from_numpy(masks.astype(bool))
 
 
-def jpeg(picture: np.ndarray) -> bytes:
+def jpeg(picture: np.ndarray, quality: int = _JPEG_QUALITY) -> bytes:
     """Return a picture, (H, W, 3) uint8 in blue, green, red, as a JPEG file."""
     import cv2
 
-    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return bytes(data)

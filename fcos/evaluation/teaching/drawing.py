@@ -1,0 +1,239 @@
+"""Draw locations, which box each of them learns, and maps of a level.
+
+Every picture is a figure of matplotlib: :func:`fcos.evaluation.pictures.jpeg_of` and ``svg_of``
+make files of it. Images are (H, W, 3) uint8, blue, green, red, as large as the network input
+without its padding; boxes and locations are in pixels of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fcos.evaluation.pictures import COLORS, figure_style
+from fcos.evaluation.teaching.canvas import (
+    box_color,
+    draw_box,
+    level_name,
+    panels,
+    plain,
+    show_image,
+)
+from fcos.evaluation.teaching.learning import Learnt, learnt_boxes
+from fcos.evaluation.teaching.maps import Map
+from fcos.modeling.fcos import FCOSTargets
+
+__all__ = ["draw_learnt", "draw_locations", "draw_maps"]
+
+_LARGEST = 11.0  # points, side of a marker
+
+
+def draw_locations(
+    image: np.ndarray, targets: FCOSTargets, feature_sizes: Sequence[tuple[int, int]]
+) -> Any:
+    """Draw the locations of each level on an image, and the cells that they stand for.
+
+    Source: arXiv:1904.01355, Sec. 3.1.
+
+    Args:
+        image: to draw on.
+        targets: places the locations.
+        feature_sizes: rows and columns of each feature map, finest level first.
+
+    Returns:
+        A figure with a panel for each level. What lies right of and below the image is padding.
+    """
+    points = targets.get_points(feature_sizes)
+    height, width = image.shape[:2]
+    farthest = torch.cat(points).amax(dim=0).tolist()
+    corner = max(width, farthest[0] + 12), max(height, farthest[1] + 12)
+    with figure_style():
+        figure, made = panels(len(points), 3, corner[::-1])
+        levels = zip(made, points, targets.levels(feature_sizes), strict=True)
+        for panel, xy, level in levels:
+            show_image(panel, image, corner)
+            rows, columns = level.feature_size
+            step_y, step_x = level.grid.steps
+            first = level.grid.first
+            lines = {"color": "#555555", "linewidth": 0.4, "alpha": 0.6}
+            for column in range(1, columns):
+                panel.axvline(first + (column - 0.5) * step_x, **lines)
+            for row in range(1, rows):
+                panel.axhline(first + (row - 0.5) * step_y, **lines)
+            side = min(_LARGEST, 0.35 * _points(panel, figure, step_x))
+            panel.scatter(xy[:, 0], xy[:, 1], s=side**2, color=COLORS[1], linewidths=0)
+            panel.set_title(
+                f"{level_name(level.stride)}: every {level.stride} px, "
+                f"{rows} \N{MULTIPLICATION SIGN} {columns} = {rows * columns} locations\n"
+                f"learns max(l, t, r, b) {_range(level.min_distance, level.max_distance)}",
+                fontsize=9,
+            )
+    return figure
+
+
+def draw_learnt(
+    image: np.ndarray,
+    boxes: Tensor,
+    names: Sequence[str],
+    targets: FCOSTargets,
+    feature_sizes: Sequence[tuple[int, int]],
+) -> Any:
+    """Draw which location learns which box, level by level.
+
+    Source: arXiv:1904.01355, Sec. 3.2.
+
+    Args:
+        image: to draw on.
+        boxes: (G, 4) float, x1, y1, x2, y2.
+        names: of the boxes, G times, such as their classes.
+        targets: the settings of the assignment.
+        feature_sizes: rows and columns of each feature map, finest level first.
+
+    Returns:
+        A figure with a panel for each level that learns a box. The number on a location is that of
+        the box it learns; a square has more than one box to choose from. Boxes that a level does
+        not learn are grey there. With center sampling, the dashed square is where locations count.
+    """
+    learnt = learnt_boxes(boxes, targets, feature_sizes)
+    points = targets.get_points(feature_sizes)
+    counts = [len(level) for level in points]
+    parts = zip(learnt.box.split(counts), learnt.candidates.split(counts), strict=True)
+    levels = [Learnt(*part) for part in parts]
+    used = [i for i, level in enumerate(levels) if (level.box < len(boxes)).any()]
+    with figure_style():
+        figure, made = panels(max(1, len(used)), 3, image.shape[:2])
+        for panel, index in zip(made, used, strict=False):
+            show_image(panel, image)
+            stride = targets.strides[index]
+            _draw_boxes(panel, boxes, names, levels[index], stride, targets.center_radius)
+            size = _points(panel, figure, targets.levels(feature_sizes)[index].grid.steps[1])
+            _draw_assigned(panel, points[index], levels[index], len(boxes), size)
+            panel.set_title(_summary(levels[index], len(boxes), stride), fontsize=9)
+        if not used:
+            show_image(made[0], image)
+            made[0].set_title("no location learns a box", fontsize=9)
+    return figure
+
+
+def draw_maps(image: np.ndarray, maps: Sequence[Map], stride: int) -> Any:
+    """Draw maps of one level, each cell where it lies on the image.
+
+    Args:
+        image: to draw on; it shows where a map is NaN.
+        maps: of one level.
+        stride: of the level, in pixels.
+
+    Returns:
+        A figure with a panel and a colour scale for each map.
+    """
+    with figure_style():
+        figure, made = panels(len(maps), 3, image.shape[:2])
+        for panel, (title, values, highest) in zip(made, maps, strict=True):
+            show_image(panel, image)
+            rows, columns = values.shape
+            shown = panel.imshow(
+                values.numpy(),
+                extent=(0, columns * stride, rows * stride, 0),
+                vmin=0,
+                vmax=highest,
+                cmap="viridis",
+                interpolation="nearest",
+                alpha=0.85,
+            )
+            height, width = image.shape[:2]
+            panel.set(xlim=(0, width), ylim=(height, 0))
+            panel.set_title(title, fontsize=9)
+            figure.colorbar(shown, ax=panel, shrink=0.8, pad=0.02, aspect=14)
+    return figure
+
+
+def _draw_boxes(
+    panel: Any,
+    boxes: Tensor,
+    names: Sequence[str],
+    level: Learnt,
+    stride: int,
+    center_radius: float | None,
+) -> None:
+    """Draw all boxes, those that the level learns in colour and with their number and name."""
+    is_learnt = [bool((level.box == index).any()) for index in range(len(boxes))]
+    for index in sorted(range(len(boxes)), key=is_learnt.__getitem__):
+        box = boxes[index].tolist()
+        if not is_learnt[index]:
+            draw_box(panel, box, "#777777", width=0.8)
+            continue
+        color = box_color(index)
+        draw_box(panel, box, color)
+        panel.annotate(
+            plain(f"{index + 1}: {names[index]}"),
+            box[:2],
+            xytext=(0, 1),
+            textcoords="offset points",
+            fontsize=8,
+            color="white",
+            va="bottom",
+            annotation_clip=False,
+            bbox={"facecolor": color, "edgecolor": "none", "pad": 1.2},
+        )
+        if center_radius is not None:
+            x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+            reach = center_radius * stride
+            draw_box(panel, (x - reach, y - reach, x + reach, y + reach), color, "--", 0.9)
+
+
+def _draw_assigned(panel: Any, points: Tensor, level: Learnt, none: int, size: float) -> None:
+    """Draw a marker with a number on each location that learns a box, a dot on the others."""
+    xy = points[level.box == none].numpy()
+    panel.scatter(xy[:, 0], xy[:, 1], s=1.5, color="#444444", linewidths=0)
+    side = min(_LARGEST, 0.85 * size)
+    for place in (level.box < none).nonzero()[:, 0].tolist():
+        x, y = points[place].tolist()
+        index = int(level.box[place])
+        is_ambiguous = int(level.candidates[place]) > 1
+        panel.plot(
+            x,
+            y,
+            marker="s" if is_ambiguous else "o",
+            markersize=side,
+            markerfacecolor=box_color(index),
+            markeredgecolor="black" if is_ambiguous else "white",
+            markeredgewidth=0.13 * side if is_ambiguous else 0.05 * side,
+        )
+        panel.text(
+            x,
+            y,
+            str(index + 1),
+            color="white",
+            fontsize=0.62 * side,
+            fontweight="bold",
+            ha="center",
+            va="center_baseline",
+            clip_on=True,
+        )
+
+
+def _summary(level: Learnt, none: int, stride: int) -> str:
+    number = int((level.box < none).sum())
+    ambiguous = int((level.candidates > 1).sum())
+    verb = "learns" if number == 1 else "learn"
+    return (
+        f"{level_name(stride)}: {number} of {len(level.box)} locations {verb} a box\n"
+        f"{ambiguous} of them could learn another (squares)"
+    )
+
+
+def _range(lowest: float, highest: float) -> str:
+    if highest == float("inf"):
+        return f"of {lowest:g} px or more"
+    return f"of {lowest:g} to {highest:g} px"
+
+
+def _points(panel: Any, figure: Any, pixels: float) -> float:
+    """Return how many points, of 72 to an inch, so many pixels of the image will measure."""
+    columns = panel.get_subplotspec().get_gridspec().ncols
+    left, right = panel.get_xlim()
+    return 72 * 0.97 * figure.get_size_inches()[0] / columns * pixels / (right - left)
