@@ -196,6 +196,7 @@ PUBLIC_NAMES = {
     ),
     "detectron2.layers.blocks": "CNNBlockBase DepthwiseSeparableConv2d",
     "detectron2.layers.deform_conv": "DeformConv ModulatedDeformConv",
+    "detectron2.layers.losses": "ciou_loss diou_loss",
     "detectron2.layers.mask_ops": (
         "BYTES_PER_FLOAT GPU_MEM_LIMIT pad_masks paste_mask_in_image_old paste_masks_in_image "
         "scale_boxes"
@@ -218,6 +219,10 @@ PUBLIC_NAMES = {
         "build_backbone build_box_head build_keypoint_head build_mask_head build_model "
         "build_proposal_generator build_resnet_backbone build_roi_heads build_rpn_head "
         "build_sem_seg_head detector_postprocess get_vit_lr_decay_rate make_stage"
+    ),
+    "detectron2.modeling.anchor_generator": (
+        "ANCHOR_GENERATOR_REGISTRY BufferList DefaultAnchorGenerator RotatedAnchorGenerator "
+        "build_anchor_generator"
     ),
     "detectron2.modeling.backbone": (
         "BACKBONE_REGISTRY Backbone BasicStem BottleneckBlock FPN MViT RegNet ResNet "
@@ -258,6 +263,9 @@ PUBLIC_NAMES = {
     "detectron2.modeling.proposal_generator.proposal_utils": (
         "add_ground_truth_to_proposals add_ground_truth_to_proposals_single_image "
         "find_top_rpn_proposals"
+    ),
+    "detectron2.modeling.proposal_generator.rpn": (
+        "PROPOSAL_GENERATOR_REGISTRY RPN RPN_HEAD_REGISTRY StandardRPNHead build_rpn_head"
     ),
     "detectron2.modeling.roi_heads": (
         "BaseKeypointRCNNHead BaseMaskRCNNHead CascadeROIHeads FastRCNNConvFCHead "

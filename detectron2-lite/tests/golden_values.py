@@ -18,8 +18,11 @@ def golden_npz(name):
     return np.load(GOLDEN / name, allow_pickle=False)
 
 
-def fill(model):
-    """Give every entry of the state dict the value that its name implies."""
+def fill(model, rules=()):
+    """Give every entry of the state dict the value that its name implies.
+
+    ``rules``: pairs of the end of a name, and a factor and a shift of such entries.
+    """
     state = {}
     for name, value in model.state_dict().items():
         n = np.random.RandomState(zlib.crc32(f"shared{name}".encode())).standard_normal(value.shape)
@@ -33,6 +36,9 @@ def fill(model):
             n = n * np.sqrt(1 / np.prod(value.shape[1:]))
         else:
             n = 1 + 0.1 * n
+        for suffix, change in rules:
+            if name.endswith(suffix):
+                n = n * change.get("factor", 1) + change.get("shift", 0)
         state[name] = torch.as_tensor(n, dtype=torch.float32)
     model.load_state_dict(state)
     return model

@@ -34,14 +34,14 @@ TABLES = runpy.run_path(str(Path(__file__).parents[1] / "detectron2" / "_names.p
         ("import detectron2.export.flatten", "detectron2.export"),
         ("import detectron2; detectron2.model_zoo", "detectron2.model_zoo"),
         (
-            "from detectron2.modeling import build_anchor_generator",
-            "detectron2.modeling.build_anchor_generator",
+            "from detectron2.modeling import build_keypoint_head",
+            "detectron2.modeling.build_keypoint_head",
         ),
         ("from detectron2.layers import nms_rotated", "detectron2.layers.nms_rotated"),
         ("from detectron2.config import LazyConfig", "detectron2.config.LazyConfig"),
         (
-            "from detectron2.layers.wrappers import cross_entropy",
-            "detectron2.layers.wrappers.cross_entropy",
+            "from detectron2.layers.wrappers import shapes_to_tensor",
+            "detectron2.layers.wrappers.shapes_to_tensor",
         ),
     ],
 )

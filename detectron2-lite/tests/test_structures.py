@@ -11,6 +11,7 @@ from detectron2.structures import (
     Boxes,
     BoxMode,
     ImageList,
+    pairwise_ioa,
     pairwise_iou,
 )
 from detectron2.structures.boxes import pairwise_intersection
@@ -119,6 +120,7 @@ def test_iou_by_hand():
     # 2x2 boxes shifted by one: overlap 1, union 7; an empty box overlaps nothing.
     a, b = boxes([0, 0, 2, 2]), boxes([1, 1, 3, 3], [0, 0, 2, 2], [5, 5, 6, 6], [1, 1, 1, 1])
     same(pairwise_iou(a, b), torch.tensor([[1 / 7, 1, 0, 0]]))
+    same(pairwise_ioa(a, b), torch.tensor([[1 / 4, 1, 0, 0]]))
     assert pairwise_iou(boxes(), b).shape == (0, 4)
     assert pairwise_iou(boxes([0, 0, 0, 0]), boxes([0, 0, 0, 0])).tolist() == [[0.0]]
 

@@ -25,6 +25,8 @@ __getattr__ = missing_names(__name__)
 
 # Constants of a model, from its config; a checkpoint need not have them.
 _CONSTANTS = ("pixel_mean", "pixel_std")
+# What a published file may have of them, and no model takes: anchors follow from the config.
+_ANCHORS = "anchor_generator.cell_anchors"
 
 
 class DetectionCheckpointer(Checkpointer):
@@ -127,6 +129,8 @@ class DetectionCheckpointer(Checkpointer):
         incompatible = super()._load_model(checkpoint)
         missing = incompatible.missing_keys
         missing[:] = [name for name in missing if name not in _CONSTANTS]
+        unexpected = incompatible.unexpected_keys
+        unexpected[:] = [name for name in unexpected if _ANCHORS not in name]
         return incompatible
 
     def save(self, name: str, **kwargs: Any) -> None:

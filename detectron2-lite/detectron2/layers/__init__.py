@@ -4,6 +4,7 @@ from detectron2._missing import missing_names
 from detectron2.layers.batch_norm import FrozenBatchNorm2d, get_norm
 from detectron2.layers.blocks import CNNBlockBase
 from detectron2.layers.deform_conv import DeformConv, ModulatedDeformConv
+from detectron2.layers.losses import ciou_loss, diou_loss
 from detectron2.layers.mask_ops import paste_masks_in_image
 from detectron2.layers.nms import batched_nms, nms
 from detectron2.layers.roi_align import ROIAlign, roi_align
@@ -14,7 +15,9 @@ from detectron2.layers.wrappers import (
     ConvTranspose2d,
     Linear,
     cat,
+    cross_entropy,
     interpolate,
+    move_device_like,
     nonzero_tuple,
 )
 
@@ -31,8 +34,12 @@ __all__ = [
     "ShapeSpec",
     "batched_nms",
     "cat",
+    "ciou_loss",
+    "cross_entropy",
+    "diou_loss",
     "get_norm",
     "interpolate",
+    "move_device_like",
     "nms",
     "nonzero_tuple",
     "paste_masks_in_image",

@@ -17,7 +17,9 @@ __all__ = [
     "ConvTranspose2d",
     "Linear",
     "cat",
+    "cross_entropy",
     "interpolate",
+    "move_device_like",
     "nonzero_tuple",
 ]
 
@@ -77,3 +79,24 @@ def nonzero_tuple(x: Tensor) -> tuple[Tensor, ...]:
     if x.dim() == 0:
         x = x.unsqueeze(0)
     return x.nonzero().unbind(1) if torch.jit.is_scripting() else x.nonzero(as_tuple=True)
+
+
+def cross_entropy(
+    input: Tensor, target: Tensor, *, reduction: str = "mean", **kwargs: Any
+) -> Tensor:
+    """``torch.nn.functional.cross_entropy``, whose mean over nothing is 0 here and not NaN.
+
+    Args:
+        input: (N, C) logits.
+        target: (N,) int64 classes.
+        reduction: "mean", "sum" or "none".
+        kwargs: of torch's function.
+    """
+    if target.numel() == 0 and reduction == "mean":
+        return input.sum() * 0.0  # with a gradient path
+    return F.cross_entropy(input, target, reduction=reduction, **kwargs)
+
+
+def move_device_like(src: Tensor, dst: Tensor) -> Tensor:
+    """``src`` where ``dst`` is."""
+    return src.to(dst.device)

@@ -4,6 +4,7 @@ from detectron2._missing import missing_names
 from detectron2.structures.boxes import (
     Boxes,
     BoxMode,
+    pairwise_ioa,
     pairwise_iou,
 )
 from detectron2.structures.image_list import ImageList
@@ -18,6 +19,7 @@ __all__ = [
     "Instances",
     "PolygonMasks",
     "ROIMasks",
+    "pairwise_ioa",
     "pairwise_iou",
     "polygons_to_bitmask",
 ]

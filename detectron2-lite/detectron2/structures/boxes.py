@@ -16,6 +16,7 @@ __all__ = [
     "BoxMode",
     "Boxes",
     "pairwise_intersection",
+    "pairwise_ioa",
     "pairwise_iou",
 ]
 
@@ -214,3 +215,9 @@ def pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
     overlap = pairwise_intersection(boxes1, boxes2)
     union = boxes1.area()[:, None] + boxes2.area() - overlap
     return torch.where(overlap > 0, overlap / union, overlap.new_zeros(1))
+
+
+def pairwise_ioa(boxes1: Boxes, boxes2: Boxes) -> Tensor:
+    """(N, M) intersection over the area of the second box; zero where two do not overlap."""
+    overlap = pairwise_intersection(boxes1, boxes2)
+    return torch.where(overlap > 0, overlap / boxes2.area(), overlap.new_zeros(1))

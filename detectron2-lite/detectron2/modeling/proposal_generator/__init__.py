@@ -5,6 +5,19 @@ from detectron2.modeling.proposal_generator.build import (
     PROPOSAL_GENERATOR_REGISTRY,
     build_proposal_generator,
 )
+from detectron2.modeling.proposal_generator.rpn import (
+    RPN,
+    RPN_HEAD_REGISTRY,
+    StandardRPNHead,
+    build_rpn_head,
+)
 
-__all__ = ["PROPOSAL_GENERATOR_REGISTRY", "build_proposal_generator"]
+__all__ = [
+    "PROPOSAL_GENERATOR_REGISTRY",
+    "RPN",
+    "RPN_HEAD_REGISTRY",
+    "StandardRPNHead",
+    "build_proposal_generator",
+    "build_rpn_head",
+]
 __getattr__ = missing_names(__name__)

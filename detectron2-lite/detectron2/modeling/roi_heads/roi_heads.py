@@ -1,4 +1,4 @@
-"""ROI heads, which compute something for each region of interest: by name, and their base."""
+"""The heads of Faster R-CNN and Mask R-CNN, which compute something for each region of interest."""
 
 from __future__ import annotations
 
@@ -7,179 +7,222 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detectron2._missing import missing_names
+from detectron2._missing import missing, missing_names
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling.matcher import Matcher
+from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.proposal_generator.proposal_utils import add_ground_truth_to_proposals
-from detectron2.modeling.sampling import subsample_labels
-from detectron2.structures import ImageList, Instances, pairwise_iou
-from detectron2.utils.events import get_event_storage
-from detectron2.utils.registry import Registry
+from detectron2.modeling.roi_heads._base_heads import (
+    ROI_HEADS_REGISTRY,
+    ROIHeads,
+    build_roi_heads,
+    select_foreground_proposals,
+)
+from detectron2.modeling.roi_heads.box_head import build_box_head
+from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
+from detectron2.modeling.roi_heads.mask_head import build_mask_head
+from detectron2.structures import Boxes, ImageList, Instances
 
 __all__ = [
     "ROI_HEADS_REGISTRY",
     "ROIHeads",
+    "StandardROIHeads",
     "add_ground_truth_to_proposals",
     "build_roi_heads",
     "select_foreground_proposals",
 ]
 
-ROI_HEADS_REGISTRY = Registry("ROI_HEADS")
-ROI_HEADS_REGISTRY.__doc__ = """\
-Callables ``(cfg, input_shape: dict[str, ShapeSpec]) -> nn.Module``."""
+__getattr__ = missing_names(__name__)
+
+_Features = dict[str, Tensor]
 
 
-def build_roi_heads(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Module:
-    """The module that ``MODEL.ROI_HEADS.NAME`` names.
-
-    Args:
-        cfg: the whole config.
-        input_shape: of the backbone's features, by name.
-
-    Raises:
-        KeyError: nothing is registered under that name.
-    """
-    return ROI_HEADS_REGISTRY.get(cfg.MODEL.ROI_HEADS.NAME)(cfg, input_shape)
-
-
-def select_foreground_proposals(
-    proposals: list[Instances], bg_label: int
-) -> tuple[list[Instances], list[Tensor]]:
-    """Of each image, the proposals that belong to an object.
-
-    Args:
-        proposals: with ``gt_classes``.
-        bg_label: the class of the background. -1, of what is ignored, is no foreground either.
-
-    Returns:
-        The Instances that are left of each image, and (R,) bool of each: which ones they are.
-    """
-    assert isinstance(proposals, (list, tuple)), "proposals: expected a list of Instances"
-    assert all(isinstance(one, Instances) and one.has("gt_classes") for one in proposals), (
-        "proposals: expected Instances with gt_classes"
-    )
-    masks = [(one.gt_classes != -1) & (one.gt_classes != bg_label) for one in proposals]
-    return [one[mask] for one, mask in zip(proposals, masks, strict=True)], masks
-
-
-class ROIHeads(nn.Module):
-    """Base class of ROI heads: in training, label proposals and sample some of them.
-
-    A subclass adds a ``forward``.
-    """
+@ROI_HEADS_REGISTRY.register()
+class StandardROIHeads(ROIHeads):
+    """A box head and, if wanted, a mask head; each pools its own features."""
 
     @configurable
     def __init__(
         self,
         *,
-        num_classes: int,
-        batch_size_per_image: int,
-        positive_fraction: float,
-        proposal_matcher: Matcher,
-        proposal_append_gt: bool = True,
+        box_in_features: list[str],
+        box_pooler: ROIPooler,
+        box_head: nn.Module,
+        box_predictor: nn.Module,
+        mask_in_features: list[str] | None = None,
+        mask_pooler: ROIPooler | None = None,
+        mask_head: nn.Module | None = None,
+        keypoint_in_features: list[str] | None = None,
+        keypoint_pooler: ROIPooler | None = None,
+        keypoint_head: nn.Module | None = None,
+        train_on_pred_boxes: bool = False,
+        **kwargs: Any,
     ):
         """
         Args:
-            num_classes: without background, whose class is this number.
-            batch_size_per_image: proposals to sample of each image, at most.
-            positive_fraction: at most this fraction of them belongs to an object.
-            proposal_matcher: says which object a proposal belongs to, by their IoU.
-            proposal_append_gt: whether the ground truth counts as proposals.
+            box_in_features, mask_in_features: names of the feature maps to pool from, finest
+                first; without ``mask_in_features`` there are no masks.
+            box_pooler, mask_pooler: pool the features of a region; without a ``mask_pooler`` the
+                mask head gets the feature maps themselves, by name.
+            box_head: from the features of a region to a vector.
+            box_predictor: from the vector to class and box; see :class:`FastRCNNOutputLayers`.
+            mask_head: see :class:`BaseMaskRCNNHead`.
+            keypoint_in_features, keypoint_pooler, keypoint_head: not here.
+            train_on_pred_boxes: train the mask head on the boxes that are predicted from the
+                proposals, not on these.
+            kwargs: of :class:`ROIHeads`.
+
+        Raises:
+            NotImplementedError: ``keypoint_in_features``.
         """
-        super().__init__()
-        self.num_classes = num_classes
-        self.batch_size_per_image = batch_size_per_image
-        self.positive_fraction = positive_fraction
-        self.proposal_matcher = proposal_matcher
-        self.proposal_append_gt = proposal_append_gt
+        super().__init__(**kwargs)
+        if keypoint_in_features is not None:
+            raise missing("StandardROIHeads with keypoints (MODEL.KEYPOINT_ON)")
+        self.in_features = self.box_in_features = box_in_features
+        self.box_pooler = box_pooler
+        self.box_head = box_head
+        self.box_predictor = box_predictor
+        self.mask_on = mask_in_features is not None
+        self.keypoint_on = False
+        if self.mask_on:
+            self.mask_in_features = mask_in_features
+            self.mask_pooler = mask_pooler
+            self.mask_head = mask_head
+        self.train_on_pred_boxes = train_on_pred_boxes
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """The arguments by MODEL.ROI_HEADS."""
-        options = cfg.MODEL.ROI_HEADS
-        matcher = Matcher(
-            options.IOU_THRESHOLDS, options.IOU_LABELS, allow_low_quality_matches=False
-        )
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        """The arguments by MODEL.ROI_HEADS, ROI_BOX_HEAD, ROI_MASK_HEAD and MASK_ON.
+
+        Raises:
+            NotImplementedError: MODEL.KEYPOINT_ON.
+        """
+        if cfg.MODEL.KEYPOINT_ON:
+            raise missing("StandardROIHeads with keypoints (MODEL.KEYPOINT_ON)")
+        arguments = {
+            **super().from_config(cfg),
+            "train_on_pred_boxes": cfg.MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES,
+            **cls._init_box_head(cfg, input_shape),
+        }
+        if cfg.MODEL.MASK_ON:
+            arguments.update(cls._init_mask_head(cfg, input_shape))
+        return arguments
+
+    @classmethod
+    def _init_box_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        names = cfg.MODEL.ROI_HEADS.IN_FEATURES
+        pooler, shape = _pooler(cfg.MODEL.ROI_BOX_HEAD, names, input_shape)
+        box_head = build_box_head(cfg, shape)
         return {
-            "num_classes": options.NUM_CLASSES,
-            "batch_size_per_image": options.BATCH_SIZE_PER_IMAGE,
-            "positive_fraction": options.POSITIVE_FRACTION,
-            "proposal_matcher": matcher,
-            "proposal_append_gt": options.PROPOSAL_APPEND_GT,
+            "box_in_features": names,
+            "box_pooler": pooler,
+            "box_head": box_head,
+            "box_predictor": FastRCNNOutputLayers(cfg, box_head.output_shape),
         }
 
-    @torch.no_grad()
-    def label_and_sample_proposals(
-        self, proposals: list[Instances], targets: list[Instances]
-    ) -> list[Instances]:
-        """Give proposals the ground truth that they belong to, and draw some of each image.
-
-        The mean numbers per image of those of objects and of background go into the event storage,
-        as ``roi_head/num_fg_samples`` and ``roi_head/num_bg_samples``.
-
-        Args:
-            proposals: of each image, with ``proposal_boxes`` and ``objectness_logits``.
-            targets: of each image, with ``gt_boxes``, ``gt_classes`` and perhaps more.
-
-        Returns:
-            Of each image at most ``batch_size_per_image`` Instances, objects first, with
-            ``gt_classes`` (``num_classes`` for background, -1 for what is ignored) and, if there
-            is ground truth, every further field of it whose name begins with ``gt_``: that of the
-            object with the largest IoU, which for background means nothing.
-        """
-        if self.proposal_append_gt:
-            proposals = add_ground_truth_to_proposals(targets, proposals)
-        sampled, numbers = [], []
-        for candidates, truth in zip(proposals, targets, strict=True):
-            overlap = pairwise_iou(truth.gt_boxes, candidates.proposal_boxes)
-            matches, labels = self.proposal_matcher(overlap)
-            classes = self._classes(truth.gt_classes, matches, labels)
-            foreground, background = subsample_labels(
-                classes, self.batch_size_per_image, self.positive_fraction, self.num_classes
-            )
-            which = torch.cat([foreground, background])
-            chosen = candidates[which]
-            chosen.gt_classes = classes[which]
-            if len(truth) > 0:
-                for name, value in truth.get_fields().items():
-                    if name.startswith("gt_") and not chosen.has(name):
-                        chosen.set(name, value[matches[which]])
-            sampled.append(chosen)
-            numbers.append((foreground.numel(), background.numel()))
-        storage = get_event_storage()
-        for name, column in zip(("fg", "bg"), zip(*numbers, strict=True), strict=True):
-            storage.put_scalar(f"roi_head/num_{name}_samples", sum(column) / len(column))
-        return sampled
-
-    def _classes(self, gt_classes: Tensor, matches: Tensor, labels: Tensor) -> Tensor:
-        """(R,) int64: the class of each proposal, ``num_classes`` for background, -1 to ignore."""
-        if gt_classes.numel() == 0:
-            return torch.full_like(matches, self.num_classes)
-        classes = gt_classes[matches]
-        classes[labels == 0] = self.num_classes
-        classes[labels == -1] = -1
-        return classes
+    @classmethod
+    def _init_mask_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        names = cfg.MODEL.ROI_HEADS.IN_FEATURES
+        pooler, shape = None, {name: input_shape[name] for name in names}
+        if cfg.MODEL.ROI_MASK_HEAD.POOLER_TYPE:
+            pooler, shape = _pooler(cfg.MODEL.ROI_MASK_HEAD, names, input_shape)
+        return {
+            "mask_in_features": names,
+            "mask_pooler": pooler,
+            "mask_head": build_mask_head(cfg, shape),
+        }
 
     def forward(
         self,
         images: ImageList,
-        features: dict[str, Tensor],
+        features: _Features,
         proposals: list[Instances],
         targets: list[Instances] | None = None,
     ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """What a subclass does.
-
+        """
         Args:
-            images: of the batch.
+            images: not looked at.
             features: of the backbone, by name.
-            proposals: of each image.
-            targets: the ground truth of each image, in training.
+            proposals: of each image, with ``proposal_boxes`` and ``objectness_logits``.
+            targets: the ground truth of each image, in training, with ``gt_boxes``,
+                ``gt_classes`` and, for the mask head, ``gt_masks``.
 
         Returns:
-            In training what was sampled and the losses; in inference detections and nothing.
+            In training what was sampled (see :meth:`label_and_sample_proposals`) and the losses
+            of all heads; in inference detections and nothing.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no forward")
+        if not self.training:
+            detections = self._forward_box(features, proposals)
+            return self.forward_with_given_boxes(features, detections), {}
+        assert targets, "StandardROIHeads needs targets in training"
+        sampled = self.label_and_sample_proposals(proposals, targets)
+        losses = self._forward_box(features, sampled)
+        losses.update(self._forward_mask(features, sampled))
+        return sampled, losses
+
+    def forward_with_given_boxes(
+        self, features: _Features, instances: list[Instances]
+    ) -> list[Instances]:
+        """Add to detections what the other heads say about their boxes.
+
+        Args:
+            features: of the backbone, by name.
+            instances: of each image, with ``pred_boxes`` and ``pred_classes``. Changed.
+
+        Returns:
+            The same Instances, with ``pred_masks`` if there is a mask head.
+        """
+        assert not self.training, "forward_with_given_boxes: the heads are in training mode"
+        assert instances[0].has("pred_boxes") and instances[0].has("pred_classes"), (
+            "forward_with_given_boxes needs pred_boxes and pred_classes"
+        )
+        return self._forward_mask(features, instances)
+
+    def _forward_box(self, features: _Features, proposals: list[Instances]) -> Any:
+        """Losses in training, detections otherwise."""
+        levels = [features[name] for name in self.box_in_features]
+        pooled = self.box_pooler(levels, [one.proposal_boxes for one in proposals])
+        predictions = self.box_predictor(self.box_head(pooled))
+        if not self.training:
+            detections, _ = self.box_predictor.inference(predictions, proposals)
+            return detections
+        losses = self.box_predictor.losses(predictions, proposals)
+        if self.train_on_pred_boxes:
+            with torch.no_grad():
+                boxes = self.box_predictor.predict_boxes_for_gt_classes(predictions, proposals)
+            for one, own in zip(proposals, boxes, strict=True):
+                one.proposal_boxes = Boxes(own)
+        return losses
+
+    def _forward_mask(self, features: _Features, instances: list[Instances]) -> Any:
+        """The loss in training, ``instances`` with masks otherwise."""
+        if not self.mask_on:
+            return {} if self.training else instances
+        if self.training:
+            instances, _ = select_foreground_proposals(instances, self.num_classes)
+        if self.mask_pooler is None:
+            own = {name: features[name] for name in self.mask_in_features}
+            return self.mask_head(own, instances)
+        boxes = [one.proposal_boxes if self.training else one.pred_boxes for one in instances]
+        pooled = self.mask_pooler([features[name] for name in self.mask_in_features], boxes)
+        return self.mask_head(pooled, instances)
 
 
-__getattr__ = missing_names(__name__)
+def _pooler(
+    options: CfgNode, names: list[str], input_shape: dict[str, ShapeSpec]
+) -> tuple[ROIPooler, ShapeSpec]:
+    """A pooler by MODEL.ROI_BOX_HEAD or ROI_MASK_HEAD, and the shape of what it pools."""
+    channels = {input_shape[name].channels for name in names}
+    if len(channels) != 1:
+        raise ValueError(
+            f"MODEL.ROI_HEADS.IN_FEATURES: {names} share one head, but have different numbers of "
+            f"channels: {sorted(channels)}"
+        )
+    size = options.POOLER_RESOLUTION
+    pooler = ROIPooler(
+        output_size=size,
+        scales=[1.0 / input_shape[name].stride for name in names],
+        sampling_ratio=options.POOLER_SAMPLING_RATIO,
+        pooler_type=options.POOLER_TYPE,
+    )
+    return pooler, ShapeSpec(channels=channels.pop(), height=size, width=size)
