@@ -270,13 +270,13 @@ def test_messages(tmp_path):
 
 
 @lite_only
-def test_keypoints_and_proposals_are_left_out():
+def test_keypoints_and_other_outputs_are_left_out():
     for options in ({"tasks": ("keypoints",)}, {"kpt_oks_sigmas": [0.1]}):
         with pytest.raises(NotImplementedError, match="COCOEvaluator for keypoints is not part of"):
             COCOEvaluator("golden", **options)
     evaluator = COCOEvaluator("golden")
-    with pytest.raises(NotImplementedError, match="COCOEvaluator for proposals is not part of"):
-        evaluator.process([{"image_id": 100}], [{"proposals": None}])
+    with pytest.raises(NotImplementedError, match="COCOEvaluator for sem_seg is not part of"):
+        evaluator.process([{"image_id": 100}], [{"sem_seg": None}])
     instances = instances_of(DETECTIONS[0])
     instances.pred_keypoints = torch.zeros(len(instances), 17, 3)
     with pytest.raises(NotImplementedError, match="pred_keypoints is not part of"):

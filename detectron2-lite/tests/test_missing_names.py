@@ -32,7 +32,7 @@ TABLES = runpy.run_path(str(Path(__file__).parents[1] / "detectron2" / "_names.p
         ("import detectron2.export", "detectron2.export"),
         ("from detectron2 import export", "detectron2.export"),
         ("import detectron2.export.flatten", "detectron2.export"),
-        ("import detectron2; detectron2.model_zoo", "detectron2.model_zoo"),
+        ("import detectron2; detectron2.projects", "detectron2.projects"),
         (
             "from detectron2.modeling import build_keypoint_head",
             "detectron2.modeling.build_keypoint_head",

@@ -98,6 +98,55 @@ def test_one_color_goes_to_one_object_the_best_match(draw):
     assert first != color
 
 
+def colors_of(output):
+    """Edge colors of the boxes, in the order of their left sides."""
+    patches = sorted(output.ax.patches, key=lambda patch: patch.get_extents().x0)
+    return [tuple(np.round(patch.get_edgecolor()[:3], 4)) for patch in patches]
+
+
+@pytest.fixture
+def draw_numbered():
+    """Draws objects with numbers; returns the colors from left to right."""
+    metadata = Animals()
+    metadata.max_num_instances = 3
+    video = VideoVisualizer(metadata)
+
+    def draw(objects, **fields):
+        instances = frame_of(*objects)
+        for name, values in fields.items():
+            instances.set(name, values)
+        return colors_of(video.draw_instance_predictions(FRAME, instances))
+
+    return draw
+
+
+def test_numbers_of_a_tracker_count_instead_of_overlap(draw_numbered):
+    left, right = draw_numbered([(LEFT, CAT), (RIGHT, CAT)], ID=[7, 8])
+    assert left != right
+    assert draw_numbered([(LEFT, CAT), (RIGHT, CAT)], ID=[8, 7]) == [right, left]
+    (third,) = draw_numbered([(LEFT, CAT)], ID=[9])
+    assert third not in (left, right)
+
+
+def test_no_more_numbers_than_there_are_colors_for(draw_numbered):
+    four = [((10 + 20 * k, 10, 20 + 20 * k, 30), CAT) for k in range(4)]
+    with pytest.raises(AssertionError):
+        draw_numbered(four, ID=[1, 2, 3, 4])
+
+
+def test_colors_can_be_given(draw_numbered):
+    red, blue = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
+    objects = [(LEFT, CAT), (RIGHT, CAT)]
+    assert draw_numbered(objects, COLOR=[red, blue], ID=[1, 2]) == [red, blue]
+
+
+def test_objects_that_are_new_can_be_left_out(draw_numbered):
+    objects = [(LEFT, CAT), (RIGHT, CAT)]
+    both = draw_numbered(objects, ID=[1, 2], ID_period=[1, 1])
+    assert draw_numbered(objects, ID=[1, 2], ID_period=[0, 2]) == both[1:]
+    assert draw_numbered(objects, ID=[1, 2], ID_period=[0, 0]) == []
+
+
 def test_labels_and_modes():
     video = VideoVisualizer(Animals())
     output = video.draw_instance_predictions(FRAME, frame_of((LEFT, CAT), (RIGHT, DOG)))

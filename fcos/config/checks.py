@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fcos.config.config import CfgNode
+from fcos.config.model_classes import check_region_classes
 from fcos.utils.errors import UserError
 from fcos.utils.values import is_number
 
@@ -106,12 +107,7 @@ def _fits(kind: str, first: float, second: float) -> bool:
 def check_fcos(cfg: CfgNode) -> None:
     """Refuse values of MODEL.FCOS that are unknown, out of range, or contradict each other."""
     node = cfg.MODEL.FCOS
-    if cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
-        # It would scale the detections to the size of the output, but not the proposals.
-        raise UserError(
-            "MODEL.META_ARCHITECTURE: FCOS gives detections, not proposals alone, so it is no "
-            "ProposalNetwork; expected 'OneStageDetector', or 'GeneralizedRCNN' for ROI heads"
-        )
+    check_region_classes(cfg)
     for key, choices in FCOS_CHOICES.items():
         _require_one_of(choices, f"MODEL.FCOS.{key}", node[key])
     for key, least in _FCOS_COUNTS.items():

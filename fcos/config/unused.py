@@ -119,10 +119,10 @@ def warn_of_unused(cfg: CfgNode, training: bool = True) -> None:
 def _never_read(cfg: CfgNode, training: bool) -> Iterator[str]:
     """Yield keys, or beginnings of keys."""
     yield from _OTHER_DETECTORS
-    is_one_stage = cfg.MODEL.META_ARCHITECTURE == "OneStageDetector"
-    if is_one_stage or cfg.MODEL.ROI_HEADS.NAME == "FCOSMaskROIHeads":
+    has_no_heads = cfg.MODEL.META_ARCHITECTURE in ("OneStageDetector", "ProposalNetwork")
+    if has_no_heads or cfg.MODEL.ROI_HEADS.NAME == "FCOSMaskROIHeads":
         yield from _BOX_HEADS
-    if is_one_stage:
+    if has_no_heads:
         yield from _REGIONS
     yield "MODEL.RESNETS." if "timm" in cfg.MODEL.BACKBONE.NAME else "MODEL.TIMM."
     if training:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
+from fcos.config.model_classes import ModelClasses, model_classes
 from fcos.data.image_checks import ImageUse, check_images
 from fcos.data.left_out import leave_out, without_left_out
 from fcos.data.mask_checks import check_masks
@@ -25,8 +26,6 @@ from fcos.utils.errors import UserError
 from fcos.utils.values import listed
 
 __all__ = ["check_dataset", "check_datasets"]
-
-NUM_CLASSES_KEY = "MODEL.FCOS.NUM_CLASSES"
 
 
 def check_datasets(
@@ -65,7 +64,7 @@ def check_datasets(
         for name, for_training in names
     ]
     skip = cfg.DATALOADER.SKIP_UNREADABLE
-    return _check(uses, cfg.MODEL.FCOS.NUM_CLASSES, all_images, skip, seconds)
+    return _check(uses, model_classes(cfg), all_images, skip, seconds)
 
 
 def check_dataset(
@@ -98,7 +97,7 @@ def check_dataset(
         UserError: with what is wrong, where, and what to do.
     """
     use = DatasetUse(name, for_training, filter_empty, mask_format, resize, most_found=most_found)
-    return _check([use], num_classes, all_images)[0]
+    return _check([use], ModelClasses(num_classes), all_images)[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +115,7 @@ class DatasetUse:
 
 def _check(
     uses: Sequence[DatasetUse],
-    num_classes: int,
+    model: ModelClasses,
     all_images: bool,
     skip_unreadable: bool = False,
     seconds: float | None = None,
@@ -126,7 +125,7 @@ def _check(
         leave_out(use.name, None)
     with collector_paused():
         records = [read_dataset(u.name, u.for_training, bool(u.mask_format)) for u in uses]
-        reports = _reports(uses, records, num_classes)
+        reports = _reports(uses, records, model)
     checked = check_images(
         [
             ImageUse(use.name, of_use, use.for_training, use.resize, use.stretch_range)
@@ -144,7 +143,7 @@ def _check(
             leave_out(name, file_names)
         rest = [without_left_out(u.name, r) for u, r in zip(uses, records, strict=True)]
         with collector_paused():
-            reports = _reports(uses, rest, num_classes)
+            reports = _reports(uses, rest, model)
     return [
         dataclasses.replace(
             report, num_files_checked=images.num_decoded, notes=(*report.notes, *images.notes)
@@ -154,10 +153,10 @@ def _check(
 
 
 def _reports(
-    uses: Sequence[DatasetUse], records: Sequence[DatasetRecords], num_classes: int
+    uses: Sequence[DatasetUse], records: Sequence[DatasetRecords], model: ModelClasses
 ) -> list[DatasetReport]:
     """Check the annotations of data sets, and that they have the same classes."""
-    reports = [_report(*one, num_classes) for one in zip(uses, records, strict=True)]
+    reports = [_report(*one, model) for one in zip(uses, records, strict=True)]
     for report in reports[1:]:
         first = reports[0]
         require_same_classes({first.name: first.class_names, report.name: report.class_names})
@@ -169,9 +168,9 @@ def _reports(
     return reports
 
 
-def _report(use: DatasetUse, records: DatasetRecords, num_classes: int) -> DatasetReport:
+def _report(use: DatasetUse, records: DatasetRecords, model: ModelClasses) -> DatasetReport:
     name, for_training = use.name, use.for_training
-    _check_classes(name, records, num_classes)
+    _check_classes(name, records, model)
     _check_annotations(name, records)
     images = records.images
     check_units(name, images)
@@ -195,7 +194,7 @@ def _report(use: DatasetUse, records: DatasetRecords, num_classes: int) -> Datas
     )
 
 
-def _check_classes(name: str, records: DatasetRecords, num_classes: int) -> None:
+def _check_classes(name: str, records: DatasetRecords, model: ModelClasses) -> None:
     names = records.class_names
     if not names:
         is_in_file = bool(MetadataCatalog.get(name).get("json_file"))
@@ -204,10 +203,10 @@ def _check_classes(name: str, records: DatasetRecords, num_classes: int) -> None
             f"Data set {name!r} has no classes: {where}."
             + ("" if is_in_file else f" Set MetadataCatalog.get({name!r}).thing_classes.")
         )
-    if len(names) != num_classes:
+    if model.number is not None and len(names) != model.number:
         raise UserError(
-            f"Data set {name!r} has {len(names)} classes ({listed(names)}), but {NUM_CLASSES_KEY} "
-            f"is {num_classes}: set {NUM_CLASSES_KEY} {len(names)}."
+            f"Data set {name!r} has {len(names)} classes ({listed(names)}), but {model.key} "
+            f"is {model.number}: set {model.key} {len(names)}."
         )
 
 

@@ -45,7 +45,7 @@ from fcos.engine.startup import class_names, start_without_file
 from fcos.engine.thresholds import note_thresholds
 from fcos.engine.watch import LossWatch, OutputWatch
 from fcos.engine.watch_steps import ClippingWatch, DataWatch
-from fcos.evaluation import FastCOCOEvaluator
+from fcos.evaluation import evaluator_of
 from fcos.modeling import OneStageDetectorWithTTA
 from fcos.utils.agree import in_all, take_from_main
 from fcos.utils.errors import UserError, config_errors
@@ -176,7 +176,8 @@ class Trainer(DefaultTrainer):
     def build_evaluator(
         cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
     ) -> DatasetEvaluator:
-        """Make the evaluator of COCO's average precision, over all classes and for each class.
+        """Make the evaluator of COCO's average precision, over all classes and for each class; of
+        a ``ProposalNetwork``, that of the recall of its proposals.
 
         It evaluates boxes and, with ``MODEL.MASK_ON``, masks. All detections of an image count,
         also when ``MODEL.FCOS.NMS_POST_TOPK`` is above COCO's usual 100. Files are written to
@@ -186,9 +187,7 @@ class Trainer(DefaultTrainer):
         folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
         if len(cfg.DATASETS.TEST) > 1:
             folder = os.path.join(folder, dataset_name)
-        tasks = ("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",)
-        max_dets = max(100, cfg.MODEL.FCOS.NMS_POST_TOPK)
-        return FastCOCOEvaluator(dataset_name, tasks, folder, max_dets)
+        return evaluator_of(cfg, dataset_name, folder)
 
     @classmethod
     def test(

@@ -114,7 +114,7 @@ class FastCOCOEvaluator(DatasetEvaluator):
                 raise UserError(
                     f"The model found class {min(unknown)} on image {image_id}, but data set "
                     f"{self._name!r} has {len(category_ids)} classes, from 0 on: "
-                    "MODEL.FCOS.NUM_CLASSES has to be their number."
+                    "MODEL.FCOS.NUM_CLASSES, or that of the ROI heads, has to be their number."
                 )
             self._images.setdefault(image_id, found)
 

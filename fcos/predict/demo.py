@@ -18,6 +18,7 @@ from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from detectron2.utils.logger import setup_logger
 from fcos.checkpoint import DEFAULT_SCORE
+from fcos.config.model_classes import num_detected_classes
 from fcos.data.register import dataset_records
 from fcos.predict.classes import (
     DatasetClasses,
@@ -27,7 +28,12 @@ from fcos.predict.classes import (
     dataset_classes,
 )
 from fcos.predict.detector import Detector, prepare_cfg
-from fcos.predict.draw import draw_instances, ground_truth_instances, side_by_side
+from fcos.predict.draw import (
+    FrameDrawing,
+    draw_instances,
+    ground_truth_instances,
+    side_by_side,
+)
 from fcos.predict.inputs import evenly_spaced, find_images
 from fcos.predict.predictor import Predictor
 from fcos.predict.results import ResultsFile
@@ -104,14 +110,15 @@ def run_demo(
         lowest = predictor.lowest
         note = lowest.for_evaluations if results_file else ""
         logger.info(f"Kept: detections with {lowest}, {lowest.origin}.{note}")
-        num_classes, known = cfg.MODEL.FCOS.NUM_CLASSES, DatasetClasses()
+        num_classes, known = num_detected_classes(cfg), DatasetClasses()
         # Reading a data set takes time: do it only if the names or the ids are needed.
         if dataset or results or len(predictor.class_names or ()) != num_classes:
             known = dataset_classes(dataset) if dataset else configured_classes(cfg)
         names = choose_names(num_classes, predictor.class_names, known.names)
         ids = choose_category_ids(names, known) if results else ()
         detector = Detector(predictor, ids)
-        demo = Demo(detector, names, known.names, cfg.MODEL.MASK_ON, sink, results)
+        frame_drawing = None if video is None else FrameDrawing(names)
+        demo = Demo(detector, names, known.names, cfg.MODEL.MASK_ON, sink, results, frame_drawing)
         if results is not None:
             stack.callback(results.close)
         demo.run(records, total)
@@ -128,6 +135,7 @@ class Demo:
         with_masks: draw the masks of the ground truth.
         sink: takes the pictures; ``None`` draws none.
         results: takes the detections; ``None`` keeps none.
+        frame_drawing: draws on the frames of a video; ``None``: the images are not of one.
     """
 
     detector: Detector
@@ -136,6 +144,7 @@ class Demo:
     with_masks: bool
     sink: Sink | None
     results: ResultsFile | None
+    frame_drawing: FrameDrawing | None = None
 
     def run(self, records: Iterable[Record], total: int | None) -> None:
         """Detect in all images, or until the user leaves the window.
@@ -193,6 +202,8 @@ class Demo:
         return self.sink is None or self.sink.show(self._draw(image, instances, record), name)
 
     def _draw(self, image: np.ndarray, instances: Instances, record: Record) -> np.ndarray:
+        if self.frame_drawing is not None:
+            return self.frame_drawing(image, instances)
         picture = draw_instances(image, instances, self.names)
         if "annotations" not in record:
             return picture

@@ -12,7 +12,13 @@ import torch
 
 from detectron2.structures import Boxes, BoxMode, Instances, polygons_to_bitmask
 
-__all__ = ["class_colors", "draw_instances", "ground_truth_instances", "side_by_side"]
+__all__ = [
+    "FrameDrawing",
+    "class_colors",
+    "draw_instances",
+    "ground_truth_instances",
+    "side_by_side",
+]
 
 # A label is about 13 pixels high in any picture, and would cover the objects of a small one. So a
 # picture is enlarged by the smallest whole factor that makes its longer side at least this long.
@@ -60,7 +66,7 @@ def draw_instances(
     canvas = Visualizer(
         np.ascontiguousarray(image[:, :, ::-1]),
         Metadata(thing_classes=list(names), thing_colors=colors),
-        scale=math.ceil(_MIN_LONGER_SIDE / max(image.shape[:2])),
+        scale=_enlargement(image),
         instance_mode=ColorMode.SEGMENTATION,
     )
     # The Visualizer's own boxes are half transparent and hard to see on a photograph.
@@ -69,6 +75,51 @@ def draw_instances(
         canvas.draw_box(box, alpha=1.0, edge_color=[c / 255 for c in colors[index]])
     drawn = canvas.draw_instance_predictions(instances, jittering=False)
     return np.ascontiguousarray(drawn.get_image()[:, :, ::-1])
+
+
+class FrameDrawing:
+    """Draws detections on the frames of one video: an object keeps its colour.
+
+    detectron2's VideoVisualizer says which detections of two frames are one object: those of one
+    class whose boxes overlap enough.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """
+        Args:
+            names: C class names.
+        """
+        from detectron2.data import Metadata
+        from detectron2.utils.video_visualizer import VideoVisualizer
+
+        self._visualizer = VideoVisualizer(Metadata(thing_classes=list(names)))
+
+    def __call__(self, frame: np.ndarray, instances: Instances) -> np.ndarray:
+        """Draw on a copy of the next frame.
+
+        Args:
+            frame, instances: as ``image`` and ``instances`` of :func:`draw_instances`. Boxes are
+                drawn where there are no masks.
+
+        Returns:
+            (k * H, k * W, 3) uint8, blue, green, red; k as of :func:`draw_instances`.
+        """
+        factor = _enlargement(frame)
+        enlarged = frame.repeat(factor, axis=0).repeat(factor, axis=1)
+        height, width = enlarged.shape[:2]
+        fields = dict(instances.to("cpu").get_fields())
+        fields["pred_boxes"] = Boxes(fields["pred_boxes"].tensor * factor)
+        if "pred_masks" in fields:
+            rows = fields["pred_masks"].repeat_interleave(factor, dim=1)
+            fields["pred_masks"] = rows.repeat_interleave(factor, dim=2)
+        drawn = self._visualizer.draw_instance_predictions(
+            np.ascontiguousarray(enlarged[:, :, ::-1]), Instances((height, width), **fields)
+        )
+        return np.ascontiguousarray(drawn.get_image()[:, :, ::-1])
+
+
+def _enlargement(image: np.ndarray) -> int:
+    return math.ceil(_MIN_LONGER_SIDE / max(image.shape[:2]))
 
 
 def ground_truth_instances(

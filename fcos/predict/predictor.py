@@ -17,6 +17,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from fcos.checkpoint import AdetCheckpointer, thresholds_in
 from fcos.config.checks import check_images_per_batch, check_pixels
+from fcos.config.model_classes import num_detected_classes
 from fcos.data.images import read_bgr
 from fcos.modeling import OneStageDetectorWithTTA
 from fcos.modeling.optimize import optimize_for_inference
@@ -67,6 +68,7 @@ class Predictor:
         """
         check_pixels(cfg)
         check_images_per_batch(cfg)
+        num_detected_classes(cfg)
         self._is_rgb = cfg.INPUT.FORMAT == "RGB"
         self._stretch_range = cfg.INPUT.STRETCH_RANGE
         is_augmented = cfg.TEST.AUG.ENABLED

@@ -26,6 +26,7 @@ SMALLER = {
     "MODEL.FCOS.NUM_CLASSES": 3,
     "MODEL.ROI_HEADS.NUM_CLASSES": 3,
     "MODEL.ROI_MASK_HEAD.CONV_DIM": 8,
+    "MODEL.ROI_BOX_HEAD.FC_DIM": 16,
 }
 SMALLER_BOTTLENECKS = {
     "MODEL.RESNETS.DEPTH": 50,
@@ -44,6 +45,8 @@ def config(path, small=False):
     if small:
         is_deep = cfg.MODEL.RESNETS.DEPTH >= 50
         smaller = SMALLER | (SMALLER_BOTTLENECKS if is_deep else {})
+        if cfg.MODEL.FCOS.NUM_CLASSES == 1:  # proposals of any class
+            smaller |= {"MODEL.FCOS.NUM_CLASSES": 1}
         cfg.merge_from_list([x for pair in smaller.items() for x in pair])
         cfg.MODEL.TIMM.PRETRAINED = False  # no download
     return cfg
@@ -89,6 +92,10 @@ def test_it_builds_trains_and_detects(path):
     optimizer.step()
     with torch.no_grad():
         (result,) = model.eval()([{"image": image, "height": 640, "width": 960}])
+    if cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
+        assert result["proposals"].image_size == (640, 960)
+        assert result["proposals"].objectness_logits.isfinite().all()
+        return
     assert result["instances"].image_size == (640, 960)
     assert result["instances"].scores.isfinite().all()
     has_masks = "mask" in path.name.lower()
@@ -161,6 +168,17 @@ def test_table_3_line_by_line():
     assert {name_of(path) for path in CONFIGS if path.parent.name == "table3"} == set(TABLE_3)
     assert not differences(config("table3/3_nms.yaml"), config("R_50_1x.yaml"))
     assert not differences(config("table3/8_normalization.yaml"), config("R_50_1x_improve.yaml"))
+
+
+def test_table_6_compares_proposals_of_the_same_training():
+    fcos, rpn = config("table6/fcos.yaml"), config("table6/rpn.yaml")
+    for cfg in (fcos, rpn):
+        assert cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork"
+        assert cfg.TEST.BEST_METRIC == "box_proposals/AR@1000"
+    for key in ("IMS_PER_BATCH", "MAX_ITER", "STEPS"):
+        assert fcos.SOLVER[key] == rpn.SOLVER[key]
+    assert fcos.INPUT.MIN_SIZE_TRAIN == rpn.INPUT.MIN_SIZE_TRAIN
+    assert fcos.MODEL.FCOS.NMS_POST_TOPK == 1000
 
 
 DCNV2 = {

@@ -144,13 +144,6 @@ def test_without_roi_heads_nothing_is_detected_in_training():
     assert found == [[]]
 
 
-def test_a_detector_of_proposals_alone_is_refused():
-    cfg = tiny_cfg()
-    cfg.MODEL.META_ARCHITECTURE = "ProposalNetwork"
-    with pytest.raises(ValueError, match="META_ARCHITECTURE: FCOS gives detections, not proposals"):
-        build_model(cfg)
-
-
 def test_one_image_alone_has_the_detections_that_it_has_in_a_batch():
     torch.manual_seed(0)
     cfg = tiny_cfg()

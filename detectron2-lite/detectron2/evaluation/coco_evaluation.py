@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import io
 import itertools
 import json
 import logging
@@ -15,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from tabulate import tabulate
 
 from detectron2._missing import missing, missing_names
 from detectron2.data.catalog import MetadataCatalog
 from detectron2.data.datasets.coco import _open_coco, convert_to_coco_json
+from detectron2.evaluation._box_proposals import proposal_recall, write_proposals
+from detectron2.evaluation._coco_api import ap, run_coco_api, table_of_classes
 from detectron2.evaluation.evaluator import DatasetEvaluator
 from detectron2.structures import BoxMode, Instances
 from detectron2.utils import comm
@@ -44,11 +42,13 @@ _METRICS = {
 
 
 class COCOEvaluator(DatasetEvaluator):
-    """AP of boxes and masks on any dataset, from 0 to 100; NaN where there is nothing to measure.
+    """AP of boxes and masks, or recall of proposals, on any dataset, from 0 to 100; NaN where there
+    is nothing to measure.
 
     The results are those of pycocotools: AP (mean over IoU 0.50, 0.55, ..., 0.95), AP50, AP75,
     APs, APm, APl (objects below 32^2, between, and from 96^2 square pixels), and "AP-NAME" of
-    each class.
+    each class. Of proposals it is "box_proposals": AR@100, AR@1000 (mean recall of so many over
+    the same IoU), and ARs@100, ARm@100, ... of the same ranges of areas.
     """
 
     def __init__(
@@ -119,18 +119,23 @@ class COCOEvaluator(DatasetEvaluator):
         Args:
             inputs: dicts with "image_id".
             outputs: dicts with "instances": ``pred_boxes``, ``scores``, ``pred_classes`` and
-                perhaps ``pred_masks``, in pixels of the original images.
+                perhaps ``pred_masks``, or "proposals": ``proposal_boxes`` and
+                ``objectness_logits``, in pixels of the original images.
 
         Raises:
-            NotImplementedError: proposals or keypoints instead.
+            NotImplementedError: neither of them, or keypoints.
         """
+        cpu = torch.device("cpu")
         for image, output in zip(inputs, outputs, strict=True):
-            if "instances" not in output:
+            prediction = {"image_id": image["image_id"]}
+            if "instances" in output:
+                instances = output["instances"].to(cpu)
+                prediction["instances"] = instances_to_coco_json(instances, image["image_id"])
+            if "proposals" in output:
+                prediction["proposals"] = output["proposals"].to(cpu)
+            if len(prediction) == 1:
                 raise missing(f"COCOEvaluator for {', '.join(output) or 'empty outputs'}")
-            instances = output["instances"].to(torch.device("cpu"))
-            image_id = image["image_id"]
-            found = instances_to_coco_json(instances, image_id)
-            self._predictions.append({"image_id": image_id, "instances": found})
+            self._predictions.append(prediction)
 
     def evaluate(
         self, img_ids: Sequence[Any] | None = None
@@ -157,14 +162,21 @@ class COCOEvaluator(DatasetEvaluator):
         if not predictions:
             logger.warning("[COCOEvaluator] There are no predictions to evaluate.")
             return {}
-        results = self._in_coco_format(predictions)
+        has_instances, has_proposals = (key in predictions[0] for key in ("instances", "proposals"))
+        results = self._in_coco_format(predictions) if has_instances else []
         if self._output_dir:
-            self._write(self._output_dir, predictions, results)
+            self._write(self._output_dir, predictions, results if has_instances else None)
         if not self._has_annotations:
             logger.info("The dataset has no annotations, so nothing is evaluated.")
             return OrderedDict()
+        figures = OrderedDict()
+        if has_proposals:
+            figures["box_proposals"] = proposal_recall(predictions, self._coco)
+        if not has_instances:
+            return figures
         tasks = self._tasks or sorted({"bbox"} | {"segm" for r in results if "segmentation" in r})
-        return OrderedDict((task, self._evaluate(task, results, img_ids)) for task in tasks)
+        figures.update((task, self._evaluate(task, results, img_ids)) for task in tasks)
+        return figures
 
     def _in_coco_format(self, predictions: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """All predictions in one list, with the category ids of the annotation file."""
@@ -189,11 +201,15 @@ class COCOEvaluator(DatasetEvaluator):
         return results
 
     @staticmethod
-    def _write(folder: str, predictions: list[Any], results: list[Any]) -> None:
+    def _write(folder: str, predictions: list[Any], results: list[Any] | None) -> None:
         PathManager.mkdirs(folder)
         path = os.path.join(folder, "instances_predictions.pth")
         with PathManager.open(path, "wb") as file:
             torch.save(predictions, file)
+        if "proposals" in predictions[0]:
+            write_proposals(os.path.join(folder, "box_proposals.pkl"), predictions)
+        if results is None:
+            return
         path = os.path.join(folder, "coco_instances_results.json")
         logger.info("Saving results to %s", path)
         with PathManager.open(path, "w") as file:
@@ -205,8 +221,8 @@ class COCOEvaluator(DatasetEvaluator):
         if not results:
             logger.warning("The model found nothing in any image.")
             return dict.fromkeys(_METRICS, float("nan"))
-        coco_eval = _run_coco_api(self._coco, results, task, img_ids, self._max_dets)
-        metrics = {name: _ap(coco_eval, *which) for name, which in _METRICS.items()}
+        coco_eval = run_coco_api(self._coco, results, task, img_ids, self._max_dets)
+        metrics = {name: ap(coco_eval, *which) for name, which in _METRICS.items()}
         logger.info("Evaluation results for %s: \n%s", task, create_small_table(metrics))
         if not np.isfinite(list(metrics.values())).all():
             logger.info("Metrics that cannot be computed are shown as NaN.")
@@ -217,8 +233,8 @@ class COCOEvaluator(DatasetEvaluator):
                     f"The metadata names {len(classes)} classes, but the annotation file has "
                     f"{len(coco_eval.params.catIds)} categories"
                 )
-            per_class = {name: _ap(coco_eval, class_=i) for i, name in enumerate(classes)}
-            logger.info("Per-category %s AP: \n%s", task, _table_of_classes(per_class))
+            per_class = {name: ap(coco_eval, class_=i) for i, name in enumerate(classes)}
+            logger.info("Per-category %s AP: \n%s", task, table_of_classes(per_class))
             metrics.update({f"AP-{name}": value for name, value in per_class.items()})
         return metrics
 
@@ -260,67 +276,3 @@ def _encoded(mask: torch.Tensor) -> dict[str, Any]:
 
     encoded = mask_api.encode(np.asfortranarray(mask.numpy(), dtype=np.uint8))
     return {**encoded, "counts": encoded["counts"].decode("ascii")}  # JSON has no bytes
-
-
-def _run_coco_api(
-    ground_truth: Any,
-    results: list[dict[str, Any]],
-    task: str,
-    img_ids: Sequence[Any] | None,
-    max_dets: int,
-) -> Any:
-    """pycocotools' evaluation, accumulated over the images."""
-    from pycocotools.cocoeval import COCOeval
-
-    if task == "segm":
-        if not all("segmentation" in result for result in results):
-            raise ValueError("COCOEvaluator: the task 'segm' needs predictions with pred_masks")
-        # With a box, pycocotools would take the size of an object from it, not from the mask.
-        results = [{k: v for k, v in result.items() if k != "bbox"} for result in results]
-    else:
-        results = copy.deepcopy(results)  # loadRes adds to what it is given
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it is doing
-        coco_eval = COCOeval(ground_truth, ground_truth.loadRes(results), task)
-        coco_eval.params.maxDets = [1, 10, max_dets]
-        if img_ids is not None:
-            coco_eval.params.imgIds = img_ids
-        coco_eval.evaluate()
-        coco_eval.accumulate()
-    if max_dets == 100:  # COCO's own table knows no other limit
-        with contextlib.redirect_stdout(io.StringIO()) as table:
-            coco_eval.summarize()
-        logger.info("COCO's summary for %s:\n%s", task, table.getvalue().rstrip())
-    return coco_eval
-
-
-def _ap(
-    coco_eval: Any, iou: float | None = None, area: int = 0, class_: int | None = None
-) -> float:
-    """The mean of the precisions in percent; NaN if there is not one.
-
-    Args:
-        coco_eval: what was accumulated; its precision is (IoU thresholds, recalls, classes, ranges
-            of areas, limits of detections), -1 where there are no objects.
-        iou: the threshold; None for all.
-        area: the range of areas; 0 for all areas.
-        class_: None for all classes.
-    """
-    precision = coco_eval.eval["precision"][:, :, :, area, -1]
-    if iou is not None:
-        precision = precision[np.isclose(coco_eval.params.iouThrs, iou)]
-    if class_ is not None:
-        precision = precision[:, :, class_]
-    measured = precision[precision > -1]
-    return float(measured.mean() * 100) if measured.size else float("nan")
-
-
-def _table_of_classes(per_class: Mapping[str, float]) -> str:
-    cells = [cell for row in per_class.items() for cell in row]
-    n_columns = min(6, len(cells))
-    return tabulate(
-        [cells[i : i + n_columns] for i in range(0, len(cells), n_columns)],
-        headers=["category", "AP"] * (n_columns // 2),
-        tablefmt="pipe",
-        floatfmt=".3f",
-        numalign="left",
-    )

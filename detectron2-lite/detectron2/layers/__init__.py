@@ -1,7 +1,7 @@
 """Layers that torch lacks: convolutions with a norm, frozen batch norm, ..."""
 
 from detectron2._missing import missing_names
-from detectron2.layers.batch_norm import FrozenBatchNorm2d, get_norm
+from detectron2.layers.batch_norm import CycleBatchNormList, FrozenBatchNorm2d, get_norm
 from detectron2.layers.blocks import CNNBlockBase
 from detectron2.layers.deform_conv import DeformConv, ModulatedDeformConv
 from detectron2.layers.losses import ciou_loss, diou_loss
@@ -26,6 +26,7 @@ __all__ = [
     "CNNBlockBase",
     "Conv2d",
     "ConvTranspose2d",
+    "CycleBatchNormList",
     "DeformConv",
     "FrozenBatchNorm2d",
     "Linear",

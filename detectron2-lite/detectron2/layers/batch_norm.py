@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from detectron2._missing import missing, missing_names
 
-__all__ = ["FrozenBatchNorm2d", "get_norm"]
+__all__ = ["CycleBatchNormList", "FrozenBatchNorm2d", "get_norm"]
 
 __getattr__ = missing_names(__name__)
 
@@ -105,6 +105,40 @@ def _rebuild(source: Any, new: Callable[..., nn.Module]) -> nn.Module:
     if getattr(source, "num_batches_tracked", None) is not None:
         layer.register_buffer("num_batches_tracked", source.num_batches_tracked)
     return layer.to(source.running_mean.device)
+
+
+class CycleBatchNormList(nn.ModuleList):
+    """Batch normalisation with statistics for each of several inputs, and common affine terms.
+
+    Call it with the inputs in turn, and with all of them equally often (arXiv:2105.07576, section
+    5.2): the first call takes the first statistics, and so on.
+    """
+
+    def __init__(self, length: int, bn_class: Callable[..., Any] = nn.BatchNorm2d, **kwargs: Any):
+        """
+        Args:
+            length: number of inputs.
+            bn_class: the layer.
+            kwargs: arguments of the layer; with ``affine=False`` there are no affine terms.
+        """
+        self._affine = kwargs.pop("affine", True)
+        super().__init__([bn_class(**kwargs, affine=False) for _ in range(length)])
+        if self._affine:
+            channels = self[0].num_features
+            self.weight = nn.Parameter(torch.ones(channels))
+            self.bias = nn.Parameter(torch.zeros(channels))
+        self._next = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, num_features, H, W) to the same shape."""
+        normalised = self[self._next](x)
+        self._next = (self._next + 1) % len(self)
+        if not self._affine:
+            return normalised
+        return normalised * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+
+    def extra_repr(self) -> str:
+        return f"affine={self._affine}"
 
 
 class _LayerNorm2d(nn.LayerNorm):

@@ -17,6 +17,7 @@ from detectron2.modeling.meta_arch import (
     META_ARCH_REGISTRY,
     GeneralizedRCNN,
     ProposalNetwork,
+    RetinaNet,
     build_model,
 )
 from detectron2.modeling.postprocessing import detector_postprocess
@@ -57,6 +58,7 @@ __all__ = [
     "ROIHeads",
     "ResNet",
     "ResNetBlockBase",
+    "RetinaNet",
     "ShapeSpec",
     "StandardROIHeads",
     "build_anchor_generator",

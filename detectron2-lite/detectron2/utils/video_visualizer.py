@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from detectron2.utils.visualizer import (
     ColorMode,
     VisImage,
     Visualizer,
+    _as_list,
     _convert_boxes,
     _create_text_labels,
     _left_out,
@@ -41,10 +43,12 @@ class _Object:
 
 class VideoVisualizer:
     """Draws detections frame by frame.  An object that overlaps with one of the same class in the
-    last frames (IoU above 0.6) has its color; one unseen for 8 frames is forgotten.
+    last frames (IoU above 0.6) has its color; one unseen for 8 frames is forgotten.  Where a
+    tracker has numbered the objects, in the field ``ID``, the numbers count instead.
 
     Args:
-        metadata: as of ``Visualizer``.
+        metadata: as of ``Visualizer``. Besides, ``max_num_instances`` is how many objects of a
+            frame may have a number (74); for ``period_threshold`` see the method below.
         instance_mode: ``IMAGE`` or ``IMAGE_BW``.
 
     Raises:
@@ -57,6 +61,7 @@ class VideoVisualizer:
         self.metadata = metadata
         self._instance_mode = instance_mode
         self._objects: list[_Object] = []
+        self._color_of_id: dict[Any, np.ndarray] = {}
         self._next_color = 0
 
     def draw_instance_predictions(self, frame: np.ndarray, predictions: Instances) -> VisImage:
@@ -65,33 +70,54 @@ class VideoVisualizer:
         Args:
             frame: (H, W, 3) RGB, values 0 to 255.
             predictions: as of ``Visualizer.draw_instance_predictions``; boxes are not drawn where
-                there are masks.
+                there are masks.  ``COLOR`` of each object, or its number ``ID``, which is the same
+                in every frame, spare the search for known objects.  ``ID_period`` is for how many
+                frames an object has been known: what has no more than the metadata's
+                ``period_threshold`` (0) is not drawn.
+
+        Raises:
+            AssertionError: more numbers in ``ID`` than ``max_num_instances``.
         """
         visualizer = Visualizer(frame, self.metadata, instance_mode=self._instance_mode)
         fields = predictions.get_fields()
         masks = visualizer._convert_masks(fields.get("pred_masks", fields.get("pred_masks_rle")))
+        boxes = _convert_boxes(fields.get("pred_boxes"))
         classes = fields["pred_classes"].tolist() if "pred_classes" in fields else None
         scores = fields["scores"].tolist() if "scores" in fields else None
+        labels = _create_text_labels(classes, scores, self.metadata.get("thing_classes"))
 
-        if masks is not None:
-            shapes = [coco_mask.encode(np.asfortranarray(mask.mask)) for mask in masks]
-        elif "pred_boxes" in fields:
-            corners = _convert_boxes(fields["pred_boxes"])
-            shapes = list(np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]]))
+        if "COLOR" in fields:
+            colors = list(fields["COLOR"])
+        elif "ID" in fields:
+            colors = self._colors_of_ids(_as_list(fields["ID"]))
         else:
-            shapes = []
-        colors = self._colors_of(shapes, classes or [None] * len(shapes))
+            shapes = _shapes(boxes, masks)
+            colors = self._colors_of(shapes, classes or [None] * len(shapes))
 
         is_gray = self._instance_mode == ColorMode.IMAGE_BW
         if is_gray:
             visualizer.output.reset_image(visualizer._gray_outside(masks))
+        shown = list(range(len(predictions)))
+        if "ID_period" in fields:
+            least = self.metadata.get("period_threshold", 0)
+            shown = [i for i, period in enumerate(fields["ID_period"]) if period > least]
         return visualizer.overlay_instances(
-            boxes=fields.get("pred_boxes") if masks is None else None,
-            masks=masks,
-            labels=_create_text_labels(classes, scores, self.metadata.get("thing_classes")),
-            assigned_colors=colors,
+            boxes=None if boxes is None or masks is not None else boxes[shown],
+            masks=None if masks is None else [masks[i] for i in shown],
+            labels=None if labels is None else [labels[i] for i in shown],
+            assigned_colors=[colors[i] for i in shown],
             alpha=0.3 if is_gray else 0.5,
         )
+
+    def _colors_of_ids(self, ids: list) -> list[np.ndarray]:
+        """The colors of this frame's objects by number; a number that is gone gives its up."""
+        most = self.metadata.get("max_num_instances", 74)
+        assert len(set(ids)) <= most, f"ID: {len(set(ids))} objects, max_num_instances is {most}"
+        for i in ids:
+            if i not in self._color_of_id:
+                self._color_of_id[i] = self._new_color()
+        self._color_of_id = {i: self._color_of_id[i] for i in ids}
+        return [self._color_of_id[i] for i in ids]
 
     def _colors_of(self, shapes: list, labels: list) -> list[np.ndarray]:
         """The colors of this frame's objects; remembers the objects for the frames to come."""
@@ -139,6 +165,7 @@ class VideoVisualizer:
         """The next color of the palette that no remembered object has, if there is one."""
         palette = colormap(rgb=True, maximum=1)
         in_use = {tuple(known.color) for known in self._objects}
+        in_use |= {tuple(color) for color in self._color_of_id.values()}
         for _ in palette:
             color = palette[self._next_color % len(palette)]
             self._next_color += 1
@@ -148,3 +175,10 @@ class VideoVisualizer:
 
     draw_sem_seg = _left_out("draw_sem_seg")
     draw_panoptic_seg_predictions = _left_out("draw_panoptic_seg_predictions")
+
+
+def _shapes(boxes: np.ndarray | None, masks: Sequence[Any] | None) -> list:
+    """What tells whether two objects are one: boxes, or masks where there are none."""
+    if boxes is not None:
+        return list(np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]))
+    return [coco_mask.encode(np.asfortranarray(mask.mask)) for mask in masks or ()]

@@ -14,10 +14,12 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import PROPOSAL_GENERATOR_REGISTRY
 from detectron2.structures import Boxes, ImageList, Instances
 from fcos.config.checks import check_fcos
+from fcos.config.model_classes import are_regions_classified
 from fcos.modeling.fcos.fcos_head import FCOSHead
 from fcos.modeling.fcos.fcos_inference import DetectionRules, Detections, detect_batch
 from fcos.modeling.fcos.fcos_losses import FCOSLosses
 from fcos.modeling.fcos.fcos_targets import FCOSTargets
+from fcos.modeling.fcos.region_proposals import as_one_class, for_roi_heads
 from fcos.modeling.memory_format import head_as_configured
 from fcos.utils.errors import UserError
 
@@ -37,6 +39,8 @@ class FCOS(nn.Module):
         feeds_roi_heads: detections are the regions of ROI heads, in training too, and have the
             fields that detectron2's ROI heads read (see :meth:`forward`).
         rules_in_training: what counts as a detection that ROI heads are trained on.
+        proposes_only: detections are proposals and nothing else (see :meth:`forward`).
+        is_class_agnostic: all objects are of class 0, "object", whatever the ground truth says.
     """
 
     @configurable
@@ -52,6 +56,8 @@ class FCOS(nn.Module):
         rules: DetectionRules = DetectionRules(),  # noqa: B008, it is frozen
         feeds_roi_heads: bool = False,
         rules_in_training: DetectionRules = DetectionRules(),  # noqa: B008
+        proposes_only: bool = False,
+        is_class_agnostic: bool = False,
     ) -> None:
         super().__init__()
         self.fcos_head = head
@@ -63,6 +69,8 @@ class FCOS(nn.Module):
         self.rules = rules
         self.feeds_roi_heads = feeds_roi_heads
         self.rules_in_training = rules_in_training
+        self.proposes_only = proposes_only
+        self.is_class_agnostic = is_class_agnostic
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
@@ -84,8 +92,10 @@ class FCOS(nn.Module):
             "strides": node.FPN_STRIDES,
             "normalize_reg_targets": node.NORMALIZE_REG_TARGETS,
             "rules": rules,
-            "feeds_roi_heads": cfg.MODEL.META_ARCHITECTURE != "OneStageDetector",
+            "feeds_roi_heads": cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN",
             "rules_in_training": rules_in_training,
+            "proposes_only": cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork",
+            "is_class_agnostic": are_regions_classified(cfg) and node.NUM_CLASSES == 1,
         }
 
     def forward(
@@ -97,9 +107,10 @@ class FCOS(nn.Module):
         """Compute losses in training, and detections otherwise or for ROI heads.
 
         For ROI heads, boxes are clipped to the image and those without an area left out. In
-        training they get ``proposal_boxes`` and ``objectness_logits`` (the logit of the score) and
-        nothing else, since detectron2's ROI heads refuse fields that the ground truth lacks when
-        they add it to the proposals. Otherwise these two are there beside the detections' own.
+        training, and always with ``proposes_only``, they get ``proposal_boxes`` and
+        ``objectness_logits`` (the logit of the score) and nothing else, since detectron2's ROI
+        heads refuse fields that the ground truth lacks when they add it to the proposals, and its
+        ProposalNetwork scales one field. Otherwise these two are there beside the detections' own.
 
         Args:
             images: the batch; only its sizes are used.
@@ -127,6 +138,8 @@ class FCOS(nn.Module):
             return proposals, {}
         if gt_instances is None:
             raise ValueError("gt_instances: training needs the ground truth of each image")
+        if self.is_class_agnostic:
+            gt_instances = [as_one_class(truth) for truth in gt_instances]
         labels, ltrb_targets = self.targets.fcos_target(feature_sizes, gt_instances)
         if self.normalize_reg_targets:
             ltrb_targets = ltrb_targets / self._stride_of_location(feature_sizes, ltrb)
@@ -219,7 +232,9 @@ class FCOS(nn.Module):
             pred_classes=detections.classes,
             locations=detections.locations,
         )
-        return _for_roi_heads(result, self.training) if self.feeds_roi_heads else result
+        if not (self.feeds_roi_heads or self.proposes_only):
+            return result
+        return for_roi_heads(result, self.training or self.proposes_only)
 
     def _stride_of_location(self, feature_sizes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
         """Return (L, 1): the stride, in pixels, of the level that each location belongs to."""
@@ -247,25 +262,6 @@ def _is_finite_float16(
         return None
     are_finite = [outputs.isfinite().all() for outputs in (cls_logits, ltrb, centerness_logits)]
     return torch.stack(are_finite).all()
-
-
-def _for_roi_heads(result: Instances, is_training: bool) -> Instances:
-    """Give detections the fields that detectron2's ROI heads read."""
-    # Imported here, because torchvision takes as long to import as torch.
-    from torchvision.ops import clip_boxes_to_image
-
-    # Clipped now, so that a region's features are those of its box. Not by Boxes.clip, which
-    # asserts that boxes are finite: the check of the loss has a better message.
-    result.pred_boxes = Boxes(clip_boxes_to_image(result.pred_boxes.tensor, result.image_size))
-    # Indexing by a mask would wait for the GPU once for each field; by indices it does not.
-    result = result[result.pred_boxes.nonempty().nonzero()[:, 0]]
-    as_proposals = {
-        "proposal_boxes": result.pred_boxes.clone(),
-        "objectness_logits": result.scores.logit(eps=1e-6),
-    }
-    if is_training:
-        return Instances(result.image_size, **as_proposals)
-    return Instances(result.image_size, **result.get_fields(), **as_proposals)
 
 
 def feature_sizes(size: tuple[int, int], strides: Sequence[int]) -> list[tuple[int, int]]:

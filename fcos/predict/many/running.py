@@ -16,6 +16,7 @@ from detectron2.data import DatasetFromList
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from fcos.config import CfgNode
+from fcos.config.model_classes import num_detected_classes
 from fcos.data import register_custom_datasets
 from fcos.predict.classes import choose_category_ids, choose_names, configured_classes
 from fcos.predict.detector import Detector, prepare_cfg
@@ -138,7 +139,7 @@ def _detect_all(cfg: CfgNode, job: DetectionJob, folder: DetectionFolder, dist_u
 def _categories(cfg: CfgNode, predictor: Predictor) -> list[dict[str, Any]]:
     """Choose ids and names of the classes as ``demo.py`` does; return them in COCO's form."""
     known = configured_classes(cfg)
-    names = choose_names(cfg.MODEL.FCOS.NUM_CLASSES, predictor.class_names, known.names)
+    names = choose_names(num_detected_classes(cfg), predictor.class_names, known.names)
     ids = choose_category_ids(names, known)
     return [{"id": i, "name": name} for i, name in zip(ids, names, strict=True)]
 

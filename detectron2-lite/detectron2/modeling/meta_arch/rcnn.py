@@ -14,8 +14,8 @@ from detectron2._missing import missing_names
 from detectron2.config import CfgNode, configurable
 from detectron2.data.detection_utils import convert_image_to_rgb
 from detectron2.modeling.backbone import Backbone, build_backbone
+from detectron2.modeling.meta_arch._detector import Batch, Detector, to_output_sizes
 from detectron2.modeling.meta_arch.build import META_ARCH_REGISTRY
-from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.modeling.proposal_generator import build_proposal_generator
 from detectron2.modeling.roi_heads import build_roi_heads
 from detectron2.structures import ImageList, Instances
@@ -24,53 +24,12 @@ from detectron2.utils.logger import log_first_n
 
 __all__ = ["GeneralizedRCNN", "ProposalNetwork"]
 
-_Batch = list[dict[str, Any]]
-
 # More boxes would hide the image.
 _PROPOSALS_SHOWN = 20
 
 
-class _Detector(nn.Module):
-    """Common base of both models: preprocess the images for the backbone."""
-
-    pixel_mean: Tensor
-    pixel_std: Tensor
-
-    def __init__(self, backbone: Backbone, pixel_mean: Sequence[float], pixel_std: Sequence[float]):
-        super().__init__()
-        if len(pixel_mean) != len(pixel_std):
-            raise ValueError(
-                f"pixel_mean is of {len(pixel_mean)} channels, pixel_std of {len(pixel_std)}"
-            )
-        self.backbone = backbone
-        # Not in the state dict: published checkpoints do not have them either.
-        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
-            column = torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
-            self.register_buffer(name, column, persistent=False)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model computes."""
-        return self.pixel_mean.device
-
-    def preprocess_image(self, batched_inputs: _Batch) -> ImageList:
-        """The images, normalised and padded on the right and below to one common size."""
-        images = [entry["image"].to(self.device) for entry in batched_inputs]
-        return ImageList.from_tensors(
-            [(image - self.pixel_mean) / self.pixel_std for image in images],
-            self.backbone.size_divisibility,
-            padding_constraints=self.backbone.padding_constraints,
-        )
-
-    def _field(self, batched_inputs: _Batch, key: str) -> list[Instances] | None:
-        """An entry of each image, on the model's device; None if the first one has none."""
-        if key not in batched_inputs[0]:
-            return None
-        return [entry[key].to(self.device) for entry in batched_inputs]
-
-
 @META_ARCH_REGISTRY.register()
-class GeneralizedRCNN(_Detector):
+class GeneralizedRCNN(Detector):
     """A backbone, a proposal generator, and heads that look at each proposal."""
 
     @configurable
@@ -116,7 +75,7 @@ class GeneralizedRCNN(_Detector):
         arguments["roi_heads"] = build_roi_heads(cfg, arguments["backbone"].output_shape())
         return {**arguments, "input_format": cfg.INPUT.FORMAT, "vis_period": cfg.VIS_PERIOD}
 
-    def forward(self, batched_inputs: _Batch) -> dict[str, Tensor] | list[dict[str, Instances]]:
+    def forward(self, batched_inputs: Batch) -> dict[str, Tensor] | list[dict[str, Instances]]:
         """Losses in training, detections otherwise.
 
         Args:
@@ -145,7 +104,7 @@ class GeneralizedRCNN(_Detector):
 
     def inference(
         self,
-        batched_inputs: _Batch,
+        batched_inputs: Batch,
         detected_instances: list[Instances] | None = None,
         do_postprocess: bool = True,
     ) -> list[Any]:
@@ -174,9 +133,9 @@ class GeneralizedRCNN(_Detector):
         else:
             given = [one.to(self.device) for one in detected_instances]
             results = self.roi_heads.forward_with_given_boxes(features, given)
-        return _to_output_sizes(results, batched_inputs, "instances") if do_postprocess else results
+        return to_output_sizes(results, batched_inputs, "instances") if do_postprocess else results
 
-    def visualize_training(self, batched_inputs: _Batch, proposals: list[Instances]) -> None:
+    def visualize_training(self, batched_inputs: Batch, proposals: list[Instances]) -> None:
         """Put a picture of the batch's first image into the event storage.
 
         Args:
@@ -199,7 +158,7 @@ class GeneralizedRCNN(_Detector):
 
     def _proposals(
         self,
-        batched_inputs: _Batch,
+        batched_inputs: Batch,
         images: ImageList,
         features: dict[str, Tensor],
         targets: list[Instances] | None,
@@ -216,7 +175,7 @@ class GeneralizedRCNN(_Detector):
 
 
 @META_ARCH_REGISTRY.register()
-class ProposalNetwork(_Detector):
+class ProposalNetwork(Detector):
     """A backbone and a proposal generator, whose proposals are the result."""
 
     @configurable
@@ -243,7 +202,7 @@ class ProposalNetwork(_Detector):
         """The arguments by the builders and MODEL.PIXEL_*."""
         return _common_arguments(cfg)
 
-    def forward(self, batched_inputs: _Batch) -> dict[str, Tensor] | list[dict[str, Instances]]:
+    def forward(self, batched_inputs: Batch) -> dict[str, Tensor] | list[dict[str, Instances]]:
         """Losses in training, proposals otherwise.
 
         Args:
@@ -264,7 +223,7 @@ class ProposalNetwork(_Detector):
         proposals, losses = self.proposal_generator(images, features, targets)
         if self.training:
             return losses
-        return _to_output_sizes(proposals, batched_inputs, "proposals")
+        return to_output_sizes(proposals, batched_inputs, "proposals")
 
 
 def _common_arguments(cfg: CfgNode) -> dict[str, Any]:
@@ -272,17 +231,6 @@ def _common_arguments(cfg: CfgNode) -> dict[str, Any]:
     generator = build_proposal_generator(cfg, backbone.output_shape())
     pixels = {"pixel_mean": cfg.MODEL.PIXEL_MEAN, "pixel_std": cfg.MODEL.PIXEL_STD}
     return {"backbone": backbone, "proposal_generator": generator, **pixels}
-
-
-def _to_output_sizes(
-    results: list[Instances], batched_inputs: _Batch, key: str
-) -> list[dict[str, Instances]]:
-    outputs = []
-    for result, entry in zip(results, batched_inputs, strict=True):
-        height = entry.get("height", result.image_size[0])
-        width = entry.get("width", result.image_size[1])
-        outputs.append({key: detector_postprocess(result, height, width)})
-    return outputs
 
 
 __getattr__ = missing_names(__name__)

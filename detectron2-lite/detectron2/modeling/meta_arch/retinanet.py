@@ -1,0 +1,259 @@
+"""RetinaNet (arXiv:1708.02002): anchors at every location, told apart by the focal loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detectron2._missing import missing_names
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import batched_nms
+from detectron2.modeling._box_losses import box_regression_loss
+from detectron2.modeling.anchor_generator import build_anchor_generator
+from detectron2.modeling.backbone import Backbone, build_backbone
+from detectron2.modeling.box_regression import Box2BoxTransform
+from detectron2.modeling.matcher import Matcher
+from detectron2.modeling.meta_arch._retinanet_head import RetinaNetHead
+from detectron2.modeling.meta_arch.build import META_ARCH_REGISTRY
+from detectron2.modeling.meta_arch.dense_detector import DenseDetector
+from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
+from detectron2.utils.events import get_event_storage
+
+__all__ = ["RetinaNet"]
+
+# The mean over the last steps of the positive anchors in a batch divides the losses.
+_FIRST_NORMALIZER, _MOMENTUM = 100, 0.9
+
+
+@META_ARCH_REGISTRY.register()
+class RetinaNet(DenseDetector):
+    """A class and a box for every anchor; A anchors at each location, R in an image, K classes."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        head: nn.Module,
+        head_in_features: Sequence[str],
+        anchor_generator: nn.Module,
+        box2box_transform: Box2BoxTransform,
+        anchor_matcher: Matcher,
+        num_classes: int,
+        focal_loss_alpha: float = 0.25,
+        focal_loss_gamma: float = 2.0,
+        smooth_l1_beta: float = 0.0,
+        box_reg_loss_type: str = "smooth_l1",
+        test_score_thresh: float = 0.05,
+        test_topk_candidates: int = 1000,
+        test_nms_thresh: float = 0.5,
+        max_detections_per_image: int = 100,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        vis_period: int = 0,
+        input_format: str = "BGR",
+    ):
+        """
+        Args:
+            backbone, head_in_features, pixel_mean, pixel_std: as of :class:`DenseDetector`.
+            head: gives class logits and box deltas, each a list over levels, (N, A * K, H, W) and
+                (N, A * 4, H, W).
+            anchor_generator: makes the anchors of each feature.
+            box2box_transform: between anchors with deltas, and boxes.
+            anchor_matcher: labels anchors by their IoU with the ground truth.
+            num_classes: K; label K is background.
+            focal_loss_alpha, focal_loss_gamma: of the classification loss.
+            smooth_l1_beta, box_reg_loss_type: of the box loss.
+            test_score_thresh: what scores no more than this is no detection.
+            test_topk_candidates: the best so many of each level enter NMS.
+            test_nms_thresh: IoU above which NMS drops the lower-scored box of a class.
+            max_detections_per_image: the best so many remain.
+            vis_period, input_format: for :meth:`visualize_training`, which the training does not
+                call by itself.
+        """
+        super().__init__(
+            backbone, head, head_in_features, pixel_mean=pixel_mean, pixel_std=pixel_std
+        )
+        self.num_classes = num_classes
+        self.anchor_generator = anchor_generator
+        self.box2box_transform = box2box_transform
+        self.anchor_matcher = anchor_matcher
+        self.focal_loss_alpha = focal_loss_alpha
+        self.focal_loss_gamma = focal_loss_gamma
+        self.smooth_l1_beta = smooth_l1_beta
+        self.box_reg_loss_type = box_reg_loss_type
+        self.test_score_thresh = test_score_thresh
+        self.test_topk_candidates = test_topk_candidates
+        self.test_nms_thresh = test_nms_thresh
+        self.max_detections_per_image = max_detections_per_image
+        self.vis_period = vis_period
+        self.input_format = input_format
+        # Neither a parameter nor in the state dict: a resumed training starts it anew.
+        self.loss_normalizer: float = _FIRST_NORMALIZER
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The arguments by the builders, MODEL.RETINANET and TEST.DETECTIONS_PER_IMAGE."""
+        node = cfg.MODEL.RETINANET
+        backbone = build_backbone(cfg)
+        shapes = backbone.output_shape()
+        inputs = [shapes[name] for name in node.IN_FEATURES]
+        return {
+            "backbone": backbone,
+            "head": RetinaNetHead(cfg, inputs),
+            "head_in_features": node.IN_FEATURES,
+            "anchor_generator": build_anchor_generator(cfg, inputs),
+            "box2box_transform": Box2BoxTransform(weights=node.BBOX_REG_WEIGHTS),
+            "anchor_matcher": Matcher(
+                node.IOU_THRESHOLDS, node.IOU_LABELS, allow_low_quality_matches=True
+            ),
+            "num_classes": node.NUM_CLASSES,
+            "focal_loss_alpha": node.FOCAL_LOSS_ALPHA,
+            "focal_loss_gamma": node.FOCAL_LOSS_GAMMA,
+            "smooth_l1_beta": node.SMOOTH_L1_LOSS_BETA,
+            "box_reg_loss_type": node.BBOX_REG_LOSS_TYPE,
+            "test_score_thresh": node.SCORE_THRESH_TEST,
+            "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
+            "test_nms_thresh": node.NMS_THRESH_TEST,
+            "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "vis_period": cfg.VIS_PERIOD,
+            "input_format": cfg.INPUT.FORMAT,
+        }
+
+    def forward_training(
+        self,
+        images: ImageList,
+        features: list[Tensor],
+        predictions: list[list[Tensor]],
+        gt_instances: list[Instances],
+    ) -> dict[str, Tensor]:
+        """Compute the losses, see :meth:`losses`."""
+        logits, deltas = self._per_anchor(predictions, [self.num_classes, 4])
+        anchors = self.anchor_generator(features)
+        labels, boxes = self.label_anchors(anchors, gt_instances)
+        return self.losses(anchors, logits, labels, deltas, boxes)
+
+    def losses(
+        self,
+        anchors: list[Boxes],
+        pred_logits: list[Tensor],
+        gt_labels: list[Tensor],
+        pred_anchor_deltas: list[Tensor],
+        gt_boxes: list[Tensor],
+    ) -> dict[str, Tensor]:
+        """Compare predictions with what :meth:`label_anchors` gives.
+
+        Args:
+            anchors: of each level.
+            pred_logits, pred_anchor_deltas: of each level, (N, anchors, K) and (N, anchors, 4).
+            gt_labels, gt_boxes: of each image, (R,) and (R, 4).
+
+        Returns:
+            ``loss_cls`` and ``loss_box_reg``: sums, divided by the moving mean of the number of
+            positive anchors in a batch.
+        """
+        # Imported here, because fvcore.nn compiles losses when it is imported.
+        from fvcore.nn import sigmoid_focal_loss_jit
+
+        labels = torch.stack(gt_labels)
+        counts = labels >= 0
+        is_positive = counts & (labels != self.num_classes)
+        number = is_positive.sum().item()
+        get_event_storage().put_scalar("num_pos_anchors", number / len(gt_labels))
+        self.loss_normalizer = self.loss_normalizer * _MOMENTUM + max(number, 1) * (1 - _MOMENTUM)
+
+        one_hot = F.one_hot(labels[counts], self.num_classes + 1)[:, :-1]  # background: all 0
+        logits = torch.cat(pred_logits, dim=1)[counts]
+        loss_cls = sigmoid_focal_loss_jit(
+            logits,
+            one_hot.to(logits.dtype),
+            alpha=self.focal_loss_alpha,
+            gamma=self.focal_loss_gamma,
+            reduction="sum",
+        )
+        loss_box_reg = box_regression_loss(
+            torch.cat(pred_anchor_deltas, dim=1)[is_positive],
+            Boxes.cat(anchors).tensor.expand(len(labels), -1, -1)[is_positive],
+            torch.stack(gt_boxes)[is_positive],
+            self.box2box_transform,
+            self.box_reg_loss_type,
+            self.smooth_l1_beta,
+        )
+        return {
+            "loss_cls": loss_cls / self.loss_normalizer,
+            "loss_box_reg": loss_box_reg / self.loss_normalizer,
+        }
+
+    @torch.no_grad()
+    def label_anchors(
+        self, anchors: list[Boxes], gt_instances: list[Instances]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Say what each anchor has to predict.
+
+        Args:
+            anchors: of each level.
+            gt_instances: of each image, ``gt_boxes`` and ``gt_classes``.
+
+        Returns:
+            Of each image, labels (R,) int64: a class, K for background or -1 for neither; and the
+            boxes (R, 4) to predict, which mean something only where the label is a class.
+        """
+        joined = Boxes.cat(anchors)
+        labels, boxes = [], []
+        for truth in gt_instances:
+            matches, match_labels = self.anchor_matcher(pairwise_iou(truth.gt_boxes, joined))
+            label, box = torch.full_like(matches, self.num_classes), torch.zeros_like(joined.tensor)
+            if len(truth) > 0:
+                label = truth.gt_classes[matches]
+                label[match_labels == 0] = self.num_classes
+                label[match_labels == -1] = -1
+                box = truth.gt_boxes.tensor[matches]
+            labels.append(label)
+            boxes.append(box)
+        return labels, boxes
+
+    def forward_inference(
+        self, images: ImageList, features: list[Tensor], predictions: list[list[Tensor]]
+    ) -> list[Instances]:
+        """Detect, see :meth:`inference_single_image`."""
+        logits, deltas = self._per_anchor(predictions, [self.num_classes, 4])
+        anchors = self.anchor_generator(features)
+        return [
+            self.inference_single_image(
+                anchors, [x[i].sigmoid() for x in logits], [x[i] for x in deltas], size
+            )
+            for i, size in enumerate(images.image_sizes)
+        ]
+
+    def inference_single_image(
+        self,
+        anchors: list[Boxes],
+        box_cls: list[Tensor],
+        box_delta: list[Tensor],
+        image_size: tuple[int, int],
+    ) -> Instances:
+        """Detect in one image.
+
+        Args:
+            anchors: of each level.
+            box_cls, box_delta: of each level, probabilities (anchors, K) and deltas (anchors, 4).
+            image_size: height and width of the image in pixels of the network's input.
+
+        Returns:
+            ``pred_boxes`` (not clipped), ``scores`` and ``pred_classes``, best first.
+        """
+        levels = zip(anchors, box_cls, box_delta, strict=True)
+        found = Instances.cat([self._candidates(*level, image_size) for level in levels])
+        keep = batched_nms(
+            found.pred_boxes.tensor, found.scores, found.pred_classes, self.test_nms_thresh
+        )
+        return found[keep[: self.max_detections_per_image]]
+
+
+__getattr__ = missing_names(__name__)
