@@ -20,6 +20,8 @@ import numpy as np
 from PIL import Image
 
 PICTURES = 50  # different ones; all others are links to them
+GRAIN = 8  # pixels of a spot; with noise, a JPEG file is as large as COCO's on average (160 kB)
+NOISE = 10  # gray levels, standard deviation
 SIZE = 640, 480
 CLASSES = 80
 
@@ -42,16 +44,19 @@ def make_pictures(folder: Path, images: int) -> None:
     rng = np.random.default_rng(0)
     kinds = []
     for number in range(min(PICTURES, images)):
-        path = folder / "kinds" / f"{number}.png"
+        path = folder / "kinds" / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = rng.integers(0, 256, (SIZE[1] // 40, SIZE[0] // 40, 3), dtype=np.uint8)
-        Image.fromarray(pixels).resize(SIZE, Image.Resampling.NEAREST).save(path)
+        spots = rng.integers(0, 256, (SIZE[1] // GRAIN, SIZE[0] // GRAIN, 3), dtype=np.uint8)
+        pixels = np.asarray(Image.fromarray(spots).resize(SIZE, Image.Resampling.BICUBIC))
+        noise = rng.normal(0, NOISE, (SIZE[1], SIZE[0], 1))
+        noisy = (pixels + noise).clip(0, 255).astype(np.uint8)
+        Image.fromarray(noisy).save(path, quality=92)
         kinds.append(path)
     for split in ("train", "val"):
         (folder / "images" / split).mkdir(parents=True, exist_ok=True)
     for number in range(images):
         split = "val" if number % 20 == 0 else "train"
-        os.link(kinds[number % len(kinds)], folder / "images" / split / f"{number:06}.png")
+        os.link(kinds[number % len(kinds)], folder / "images" / split / f"{number:06}.jpg")
 
 
 def make_voc(folder: Path, found: Boxes) -> None:
@@ -67,7 +72,7 @@ def make_voc(folder: Path, found: Boxes) -> None:
         path = folder / "annotations" / split / f"{name}.xml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(
-            f"<annotation>\n\t<folder>{split}</folder>\n\t<filename>{name}.png</filename>\n"
+            f"<annotation>\n\t<folder>{split}</folder>\n\t<filename>{name}.jpg</filename>\n"
             "\t<source>\n\t\t<database>Unknown</database>\n\t</source>\n"
             f"\t<size>\n\t\t<width>{SIZE[0]}</width>\n\t\t<height>{SIZE[1]}</height>\n"
             f"\t\t<depth>3</depth>\n\t</size>\n\t<segmented>0</segmented>\n{things}</annotation>\n"
@@ -96,7 +101,7 @@ def make_coco(folder: Path, found: Boxes) -> None:
     for image_id, (split, name, classes, corners) in enumerate(found):
         content = contents.setdefault(split, {"images": [], "annotations": []})
         size = {"width": SIZE[0], "height": SIZE[1]}
-        content["images"].append({"id": image_id, "file_name": f"{name}.png", **size})
+        content["images"].append({"id": image_id, "file_name": f"{name}.jpg", **size})
         for label, (x1, y1, x2, y2) in zip(classes.tolist(), corners.tolist(), strict=True):
             box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0}
             number = len(content["annotations"])
@@ -109,12 +114,23 @@ def make_coco(folder: Path, found: Boxes) -> None:
         path.write_text(json.dumps({**content, "categories": categories}))
 
 
-MAKERS = {"coco": make_coco, "yolo": make_yolo, "voc": make_voc}
+def make_unsplit(folder: Path, found: Boxes) -> None:
+    """Put all in one folder: the import splits them, and looks for near-duplicates to do so."""
+    for path in (folder / "images" / "val").iterdir():
+        path.rename(folder / "images" / "train" / path.name)
+    (folder / "images" / "val").rmdir()
+    (folder / "images" / "train").rename(folder / "images" / "all")
+    make_coco(folder, (("all", name, classes, corners) for _, name, classes, corners in found))
+
+
+MAKERS = {"coco": make_coco, "unsplit": make_unsplit, "yolo": make_yolo, "voc": make_voc}
+FORMATS = {"unsplit": "coco"}  # of the others: the same word
 
 
 def measure(kind: str, folder: Path) -> str:
     """Import in a process of its own; return its seconds and its peak of memory."""
-    command = [sys.executable, "-m", "fcos.data.importing", str(folder), "--format", kind]
+    command = [sys.executable, "-m", "fcos.data.importing", str(folder)]
+    command += ["--format", FORMATS.get(kind, kind)]
     begin, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([*command, "--output", str(folder / "out"), "--overwrite"], check=True)
     wall, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)

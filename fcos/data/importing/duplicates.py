@@ -34,15 +34,21 @@ def group_near_duplicates(paths: list[str]) -> list[int]:
         thumbnails = list(pool.map(_thumbnail, paths))
     seen = {i: thumbnail for i, thumbnail in enumerate(thumbnails) if thumbnail is not None}
     if seen:
-        numbers = list(seen)
+        numbers = np.array(list(seen))
         pixels = np.stack(list(seen.values())).astype(np.float32)
         contrast = pixels.std(axis=(1, 2))
         for first, second in _candidates(pixels):
+            # Of a thousand copies of one image, most pairs are in one group already.
+            roots = groups.roots()
+            apart = roots[numbers[first]] != roots[numbers[second]]
+            first, second = first[apart], second[apart]
             difference = np.abs(pixels[first] - pixels[second]).mean(axis=(1, 2))
             limit = 0.5 + 0.05 * np.minimum(contrast[first], contrast[second])
-            for pair in np.flatnonzero(difference <= limit):
-                groups.join((numbers[first[pair]], numbers[second[pair]]))
-    return [groups.root(i) for i in range(len(paths))]
+            alike = difference <= limit
+            pairs = numbers[np.stack([first[alike], second[alike]], axis=1)]
+            for pair in pairs.tolist():
+                groups.join(pair)
+    return groups.roots().tolist()
 
 
 class _Groups:
@@ -51,8 +57,14 @@ class _Groups:
     def __init__(self, size: int) -> None:
         self._parents = list(range(size))
 
-    def root(self, number: int) -> int:
-        """Return the number that stands for its group: the same for all members."""
+    def roots(self) -> np.ndarray:
+        """Return the number that stands for the group of each: the same for all members."""
+        roots = np.array(self._parents, dtype=np.int64)
+        while not np.array_equal(above := roots[roots], roots):
+            roots = above
+        return roots
+
+    def _root(self, number: int) -> int:
         while self._parents[number] != number:
             self._parents[number] = self._parents[self._parents[number]]
             number = self._parents[number]
@@ -60,7 +72,7 @@ class _Groups:
 
     def join(self, numbers: Iterable[int]) -> None:
         """Make one group of the groups of ``numbers``."""
-        roots = [self.root(number) for number in numbers]
+        roots = [self._root(number) for number in numbers]
         for root in roots:
             self._parents[root] = min(roots)
 
