@@ -36,7 +36,7 @@ class Profile:
 
 
 PROFILES = {
-    "quick": Profile(("2_p5", BASELINE, LAST), (1,), 400),
+    "quick": Profile(("2_p5", BASELINE, LAST), (1,), 300),
     "full": Profile(tuple(name for name in ROWS if name != RETINANET), (1, 2, 3), None),
 }
 

@@ -124,9 +124,11 @@ def kind_of(config: Mapping[str, Any]) -> str:
     generator = values.get("MODEL.PROPOSAL_GENERATOR.NAME")
     if values.get("MODEL.MASK_ON"):
         heads = values.get("MODEL.ROI_HEADS.NAME")
-        if generator == "RPN" and heads == "StandardROIHeads":
-            return "mask_rcnn"
-        return "fcos_masks" if generator == "FCOS" else "other"
+        known = {
+            ("RPN", "StandardROIHeads"): "mask_rcnn",
+            ("FCOS", "FCOSMaskROIHeads"): "fcos_masks",
+        }
+        return known.get((generator, heads), "other")
     row = row_of(values)
     return row.name if row else "other"
 

@@ -42,7 +42,7 @@ def test_the_quick_profile_is_four_trainings_at_most_and_short(tmp_path):
     ]
     for run in runs:
         solver = run.cfg.SOLVER
-        assert (solver.MAX_ITER, solver.STEPS, solver.WARMUP_ITERS) == (400, (327, 382), 100)
+        assert (solver.MAX_ITER, solver.STEPS, solver.WARMUP_ITERS) == (300, (245, 286), 75)
         assert f"{kind_of(run.cfg)}-seed{run.cfg.SEED}" == run.name
     assert runs[2].weights == f"{runs[0].folder}/model_final.pth" == runs[2].cfg.MODEL.WEIGHTS
     assert [run.weights for run in runs if run is not runs[2]] == [""] * 3
@@ -72,14 +72,14 @@ def test_what_is_finished(tmp_path):
     assert not any(run.is_finished() for run in runs) and trained.done() == 0
     finish(trained)
     finish(evaluated)
-    assert trained.is_finished() and evaluated.is_finished() and trained.done() == 400
+    assert trained.is_finished() and evaluated.is_finished() and trained.done() == 300
     # Weights that are newer than their evaluation.
     weights = Path(trained.folder) / "model_final.pth"
     os.utime(weights, (2**31, 2**31))
     assert trained.is_finished() and not evaluated.is_finished()
     # Trained to its end, but stopped in the evaluation.
-    Path(trained.folder, "metrics.json").write_text('{"iteration": 399, "lr": 0.1}\n')
-    assert not trained.is_finished() and trained.done() == 400
+    Path(trained.folder, "metrics.json").write_text('{"iteration": 299, "lr": 0.1}\n')
+    assert not trained.is_finished() and trained.done() == 300
 
 
 def test_a_run_with_other_settings_is_not_gone_on_with(tmp_path):

@@ -33,6 +33,7 @@ def test_each_config_of_table_3_is_its_row(name):
         ("R_50_1x_dcnv2.yaml", "other"),
         ("digits_mask.yaml", "fcos_masks"),
         ("Mask_R_50_FPN_1x.yaml", "fcos_masks"),
+        ("Mask_RCNN_R_50_FPN_1x.yaml", "mask_rcnn"),
     ],
 )
 def test_other_configs(name, kind):
@@ -45,6 +46,8 @@ def test_what_is_no_row():
     assert kind_of({"MODEL": {"META_ARCHITECTURE": "RetinaNet"}}) == RETINANET
     options = ["MODEL.PROPOSAL_GENERATOR.NAME", "RPN", "MODEL.ROI_HEADS.NAME", "StandardROIHeads"]
     assert kind_of_file("Mask_R_50_FPN_1x.yaml", *options) == "mask_rcnn"
+    # A second stage corrects the boxes of FCOS.
+    assert kind_of_file("Mask_R_50_FPN_1x.yaml", *options[2:]) == "other"
     assert set(MASKS) == {"mask_rcnn", "fcos_masks"}
 
 
