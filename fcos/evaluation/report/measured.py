@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from glob import escape as glob_escape
+from glob import glob
 from typing import Any
 
 from fcos.evaluation.comparison import max_dets_of
 from fcos.evaluation.figures import figures
 from fcos.evaluation.report.rows import MASKS, METRICS, ROWS, kind_of
-from fcos.evaluation.runs import RunFolder, open_folder, read_run
+from fcos.evaluation.runs import RESULTS, RunFolder, open_folder, read_run
 from fcos.evaluation.training.history import METRICS as METRICS_FILE
 from fcos.evaluation.training.history import History, read_history
 from fcos.evaluation.training.summary import summarize
@@ -92,7 +94,8 @@ def measure(folder: RunFolder, truth: Truth, dataset: str | None) -> Measured:
     """Read the files of a run.
 
     The figures are those of the last evaluation in ``metrics.json``, which the training wrote, or,
-    in a folder that was only evaluated into, those of its detections.
+    in a folder that was evaluated into without training or after it, those of its detections: an
+    evaluation replaces ``config.yaml``, and may have other settings than the training had.
 
     Args:
         folder: an OUTPUT_DIR.
@@ -109,7 +112,7 @@ def measure(folder: RunFolder, truth: Truth, dataset: str | None) -> Measured:
     if history is not None and not _is_finished(history):
         of = f" of {history.max_iter:,}" if history.max_iter else ""
         note = f"{folder.label} is not finished: {history.done:,}{of} iterations."
-    elif history is not None and trained == folder.path:
+    elif history is not None and trained == folder.path and not _was_evaluated_since(trained):
         found, source = _logged(history, dataset), os.path.join(trained, METRICS_FILE)
         if not found:
             note = f"{folder.label} is trained, but was not evaluated after its last iteration."
@@ -141,6 +144,15 @@ def _training_of(folder: RunFolder) -> str:
         return folder.path
     other = os.path.dirname(str(flat(folder.config).get("MODEL.WEIGHTS", "")))
     return other if os.path.isfile(os.path.join(other, METRICS_FILE)) else folder.path
+
+
+def _was_evaluated_since(path: str) -> bool:
+    """Say whether a folder was evaluated into after its training, which begins with its config."""
+    config, final = (os.path.join(path, name) for name in ("config.yaml", FINAL))
+    results = glob(os.path.join(glob_escape(path), "inference", "**", RESULTS), recursive=True)
+    if not results or not os.path.isfile(config) or not os.path.isfile(final):
+        return False
+    return os.path.getmtime(config) > os.path.getmtime(final)
 
 
 def _history_of(path: str) -> History | None:

@@ -2,15 +2,17 @@
 
 import json
 import math
+import os
 
 import pytest
+import yaml
 
 from fcos.evaluation.report.measured import measure
 from fcos.evaluation.report.tables import spread_of, table3_lines
 from fcos.evaluation.runs import open_folder
 from fcos.evaluation.truth import read_truth
 from fcos.utils.errors import UserError
-from tests.evaluation.report.standin import figures, leave_evaluation, leave_run
+from tests.evaluation.report.standin import config_of, figures, leave_evaluation, leave_run
 
 
 def measured(data, path):
@@ -58,6 +60,18 @@ def test_an_evaluation_of_weights_of_another_run_has_its_budget(data):
     run = measured(data, path)
     assert (run.kind, run.seed, run.note) == ("2_p5", 7, "")
     assert run.trained_in == trained and run.budget.iterations == 40
+
+
+def test_an_evaluation_after_the_training_counts_with_its_own_settings(data):
+    path = leave_run(data, "a", "3_nms", seed=7)
+    config = config_of(data, data.root / "a", "2_p5", seed=7, weights=f"{path}/model_final.pth")
+    file = data.root / "a" / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    os.utime(file, (2**31, 2**31))
+    run = measured(data, path)
+    assert (run.kind, run.seed, run.note) == ("2_p5", 7, "")
+    assert run.source.endswith("inference/coco_instances_results.json")
+    assert run.figures["box"] != figures(30.0) and run.budget.iterations == 40
 
 
 def test_a_run_that_found_nothing_says_so(data):
