@@ -41,6 +41,7 @@ def test_two_rows_are_trained_reported_and_not_trained_again(tmp_path, monkeypat
     monkeypatch.setenv("DETECTRON2_DATASETS", "datasets")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setitem(PROFILES, "quick", Profile(("2_p5", "3_nms"), (1,), 4))
+    monkeypatch.setattr("fcos.evaluation.report.reporting.show_steps", lambda study: (None, ""))
     words = ["--config-file", str(config), "--masks", "", "--mask-rcnn", "", "--output", "runs"]
     words += ["--opts", "MODEL.FCOS.SCORE_THRESH_TEST", "0.0"]
     assert report_runs.main(words) == 0
@@ -61,7 +62,6 @@ def test_two_rows_are_trained_reported_and_not_trained_again(tmp_path, monkeypat
     assert (figures["AP"]["mean"], figures["AP50"]["mean"]) == (last["bbox/AP"], last["bbox/AP50"])
     assert figures["APl"]["mean"] is None  # no large objects
     text = (tmp_path / "report" / "report.html").read_text()
-    assert "Which location learns which box" in text
     assert "Trained on tiny_train (12 images) for 4 iterations of 4 images" in text
 
     capsys.readouterr()

@@ -160,9 +160,9 @@ def _planned(
     weights: str,
 ) -> Planned:
     name = f"{name}-seed{seed}"
-    cfg = read_cfg(config_file, options)
     own = [*options, "SEED", str(seed), "OUTPUT_DIR", os.path.join(output, name)]
-    own += _shortened(cfg, profile.iterations)
+    if profile.iterations is not None:
+        own += _shortened(read_cfg(config_file, options), profile.iterations)
     if weights:
         own += ["MODEL.WEIGHTS", weights]
     cfg = read_cfg(config_file, own)
@@ -170,10 +170,10 @@ def _planned(
     return Planned(name, cfg, config_file, tuple(own), weights)
 
 
-def _shortened(cfg: CfgNode, iterations: int | None) -> list[str]:
+def _shortened(cfg: CfgNode, iterations: int) -> list[str]:
     """Return the options that give a schedule so many iterations, with its parts in proportion."""
     solver = cfg.SOLVER
-    if iterations is None or iterations >= solver.MAX_ITER:
+    if iterations >= solver.MAX_ITER:
         return []
     share = iterations / solver.MAX_ITER
     steps = tuple(round(step * share) for step in solver.STEPS)
