@@ -8,6 +8,7 @@
 # make bench       speed, beside torchvision's FCOS, detectron2's and pycocotools
 # make fuzz        annotations damaged at random, a few thousand
 # make lint        formatter, linter, spelling, types
+# make dist        wheels and source distributions, in dist/
 #
 # Each first makes the environment .venv if there is none. To use your own environment, for instance one
 # with detectron2 itself, install fcos in it (pip install -e '.[demo,dev,export,timm]') and name its Python:
@@ -21,7 +22,7 @@ PYTHON := $(VENV)/bin/python
 ENVIRONMENT := $(VENV)/installed
 endif
 
-.PHONY: demo demo-mask compare-masks report submission test torture fuzz bench lint env clean
+.PHONY: demo demo-mask compare-masks report submission test torture fuzz bench lint dist env clean
 
 demo: CONFIG := digits
 demo-mask: CONFIG := digits_mask
@@ -68,6 +69,12 @@ lint: $(ENVIRONMENT)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m codespell_lib
 	$(PYTHON) -m mypy fcos fcos_cli benchmarks train_net.py demo.py
+
+dist: $(ENVIRONMENT)
+	$(PYTHON) -m pip install -c constraints.txt build twine
+	$(PYTHON) -m build --outdir dist detectron2-lite
+	$(PYTHON) -m build --outdir dist .
+	$(PYTHON) -m twine check --strict dist/*
 
 env: $(ENVIRONMENT)
 

@@ -1,21 +1,45 @@
 """Install with ``pip install -e .``, and one of the two detectron2s (README.md) beside it."""
 
-from setuptools import find_packages, setup
+import re
+from pathlib import Path
+
+from setuptools import find_namespace_packages, find_packages, setup
+
+HERE = Path(__file__).parent
+# In a wheel, configs/ lies in fcos/: fcos.config.get_config_file finds it in both places.
+CONFIGS = ["fcos.configs", *(f"fcos.configs.{name}" for name in find_namespace_packages("configs"))]
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fcos/__init__.py").read_text("utf-8"))
 
 setup(
     # "fcos" is another project on PyPI; only the import name is fcos.
     name="fcos-detectron2",
-    version="0.1.0",
+    version=VERSION[1],
     description="FCOS, the anchor-free one-stage detector, as a detectron2 plugin",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
     license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=["object detection", "instance segmentation", "FCOS", "detectron2", "anchor-free"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Education",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
     entry_points={"console_scripts": ["fcos=fcos_cli.__main__:main"]},
     python_requires=">=3.10",
-    packages=find_packages(include=["fcos", "fcos.*", "fcos_cli"]),
+    packages=[*find_packages(include=["fcos", "fcos.*", "fcos_cli"]), *CONFIGS],
+    package_dir={"fcos.configs": "configs"},
     package_data={
+        "fcos": ["py.typed"],
         "fcos.evaluation": ["templates/*"],
         "fcos.evaluation.teaching": ["exercise/*", "exercise/tests/*"],
+        **{name: ["*.yaml"] for name in CONFIGS},
     },
-    # detectron2 is not listed: no package index has it (README.md says how to get it).
+    # detectron2 itself is on no package index; detectron2-lite is the extra "lite" (README.md).
     install_requires=[
         "filelock>=3.29.7,<5",
         "fvcore>=0.1.5",
@@ -25,6 +49,7 @@ setup(
         "numpy",
         "opencv-python",
         "pycocotools>=2.0.7",
+        "pyyaml",
         "tabulate",
         "torch>=2.6",
         "torchvision>=0.21",
@@ -32,6 +57,8 @@ setup(
         "yacs>=0.1.8",
     ],
     extras_require={
+        # The part of detectron2 that is needed, in pure Python.
+        "lite": ["detectron2-lite"],
         # The pictures and digits of the demo dataset.
         "demo": ["scikit-image>=0.22", "scikit-learn>=1.3"],
         # Backbones (MODEL.BACKBONE.NAME build_fcos_timm_fpn_backbone).
@@ -42,6 +69,15 @@ setup(
         "loggers": ["mlflow", "wandb"],
         # Weights files that end in .safetensors.
         "safetensors": ["safetensors"],
-        "dev": ["codespell", "mypy", "pytest", "pytest-xdist", "ruff", "safetensors"],
+        "dev": [
+            "codespell",
+            "mypy",
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "safetensors",
+            "setuptools>=77",  # builds the wheels that a test installs
+        ],
+        "dist": ["build", "twine"],
     },
 )

@@ -5,14 +5,21 @@ defaults. ``fcos.config.get_cfg()`` is the place to start.
 """
 
 import importlib.util
+import warnings
+
+from fcos.utils.distributions import two_detectron2s
 
 __version__ = "0.1.0"
 
 if importlib.util.find_spec("detectron2") is None:
     raise ImportError(
-        "fcos needs detectron2, which is on no package index. Either install the pure-Python part "
-        "that comes with this repository (pip install ./detectron2-lite), or detectron2 itself "
+        "fcos needs detectron2. Either install the part of it that fcos needs, in pure Python "
+        "(pip install 'fcos-detectron2[lite]', in the repository pip install ./detectron2-lite), "
+        "or detectron2 itself "
         "(https://detectron2.readthedocs.io/en/latest/tutorials/install.html)."
     )
+if two := two_detectron2s():
+    warnings.warn(two, stacklevel=2)
+del two
 
-from fcos import modeling  # noqa: F401  (registers the classes)
+from fcos import modeling  # noqa: E402, F401  (registers the classes)

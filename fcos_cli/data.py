@@ -3,6 +3,7 @@
 fcos data import FOLDER_OR_FILE --output my_data
 fcos data report my_data/config.yaml --output my_data.html
 fcos data show my_data_train --config-file my_data/config.yaml --output pictures
+fcos data digits
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fcos_cli import digits
 from fcos_cli.arguments import at_least
 from fcos_cli.running import run_program
 
@@ -116,13 +118,19 @@ _VERBS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "import": (_add_import, "read labels, write a data set"),
     "report": (_add_report, "write a page on the data sets of a config"),
     "show": (_add_show, "draw the labels of a data set"),
+    "digits": (digits.add_arguments, "write the data set of the demo"),
 }
 
 
 def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
     """Run a verb; returns the exit code."""
     given = vars(parse_args(argv, prog))
-    load = {"import": _load_import, "report": _load_report, "show": _load_show}
+    load = {
+        "import": _load_import,
+        "report": _load_report,
+        "show": _load_show,
+        "digits": digits.load,
+    }
     return run_program(lambda: load[given.pop("command")](given))
 
 

@@ -116,6 +116,8 @@ def check_command(words):
         check_make(rest)
     elif program == "pip" and rest[0] == "install":
         check_install(rest[1:])
+    elif program == "pip" and rest[0] == "uninstall":
+        assert rest[1:] in (["detectron2"], ["detectron2-lite"])
     else:
         assert program in SHELL, f"unknown command: {shlex.join(words)}"
 

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import fcos
 from fcos.checkpoint.importers import HEAD, Weights
 from fcos.config import get_cfg
+from fcos.config.files import configs_folder
 
 __all__ = ["architecture_of", "describe", "fitting_configs"]
 
@@ -81,11 +81,11 @@ def fitting_configs(family: str, settings: dict[str, Any]) -> list[str]:
         settings: see :func:`architecture_of`.
 
     Returns:
-        Their paths, from the folder of the repository.
+        Their names, such as ``configs/published/torchvision/R_50_FPN.yaml``.
     """
-    root = Path(fcos.__file__).resolve().parents[1]
-    paths = sorted((root / "configs" / "published" / family).glob("*.yaml"))
-    return [str(path.relative_to(root)) for path in paths if _fits(path, settings)]
+    root = configs_folder()
+    paths = sorted((root / "published" / family).glob("*.yaml"))
+    return [str(path.relative_to(root.parent)) for path in paths if _fits(path, settings)]
 
 
 def _fits(path: Path, settings: dict[str, Any]) -> bool:

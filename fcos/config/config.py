@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 import detectron2.config
-from detectron2.utils.file_io import PathManager
+from fcos.config.files import find_base, find_config
 from fcos.utils.errors import UserError
 
 
@@ -25,7 +25,8 @@ class CfgNode(detectron2.config.CfgNode):
         """Merge a YAML file and the files that its ``_BASE_`` names into this config.
 
         Args:
-            cfg_filename: path of the file.
+            cfg_filename: path of the file, or the name of one that comes with this package
+                (:func:`fcos.config.get_config_file`).
             allow_unsafe: only ``False`` is accepted; the argument exists because detectron2 has it.
 
         Raises:
@@ -34,10 +35,9 @@ class CfgNode(detectron2.config.CfgNode):
         """
         if allow_unsafe:
             raise UserError("allow_unsafe=True: a config file must not construct Python objects.")
-        if not PathManager.isfile(cfg_filename):
-            raise UserError(f"The config file {cfg_filename} does not exist.")
+        path = find_config(cfg_filename)
         try:
-            super().merge_from_file(cfg_filename, allow_unsafe=False)
+            super().merge_from_file(path, allow_unsafe=False)
         except UserError as error:
             raise UserError(f"{cfg_filename}: {error}") from None
         except yaml.constructor.ConstructorError as error:
@@ -49,6 +49,16 @@ class CfgNode(detectron2.config.CfgNode):
             raise UserError(f"{cfg_filename} is not valid YAML: {_sentence(error)}") from None
         except (AssertionError, AttributeError, NotImplementedError, OSError, ValueError) as error:
             raise UserError(f"{cfg_filename} is not a usable config: {_sentence(error)}") from None
+
+    @classmethod
+    def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> Any:
+        """Read a YAML file and those that ``_BASE_`` names, also ones that come with this package.
+
+        Args:
+            filename: path of the file.
+            allow_unsafe: see :meth:`merge_from_file`.
+        """
+        return super().load_yaml_with_base(find_base(filename), allow_unsafe=allow_unsafe)
 
     def merge_from_other_cfg(self, cfg_other: detectron2.config.CfgNode) -> None:
         """Merge another config node into this one.

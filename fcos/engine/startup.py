@@ -13,6 +13,7 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from fcos.config import CfgNode, read_cfg
+from fcos.config.files import find_config
 from fcos.data import register_custom_datasets
 from fcos.modeling import TimmBackbone
 from fcos.utils import device
@@ -58,7 +59,10 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     register_custom_datasets(cfg)
     goes_on = args.resume or args.eval_only
     on_main(lambda: check_output_dir(cfg.OUTPUT_DIR, may_have_checkpoints=goes_on))
-    default_setup(cfg, args)
+    # It writes the file into log.txt; the name may be that of a config that comes with fcos.
+    default_setup(
+        cfg, argparse.Namespace(**vars(args) | {"config_file": find_config(args.config_file)})
+    )
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="fcos", abbrev_name="fcos")
 
 

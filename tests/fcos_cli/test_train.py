@@ -506,7 +506,7 @@ def test_without_detectron2(tmp_path):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 1
-    assert result.stderr.startswith("Error: fcos needs detectron2, which is on no package index.")
+    assert result.stderr.startswith("Error: fcos needs detectron2. Either install")
     assert len(result.stderr.splitlines()) == 1
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 import yaml
 
-import fcos
 from fcos.config import get_cfg
 from fcos.config.defaults import read_cfg
+from fcos.config.files import configs_folder
 from fcos.data.importing.labels import LabelledImage
 from fcos.data.importing.measures import Sizes, image_size, measure, schedule
 from fcos.utils.errors import UserError
@@ -98,7 +98,7 @@ def find_published(name: str) -> Path:
     Raises:
         UserError: there is none of this name, or its weights have no address.
     """
-    root = Path(fcos.__file__).resolve().parents[1] / "configs" / "published"
+    root = configs_folder() / "published"
     paths = {str(p.relative_to(root).with_suffix("")): p for p in sorted(root.rglob("*.yaml"))}
     wanted = re.sub(r"^(configs/)?(published/)?|\.yaml$", "", name)
     if wanted in paths and _has_weights(paths[wanted]):
@@ -113,8 +113,6 @@ def find_published(name: str) -> Path:
     hint = f" Did you mean {near[0]}?" if near else ""
     raise UserError(
         f"--start-from {name}: {root} has no such config.{hint} There are {', '.join(usable)}."
-        if paths
-        else f"--start-from {name}: {root} does not exist; configs come with the repository."
     )
 
 
