@@ -13,6 +13,9 @@ __all__ = ["Coverage"]
 
 Shape = tuple[int, ...]
 
+# The last layers of Faster R-CNN and Mask R-CNN.
+_BOX_PREDICTOR = "roi_heads.box_predictor."
+
 
 @dataclass(frozen=True)
 class Coverage:
@@ -45,8 +48,15 @@ class Coverage:
             return None
         for name, in_file, in_model in self.mismatched:
             if is_class_logits(name):
-                return in_file[0], in_model[0]
+                background = name.startswith(_BOX_PREDICTOR)  # has a logit there
+                return in_file[0] - background, in_model[0] - background
         return None
+
+    @property
+    def _classes_key(self) -> str:
+        """The key of the number of classes, where that differs."""
+        is_ours = not any(name.startswith(_BOX_PREDICTOR) for name, _, _ in self.mismatched)
+        return "MODEL.FCOS.NUM_CLASSES" if is_ours else "MODEL.ROI_HEADS.NUM_CLASSES"
 
     def require_all(self, purpose: str) -> None:
         """Check that every parameter and buffer got a value.
@@ -65,7 +75,7 @@ class Coverage:
         if self.class_numbers and not self.missing and not left_over:
             in_file, in_model = self.class_numbers
             raise UserError(
-                f"{self.path} is a detector of {in_file} classes, but MODEL.FCOS.NUM_CLASSES is "
+                f"{self.path} is a detector of {in_file} classes, but {self._classes_key} is "
                 f"{in_model}; set it to {in_file} or give other weights."
             )
         raise UserError(
@@ -103,12 +113,14 @@ class Coverage:
             in_file, in_model = self.class_numbers
             if not reinit_cls_logits:
                 raise UserError(
-                    f"{self.path} is a detector of {in_file} classes, but MODEL.FCOS.NUM_CLASSES "
+                    f"{self.path} is a detector of {in_file} classes, but {self._classes_key} "
                     f"is {in_model}: set it to {in_file}, or set MODEL.FCOS.REINIT_CLS_LOGITS True "
                     "to start the class-logit layer afresh."
                 )
             layers = "The class-logit layer is"
-            if not all(is_class_logits(name) for name, _, _ in self.mismatched):
+            if any(name.startswith(_BOX_PREDICTOR) for name, _, _ in self.mismatched):
+                layers = "The layers with outputs of each class are"
+            elif not all(is_class_logits(name) for name, _, _ in self.mismatched):
                 layers = "The class-logit layer and the last layer of the mask head are"
             said += f" {layers} re-initialised, from {in_file} classes in the file to {in_model}."
         return said
@@ -118,7 +130,7 @@ class Coverage:
         skipped = [name for name in self.missing if name in sizes]
         if not skipped:
             return f"Weights from {self.path}."
-        groups = Counter({"backbone": 0, "FPN": 0, "head": 0, "mask head": 0})
+        groups = Counter({"backbone": 0, "FPN": 0, "head": 0, "box head": 0, "mask head": 0})
         for name in skipped:
             groups[_part(name)] += sizes[name]
         parts = ", ".join(f"{part} {number:,}" for part, number in groups.items() if number)
@@ -148,18 +160,19 @@ class Coverage:
 
 def is_class_logits(name: str) -> bool:
     """Say whether a parameter belongs to the layer with one output per class."""
-    return "cls_logits" in name.split(".")
+    return "cls_logits" in name.split(".") or name.startswith(f"{_BOX_PREDICTOR}cls_score.")
 
 
 def is_per_class(name: str) -> bool:
     """Say whether a parameter belongs to a layer whose size depends on the number of classes."""
-    return is_class_logits(name) or name.startswith("roi_heads.mask_head.predictor.")
+    own = (_BOX_PREDICTOR, "roi_heads.mask_head.predictor.")
+    return is_class_logits(name) or name.startswith(own)
 
 
 def _part(name: str) -> str:
     """Name the part of the detector that a parameter belongs to."""
     if name.startswith("roi_heads."):
-        return "mask head"
+        return "box head" if name.startswith("roi_heads.box_") else "mask head"
     if name.startswith("backbone.bottom_up."):
         return "backbone"
     return "FPN" if name.startswith("backbone.") else "head"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
+from fcos.config.detector_keys import FCOS_KEYS, Setting, setting_of
 from fcos.config.model_classes import ModelClasses, model_classes
 from fcos.data.image_checks import ImageUse, check_images
 from fcos.data.left_out import leave_out, without_left_out
@@ -59,12 +60,11 @@ def check_datasets(
             cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else "",
             resize_of(cfg, "TRAIN" if for_training else "TEST"),
             cfg.INPUT.STRETCH_RANGE,
-            cfg.MODEL.FCOS.NMS_POST_TOPK,
+            setting_of(cfg, "most_found"),
         )
         for name, for_training in names
     ]
-    skip = cfg.DATALOADER.SKIP_UNREADABLE
-    return _check(uses, model_classes(cfg), all_images, skip, seconds)
+    return _check(uses, model_classes(cfg), all_images, cfg.DATALOADER.SKIP_UNREADABLE, seconds)
 
 
 def check_dataset(
@@ -96,7 +96,8 @@ def check_dataset(
     Raises:
         UserError: with what is wrong, where, and what to do.
     """
-    use = DatasetUse(name, for_training, filter_empty, mask_format, resize, most_found=most_found)
+    most = most_found, FCOS_KEYS.most_found
+    use = DatasetUse(name, for_training, filter_empty, mask_format, resize, most_found=most)
     return _check([use], ModelClasses(num_classes), all_images)[0]
 
 
@@ -110,7 +111,7 @@ class DatasetUse:
     mask_format: str = ""
     resize: Resize | None = None
     stretch_range: bool = False
-    most_found: int = 0
+    most_found: Setting = (0, "")
 
 
 def _check(

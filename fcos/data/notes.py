@@ -18,7 +18,7 @@ def notes_on(
     for_training: bool,
     filter_empty: bool,
     degenerate: Sequence[str],
-    most_found: int,
+    most_found: tuple[int, str],
 ) -> list[str]:
     """Return sentences on what may be a mistake in the annotations.
 
@@ -27,7 +27,7 @@ def notes_on(
         for_training: else it is to be evaluated on.
         filter_empty: whether training leaves out images without objects.
         degenerate: where each degenerate box is.
-        most_found: the most objects that are detected in an image; 0: any number.
+        most_found: the most objects that are detected in an image, 0 for any number; and its key.
     """
     num_empty = sum(not image.num_objects for image in records.images)
     notes = [
@@ -42,7 +42,7 @@ def notes_on(
     if not for_training:
         notes.append(_note_on_areas(records))
         notes.append(_note_on_nothing_to_find(records, num_empty))
-        notes.append(_note_on_too_many(records, most_found))
+        notes.append(_note_on_too_many(records, *most_found))
     return [note for note in notes if note]
 
 
@@ -166,7 +166,7 @@ def _note_on_nothing_to_find(records: DatasetRecords, num_empty: int) -> str:
     return "There is no object to find: every figure of its evaluation will be NaN."
 
 
-def _note_on_too_many(records: DatasetRecords, most_found: int) -> str:
+def _note_on_too_many(records: DatasetRecords, most_found: int, key: str) -> str:
     numbers = [image.num_objects for image in records.images]
     crowded = [number for number in numbers if number > most_found > 0]
     if not crowded:
@@ -175,7 +175,7 @@ def _note_on_too_many(records: DatasetRecords, most_found: int) -> str:
     what = "image has" if len(crowded) == 1 else "images have"
     return (
         f"{len(crowded)} {what} more objects, up to {max(crowded)}, than there are detections "
-        f"(MODEL.FCOS.NMS_POST_TOPK {most_found}): {missed} of {sum(numbers)} objects cannot be "
+        f"({key} {most_found}): {missed} of {sum(numbers)} objects cannot be "
         "found; raise it."
     )
 

@@ -16,6 +16,7 @@ from fcos.checkpoint import (
     read_checkpoint,
 )
 from fcos.config import CfgNode, read_cfg
+from fcos.config.detector_keys import has_square_roots, most_found_by
 from fcos.data import register_custom_datasets
 from fcos.data.register import note_classes
 from fcos.engine.preflight import check_evaluation
@@ -64,7 +65,7 @@ def write_thresholds(
         keep_inputs(output, path)
     check_writable(os.path.dirname(output or path))
     cfg = _config_of(path, config_file, options)
-    settings: dict[str, Any] = {"square_root": cfg.MODEL.FCOS.SQRT_SCORE}
+    settings: dict[str, Any] = {"square_root": has_square_roots(cfg)}
     settings |= {"precision": precision, "recall": recall}
     found = _evaluate(cfg, settings) if results is None else _read(cfg, results, settings)
     if found is None or found.is_empty:
@@ -105,7 +106,7 @@ def _config_of(path: str, config_file: str | None, options: Sequence[str]) -> Cf
 def _read(cfg: CfgNode, results: str, settings: dict[str, Any]) -> ScoreThresholds:
     (dataset,) = cfg.DATASETS.TEST
     note_classes(dataset)
-    most = max(100, cfg.MODEL.FCOS.NMS_POST_TOPK)
+    most = max(100, most_found_by(cfg))
     augmented = cfg.TEST.AUG.ENABLED
     return thresholds_of_results(results, dataset, most, augmented=augmented, **settings)
 

@@ -15,6 +15,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from fcos.checkpoint import AdetCheckpointer, ScoreThresholds, add_thresholds
 from fcos.config import CfgNode
+from fcos.config.detector_keys import has_square_roots
 from fcos.utils.agree import in_all
 
 __all__ = ["FinalThresholds", "note_thresholds", "thresholds_entry"]
@@ -40,7 +41,7 @@ def note_thresholds(
     several = isinstance(evaluators, Sequence)
     first = next(iter(evaluators), None) if several else evaluators
     choose = getattr(first, "score_thresholds", None)
-    found = choose(square_root=cfg.MODEL.FCOS.SQRT_SCORE) if choose else None
+    found = choose(square_root=has_square_roots(cfg)) if choose else None
     _NOTED.pop(_unwrapped(model), None)
     if found is not None and not found.is_empty:
         _NOTED[_unwrapped(model)] = found

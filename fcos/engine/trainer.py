@@ -180,7 +180,7 @@ class Trainer(DefaultTrainer):
         a ``ProposalNetwork``, that of the recall of its proposals.
 
         It evaluates boxes and, with ``MODEL.MASK_ON``, masks. All detections of an image count,
-        also when ``MODEL.FCOS.NMS_POST_TOPK`` is above COCO's usual 100. Files are written to
+        also where the detector gives more than COCO's usual 100. Files are written to
         ``output_folder``, by default ``inference/`` in OUTPUT_DIR. If DATASETS.TEST has several
         data sets, each has a folder of its own there.
         """

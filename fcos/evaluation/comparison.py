@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fcos.config.detector_keys import detector_keys
 from fcos.evaluation.choice import Choice, Counts, best_score, choose_images, count_images
 from fcos.evaluation.cocoeval import Evaluated
 from fcos.evaluation.figures import class_figures, curves, figures
@@ -184,9 +185,9 @@ def max_dets_of(config: dict[str, Any]) -> int:
     """Find the limit of detections that the evaluator of a run with this config used.
 
     Returns:
-        COCO's 100, or more where MODEL.FCOS.NMS_POST_TOPK is more.
+        COCO's 100, or more where its detector gives more.
     """
-    most = flat(config).get("MODEL.FCOS.NMS_POST_TOPK", 100)
+    most = flat(config).get(detector_keys(config).most_found, 100)
     return max(100, most) if isinstance(most, int) else 100
 
 

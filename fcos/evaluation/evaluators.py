@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from detectron2.evaluation import DatasetEvaluator
 from fcos.config import CfgNode
+from fcos.config.detector_keys import most_found_by
 from fcos.evaluation.coco_evaluation import FastCOCOEvaluator
 from fcos.evaluation.proposals import ProposalEvaluator
 
@@ -21,5 +22,5 @@ def evaluator_of(cfg: CfgNode, dataset_name: str, folder: str) -> DatasetEvaluat
     if cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
         return ProposalEvaluator(dataset_name)
     tasks = ("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",)
-    max_dets = max(100, cfg.MODEL.FCOS.NMS_POST_TOPK)
+    max_dets = max(100, most_found_by(cfg))
     return FastCOCOEvaluator(dataset_name, tasks, folder, max_dets)

@@ -24,6 +24,7 @@ from detectron2.data.transforms import (
 from detectron2.modeling import detector_postprocess
 from detectron2.structures import Boxes, Instances
 from fcos.config.checks import check_augmentation
+from fcos.config.detector_keys import FCOS_KEYS, detector_keys, most_found_by, setting_of
 from fcos.layers import class_aware_nms
 from fcos.modeling.fcos import DetectionRules
 from fcos.modeling.fcos.fcos import detection_rules
@@ -82,12 +83,16 @@ class OneStageDetectorWithTTA(nn.Module):
     @classmethod
     def from_config(cls, cfg, model: nn.Module) -> dict[str, Any]:
         check_augmentation(cfg)
+        rules = detection_rules(cfg)[0]
+        if detector_keys(cfg) != FCOS_KEYS:
+            (nms, _), most = setting_of(cfg, "nms_threshold"), most_found_by(cfg)
+            rules = DetectionRules(nms_threshold=nms, post_nms_topk=most)
         return {
             "model": model,
             "min_sizes": cfg.TEST.AUG.MIN_SIZES,
             "max_size": cfg.TEST.AUG.MAX_SIZE,
             "flip": cfg.TEST.AUG.FLIP,
-            "rules": detection_rules(cfg)[0],
+            "rules": rules,
             # A detector without regions ignores the key, with and without augmentation.
             "mask_on": cfg.MODEL.MASK_ON and hasattr(_unwrapped(model), "roi_heads"),
         }

@@ -11,6 +11,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from fcos.checkpoint import DEFAULT_SCORE
+from fcos.config.detector_keys import FCOS_KEYS, setting_of
 from fcos.config.unused import warn_of_unused
 from fcos.data import register_custom_datasets
 from fcos.predict.predictor import Predictor
@@ -21,14 +22,14 @@ __all__ = ["Detector", "prepare_cfg"]
 def prepare_cfg(cfg: CfgNode, threshold: float | None) -> CfgNode:
     """Return a frozen copy of a config to detect with, and register its data sets.
 
-    ``MODEL.FCOS.SCORE_THRESH_TEST`` is lowered where it would hide detections above the threshold:
-    a score is the root of class probability times centerness, so a score of at least t has a class
-    probability of at least t * t.
+    Its lowest score (``MODEL.FCOS.SCORE_THRESH_TEST`` of an FCOS) is lowered where it would hide
+    detections above the threshold. FCOS compares that with the class probability, and its score is
+    the root of this times centerness: a score of at least t has a probability of at least t * t.
 
     Args:
         cfg: a config with MODEL.WEIGHTS.
         threshold: score in [0, 1] that a detection must have at least. None: that of the
-            checkpoint, found with this ``MODEL.FCOS.SCORE_THRESH_TEST``, or the default.
+            checkpoint, found with the lowest score of this config, or the default.
 
     Raises:
         UserError: the data sets that it declares cannot be registered.
@@ -36,8 +37,10 @@ def prepare_cfg(cfg: CfgNode, threshold: float | None) -> CfgNode:
     warn_of_unused(cfg, training=False)
     cfg = cfg.clone()
     cfg.defrost()
-    lowest = DEFAULT_SCORE if threshold is None else threshold
-    cfg.MODEL.FCOS.SCORE_THRESH_TEST = min(cfg.MODEL.FCOS.SCORE_THRESH_TEST, lowest**2)
+    lowest = float(DEFAULT_SCORE if threshold is None else threshold)
+    now, key = setting_of(cfg, "score_threshold")
+    least = lowest**2 if key == FCOS_KEYS.score_threshold else lowest
+    cfg.merge_from_list([key, min(now, least)] if key else [])
     cfg.freeze()
     register_custom_datasets(cfg)
     return cfg

@@ -10,6 +10,7 @@ from torch import Tensor
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from fcos.checkpoint import DEFAULT_SCORE, ScoreThresholds
+from fcos.config.detector_keys import has_square_roots
 
 __all__ = ["LowestScores", "lowest_scores"]
 
@@ -103,7 +104,7 @@ def lowest_scores(
             "augmentation (TEST.AUG.ENABLED), with which scores are higher: give a threshold, or "
             "find them anew with fcos checkpoint thresholds."
         )
-    scores = stored.scores(cfg.MODEL.FCOS.SQRT_SCORE)
+    scores = stored.scores(has_square_roots(cfg))
     return LowestScores(DEFAULT_SCORE, tuple(scores), stored.rule)
 
 

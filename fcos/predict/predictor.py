@@ -60,7 +60,7 @@ class Predictor:
             threshold: score in [0, 1] that a detection must have at least. ``None``: that of its
                 class in the file of the weights, which trainings write there.
             default: the same for a file that has none. 0 keeps all that
-                ``MODEL.FCOS.SCORE_THRESH_TEST`` lets through.
+                the config lets through.
 
         Raises:
             UserError: the config cannot be used, the weights are missing or do not cover the

@@ -70,7 +70,7 @@ class SmallCoco:
         cfg = get_cfg()
         cfg.DATASETS.TRAIN = (self.register("for_train"),)
         cfg.DATASETS.TEST = (self.register("for_test"),)
-        cfg.MODEL.FCOS.NUM_CLASSES = 2
+        cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.FCOS.NUM_CLASSES = "OneStageDetector", 2
         return cfg
 
 

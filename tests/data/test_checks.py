@@ -341,7 +341,7 @@ def test_images_so_long_that_nothing_is_left_of_them(coco, use):
     coco.images[2].update(width=3, height=8000)  # 1333 / 8000 of 3 is 0.4998...
     Image.new("RGB", (3, 8000)).save(coco.path(2))
     cfg = get_cfg()
-    cfg.MODEL.FCOS.NUM_CLASSES = 2
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.FCOS.NUM_CLASSES = "OneStageDetector", 2
     cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ()
     cfg.DATASETS[use] = (coco.register(),)
     with pytest.raises(
@@ -361,7 +361,7 @@ def test_crops_of_which_nothing_is_left(coco):
     coco.images[1].update(width=300, height=5)
     Image.new("RGB", (300, 5)).save(coco.path(1))
     cfg = get_cfg()
-    cfg.MODEL.FCOS.NUM_CLASSES = 2
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.FCOS.NUM_CLASSES = "OneStageDetector", 2
     cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (coco.register(),)
     cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.SIZE = True, [0.05, 0.9]
     with pytest.raises(
@@ -421,7 +421,7 @@ def test_a_format_of_masks_that_there_is_not(coco):
 
 def test_a_config_with_masks_asks_for_them(coco):
     cfg = get_cfg()
-    cfg.MODEL.FCOS.NUM_CLASSES = 2
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.FCOS.NUM_CLASSES = "OneStageDetector", 2
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), (coco.register(),)
     assert len(check_datasets(cfg)) == 1
     cfg.MODEL.MASK_ON = True
@@ -528,6 +528,7 @@ def test_more_objects_than_detections(coco):
     assert "cannot be found" not in str(check_dataset(name, 2, for_training=False, most_found=5))
     assert "cannot be found" not in str(check_dataset(name, 2, most_found=4))
     cfg = get_cfg()
+    cfg.MODEL.META_ARCHITECTURE = "OneStageDetector"
     cfg.MODEL.FCOS.NUM_CLASSES, cfg.MODEL.FCOS.NMS_POST_TOPK = 2, 4
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), (name,)
     assert said in check_datasets(cfg)[0].notes

@@ -92,6 +92,7 @@ def test_damaged_annotations(coco, tmp_path, monkeypatch, seed):
     damage(lists, rng)
     damaged = coco.register("damaged")
     cfg = get_cfg()
+    cfg.MODEL.META_ARCHITECTURE = "OneStageDetector"
     cfg.MODEL.FCOS.NUM_CLASSES, cfg.MODEL.MASK_ON = 2, with_masks
     cfg.INPUT.MASK_FORMAT = rng.choice(["polygon", "bitmask"])
     cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TEST = (64,), 64

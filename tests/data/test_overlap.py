@@ -16,7 +16,7 @@ def notes_on_test(coco, training=True):
     images, annotations = coco.images, coco.annotations
     coco.images, coco.annotations = images[:4], annotations[:4]
     cfg = get_cfg()
-    cfg.MODEL.FCOS.NUM_CLASSES = 2
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.FCOS.NUM_CLASSES = "OneStageDetector", 2
     cfg.DATASETS.TRAIN = (coco.register("for_train"),)
     coco.json_file = coco.json_file.with_name("test.json")
     coco.images, coco.annotations = images[4:], annotations[4:]
@@ -83,6 +83,6 @@ def test_many_files_of_one_length_are_compared_once_each(tmp_path, monkeypatch):
 
 def test_one_data_set_for_both(coco):
     cfg = get_cfg()
-    cfg.MODEL.FCOS.NUM_CLASSES = 2
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.FCOS.NUM_CLASSES = "OneStageDetector", 2
     cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (coco.register(),)
     assert any(note.startswith("6 of its 6 images are") for note in check_datasets(cfg)[1].notes)

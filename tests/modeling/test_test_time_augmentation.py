@@ -361,8 +361,6 @@ def test_it_gives_what_detectron2s_own_does(mask_rcnn):
     cfg, model = mask_rcnn
     import detectron2.modeling
 
-    cfg = cfg.clone()
-    cfg.MODEL.FCOS.NMS_THRESH_TEST = cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST
     try:
         # One view at a time: theirs pads the views of a batch to one size.
         theirs = detectron2.modeling.GeneralizedRCNNWithTTA(cfg, model, batch_size=1)
