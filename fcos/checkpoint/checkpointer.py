@@ -169,14 +169,18 @@ class AdetCheckpointer(DetectionCheckpointer):
             if name in shapes and shape != shapes[name]
         )
         unfilled = {*missing, *(name for name, _, _ in mismatched)}
+        left_over = [self._names.get(name, name) for name in unexpected]
+        # The proposals of a two-stage detector are evaluated without its ROI heads.
+        is_part = type(self.model).__name__ == "ProposalNetwork"
+        spare = [name for name in left_over if is_part and name.startswith("roi_heads.")]
         return Coverage(
             path=path,
             loaded=tuple(name for name in shapes if name not in unfilled),
             missing=tuple(m for m in missing if m not in {name for name, _, _ in mismatched}),
             mismatched=mismatched,
-            unexpected=tuple(self._names.get(name, name) for name in unexpected),
+            unexpected=tuple(name for name in left_over if name not in spare),
             family=self._family,
-            dropped=self._dropped,
+            dropped=(*self._dropped, *spare),
         )
 
     # ---- writing -----------------------------------------------------------------------------

@@ -5,6 +5,8 @@ import math
 
 import pytest
 
+from detectron2.modeling import build_model
+from fcos.checkpoint import AdetCheckpointer
 from fcos.engine import Trainer
 from fcos.engine.preflight import check_training
 from fcos.utils.errors import UserError
@@ -65,6 +67,13 @@ def test_proposals_for_box_heads_are_trained_with_them(project):
     figures = figures_after_training(project, BELOW_BOX_HEADS)
     assert {"bbox/AP", "bbox/AP-dark", "bbox/AP-bright", "loss_cls"} <= set(figures)
     assert not any(name.startswith("box_proposals") for name in figures)
+
+    # Its proposals can be evaluated by the same file, without the box heads.
+    options = [*BELOW_BOX_HEADS.split(), "MODEL.META_ARCHITECTURE", "ProposalNetwork"]
+    checkpointer = AdetCheckpointer(build_model(cfg_of(project, *options)))
+    checkpointer.load("output/model_final.pth")
+    checkpointer.coverage.require_all("Evaluation")
+    assert "roi_heads.box_predictor.cls_score.weight" in checkpointer.coverage.dropped
 
 
 @pytest.mark.cpu

@@ -39,6 +39,12 @@ def report_on_data(config_file: str, options: Sequence[str], output: str) -> dic
     if suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--output {output}: expected the name of a page, which ends in .html.")
     cfg = read_cfg(config_file, options)
+    generator = cfg.MODEL.PROPOSAL_GENERATOR.NAME
+    if generator != "FCOS":
+        raise UserError(
+            f"MODEL.PROPOSAL_GENERATOR.NAME is {generator}, but the page is on what FCOS learns "
+            "from the data: give a config of an FCOS on the same data."
+        )
     for check in (check_loader, check_fcos, check_crop, check_pixels, check_augmentations):
         check(cfg)
     register_custom_datasets(cfg)
