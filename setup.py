@@ -71,7 +71,9 @@ setup(
         "safetensors": ["safetensors"],
         "dev": [
             "codespell",
+            "ipykernel",  # with nbclient: docs/fcos_step_by_step.ipynb is a test
             "mypy",
+            "nbclient",
             "pytest",
             "pytest-xdist",
             "ruff",

@@ -226,7 +226,9 @@ def test_there_are_commands_to_check():
     readme = list(commands_of((ROOT / "README.md").read_text()))
     assert len(readme) >= 15
     typed = {words[1] for words in readme if words[0] == "fcos"} - {"train", "eval", "demo"}
-    assert typed == {"data", "detect", "export", "compare", "curves", "diagnose", "checkpoint"}
+    assert typed == {
+        *("data", "detect", "export", "compare", "curves", "diagnose", "checkpoint", "skeleton")
+    }
     (script,) = [
         words
         for words in commands_of((ROOT / "docs" / "DETECTION.md").read_text())

@@ -10,10 +10,10 @@ import numpy as np
 
 from fcos.evaluation.pictures import COLORS
 
-__all__ = ["box_color", "draw_box", "level_name", "panels", "plain", "show_image"]
+__all__ = ["box_color", "draw_box", "level_name", "panels", "show_image", "write_on_box"]
 
 _PALE = 0.55  # share of white over the photograph
-_INCHES = 11.0  # width of a figure
+_INCHES = {1: 6.0, 2: 9.0, 3: 11.0}  # panels side by side -> width of the figure
 
 
 def panels(number: int, columns: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
@@ -21,15 +21,14 @@ def panels(number: int, columns: int, size: tuple[float, float]) -> tuple[Any, l
 
     Args:
         number: of panels, at least 1.
-        columns: most panels side by side.
+        columns: most panels side by side, up to 3.
         size: height and width of what a panel shows, in any unit.
     """
     from matplotlib.figure import Figure  # without pyplot, which keeps figures and opens windows
 
     columns = min(number, columns)
     rows = math.ceil(number / columns)
-    # A single panel need not be as wide as the page.
-    width = _INCHES * min(1.0, max(columns, 2) / 3)
+    width = _INCHES[columns]
     height = rows * (width / columns * size[0] / size[1] + 0.55)
     figure = Figure(figsize=(width, height), layout="constrained")
     made = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
@@ -61,21 +60,38 @@ def box_color(index: int) -> str:
 
 
 def draw_box(
-    panel: Any, box: Sequence[float], color: str, line: str = "-", width: float = 1.6
+    panel: Any,
+    box: Sequence[float],
+    color: str,
+    line: str = "-",
+    width: float = 1.6,
+    alpha: float = 1.0,
 ) -> None:
     """Draw x1, y1, x2, y2, in pixels of the image."""
     from matplotlib.patches import Rectangle
 
     x1, y1, x2, y2 = box
-    panel.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=color, ls=line, lw=width))
+    style = {"ec": color, "ls": line, "lw": width, "alpha": alpha}
+    panel.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, **style))
+
+
+def write_on_box(panel: Any, box: Sequence[float], text: str, color: str) -> None:
+    """Write on the upper left corner of a box: above it, or inside where there is no room."""
+    x, y = max(0.0, box[0]), max(0.0, box[1])
+    has_room = y > 0.06 * panel.get_ylim()[0]
+    panel.annotate(
+        text.replace("$", r"\$"),  # to matplotlib, "$" begins a formula
+        (x, y),
+        xytext=(1, 1.5 if has_room else -1.5),
+        textcoords="offset points",
+        fontsize=9,
+        color="white",
+        va="bottom" if has_room else "top",
+        bbox={"facecolor": color, "edgecolor": "none", "pad": 1.0},
+    )
 
 
 def level_name(stride: int) -> str:
     """Name a level as the paper does: P3 has stride 8."""
     exponent = math.log2(stride)
     return f"P{exponent:g}" if exponent.is_integer() else f"stride {stride}"
-
-
-def plain(text: str) -> str:
-    """Keep matplotlib, to which "$" begins a formula, from reading one in a name."""
-    return text.replace("$", r"\$")

@@ -20,8 +20,8 @@ from fcos.evaluation.teaching.canvas import (
     draw_box,
     level_name,
     panels,
-    plain,
     show_image,
+    write_on_box,
 )
 from fcos.evaluation.teaching.learning import Learnt, learnt_boxes
 from fcos.evaluation.teaching.maps import Map
@@ -29,7 +29,7 @@ from fcos.modeling.fcos import FCOSTargets
 
 __all__ = ["draw_learnt", "draw_locations", "draw_maps"]
 
-_LARGEST = 11.0  # points, side of a marker
+_LARGEST = 15.0  # points, side of a marker
 
 
 def draw_locations(
@@ -60,10 +60,12 @@ def draw_locations(
             step_y, step_x = level.grid.steps
             first = level.grid.first
             lines = {"color": "#555555", "linewidth": 0.4, "alpha": 0.6}
-            for column in range(1, columns):
-                panel.axvline(first + (column - 0.5) * step_x, **lines)
-            for row in range(1, rows):
-                panel.axhline(first + (row - 0.5) * step_y, **lines)
+            edges = [
+                [max(0.0, first + (cell - 0.5) * step) for cell in range(cells + 1)]
+                for cells, step in ((rows, step_y), (columns, step_x))
+            ]
+            panel.hlines(edges[0], edges[1][0], edges[1][-1], **lines)
+            panel.vlines(edges[1], edges[0][0], edges[0][-1], **lines)
             side = min(_LARGEST, 0.35 * _points(panel, figure, step_x))
             panel.scatter(xy[:, 0], xy[:, 1], s=side**2, color=COLORS[1], linewidths=0)
             panel.set_title(
@@ -81,6 +83,7 @@ def draw_learnt(
     names: Sequence[str],
     targets: FCOSTargets,
     feature_sizes: Sequence[tuple[int, int]],
+    only: Sequence[int] | None = None,
 ) -> Any:
     """Draw which location learns which box, level by level.
 
@@ -92,9 +95,10 @@ def draw_learnt(
         names: of the boxes, G times, such as their classes.
         targets: the settings of the assignment.
         feature_sizes: rows and columns of each feature map, finest level first.
+        only: indices of the levels to draw, 0 is the finest; by default all that learn a box.
 
     Returns:
-        A figure with a panel for each level that learns a box. The number on a location is that of
+        A figure with a panel for each level. The number on a location is that of
         the box it learns; a square has more than one box to choose from. Boxes that a level does
         not learn are grey there. With center sampling, the dashed square is where locations count.
     """
@@ -104,8 +108,9 @@ def draw_learnt(
     parts = zip(learnt.box.split(counts), learnt.candidates.split(counts), strict=True)
     levels = [Learnt(*part) for part in parts]
     used = [i for i, level in enumerate(levels) if (level.box < len(boxes)).any()]
+    used = used if only is None else list(only)
     with figure_style():
-        figure, made = panels(max(1, len(used)), 3, image.shape[:2])
+        figure, made = panels(max(1, len(used)), 2, image.shape[:2])
         for panel, index in zip(made, used, strict=False):
             show_image(panel, image)
             stride = targets.strides[index]
@@ -131,7 +136,8 @@ def draw_maps(image: np.ndarray, maps: Sequence[Map], stride: int) -> Any:
         A figure with a panel and a colour scale for each map.
     """
     with figure_style():
-        figure, made = panels(len(maps), 3, image.shape[:2])
+        # A colour scale takes a part of the width.
+        figure, made = panels(len(maps), 3, (0.82 * image.shape[0], image.shape[1]))
         for panel, (title, values, highest) in zip(made, maps, strict=True):
             show_image(panel, image)
             rows, columns = values.shape
@@ -168,17 +174,7 @@ def _draw_boxes(
             continue
         color = box_color(index)
         draw_box(panel, box, color)
-        panel.annotate(
-            plain(f"{index + 1}: {names[index]}"),
-            box[:2],
-            xytext=(0, 1),
-            textcoords="offset points",
-            fontsize=8,
-            color="white",
-            va="bottom",
-            annotation_clip=False,
-            bbox={"facecolor": color, "edgecolor": "none", "pad": 1.2},
-        )
+        write_on_box(panel, box, f"{index + 1}: {names[index]}", color)
         if center_radius is not None:
             x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
             reach = center_radius * stride
@@ -189,7 +185,7 @@ def _draw_assigned(panel: Any, points: Tensor, level: Learnt, none: int, size: f
     """Draw a marker with a number on each location that learns a box, a dot on the others."""
     xy = points[level.box == none].numpy()
     panel.scatter(xy[:, 0], xy[:, 1], s=1.5, color="#444444", linewidths=0)
-    side = min(_LARGEST, 0.85 * size)
+    side = min(_LARGEST, 0.78 * size)
     for place in (level.box < none).nonzero()[:, 0].tolist():
         x, y = points[place].tolist()
         index = int(level.box[place])

@@ -28,10 +28,10 @@ def test_locations(scene):
     targets = FCOSTargets(strides=(8, 16), sizes_of_interest=(16,))
     figure = draw_locations(scene.image, targets, [(2, 3), (1, 2)])
     fine, coarse = figure.axes[:2]
-    assert fine.collections[0].get_offsets().tolist() == [
+    assert fine.collections[-1].get_offsets().tolist() == [
         [x, y] for y in (4, 12) for x in (4, 12, 20)
     ]
-    assert coarse.collections[0].get_offsets().tolist() == [[8, 8], [24, 8]]
+    assert coarse.collections[-1].get_offsets().tolist() == [[8, 8], [24, 8]]
     assert coarse.get_xlim()[1] > 24  # a location in the padding is shown
     assert fine.get_title() == (
         "P3: every 8 px, 2 \N{MULTIPLICATION SIGN} 3 = 6 locations\n"
@@ -61,6 +61,8 @@ def test_levels_without_a_box_are_left_out(scene):
     # Two boxes, and the square of 3 strides around the middle of each.
     widths = sorted(patch.get_width() for patch in figure.axes[0].patches)
     assert widths == [16, 16, 24, 24]
+    only = draw_learnt(scene.image, scene.boxes, "ab", targets, [(2, 3), (1, 2)], only=[1])
+    assert [panel.get_title()[:5] for panel in only.axes] == ["P4: 0"]
     none = draw_learnt(scene.image, torch.zeros(0, 4), [], targets, [(2, 3), (1, 2)])
     assert none.axes[0].get_title() == "no location learns a box"
 
@@ -75,9 +77,7 @@ def test_maps(scene):
     assert drawn.get_array().mask.tolist() == [[False] * 3, [True, False, False]]
 
 
-@pytest.mark.parametrize("most", [20, 0])
-def test_what_each_rule_takes_away(scene, most, monkeypatch):
-    monkeypatch.setattr("fcos.evaluation.teaching.drawing_steps._MOST_LABELS", most)
+def test_what_each_rule_takes_away(scene):
     fcos = detector(pre_nms_topk=4)
     fcos.rules = dataclasses.replace(fcos.rules, post_nms_topk=2)
     steps = detection_steps(fcos, outputs_by_hand(fcos))
@@ -85,9 +85,9 @@ def test_what_each_rule_takes_away(scene, most, monkeypatch):
     titles = [panel.get_title() for panel in figure.axes]
     assert titles[2] == "NMS at IoU 0.6\n5 \N{RIGHTWARDS ARROW} 2 (3 taken away)"
     assert [len(panel.patches) for panel in figure.axes] == [6, 6, 5, 2]
-    assert [text.get_text() for text in figure.axes[3].texts] == (
-        ["zero 0.95", "one 0.84"] if most else []
-    )
+    assert [text.get_text() for text in figure.axes[3].texts] == ["zero 0.95", "one 0.84"]
+    alphas = [patch.get_alpha() for patch in figure.axes[3].patches]
+    assert alphas == pytest.approx([0.15 + 0.85 * 0.9**0.5, 0.15 + 0.85 * 0.7**0.5])
 
 
 def test_files(scene):
