@@ -68,12 +68,12 @@ def budget_in_words(budget: Budget, images: Mapping[str, int | None]) -> str:
 
 
 def _seeds(seeds: Sequence[int], most: int) -> str:
-    named = ", ".join(map(str, seeds)) or "random"
+    named = ", ".join(map(str, seeds)) or "not known"
     if most < 2:
-        return f"Seed {named}: one run of each, so there is no spread."
+        return f"Seed: {named}; one run of each, so there is no spread."
     return (
-        f"Seeds {named}: mean \N{PLUS-MINUS SIGN} standard deviation over the seeds of a line; one "
-        "seed has no spread."
+        f"Seeds: {named}; mean \N{PLUS-MINUS SIGN} standard deviation over the seeds of a line; "
+        "one seed has no spread."
     )
 
 

@@ -54,7 +54,7 @@ class Measured:
         folder: its result folder.
         trained_in: the folder of its training, if its weights come from another one.
         kind: see :func:`fcos.evaluation.report.rows.kind_of`.
-        seed: SEED; None if it was random.
+        seed: SEED of its training; None if it was random or is not known.
         budget: of its training.
         seconds: of an iteration (median); None if that was not logged.
         figures: "box" and "mask" to METRICS in percent, NaN where nothing was found; empty if it
@@ -129,7 +129,7 @@ def measure(folder: RunFolder, truth: Truth, dataset: str | None) -> Measured:
         folder=folder,
         trained_in=trained,
         kind=kind_of(folder.config),
-        seed=seed if isinstance(seed, int) and seed >= 0 else None,
+        seed=seed if history is not None and isinstance(seed, int) and seed >= 0 else None,
         budget=_budget(values, history),
         seconds=None if history is None else summarize(history).seconds,
         figures=found,

@@ -110,7 +110,7 @@ class _Shown:
 
 
 def show_steps(study: Study) -> tuple[Steps | None, str]:
-    """Run the detector that is shown on the image in the middle of the order by F1.
+    """Run the detector with the best AP on the image in the middle of the order by F1.
 
     Args:
         study: of the runs.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping, Sequence
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -55,8 +56,15 @@ class Study:
 
     @property
     def subject(self) -> Measured | None:
-        """The FCOS whose steps are shown: the baseline, or the first row that was run."""
-        return self.boxes.runs[0] if self.boxes else None
+        """The FCOS whose steps are shown: of the runs in ``boxes``, the one with the best AP."""
+        if self.boxes is None:
+            return None
+
+        def ap(run: Measured) -> float:
+            value = run.figures["box"]["AP"]
+            return value if math.isfinite(value) else -1.0
+
+        return max(self.boxes.runs, key=ap)
 
 
 def study_runs(

@@ -50,8 +50,8 @@ class Line:
 
     @property
     def seeds(self) -> str:
-        """The seeds in words: "1, 2, 3"."""
-        return ", ".join("random" if run.seed is None else str(run.seed) for run in self.runs)
+        """The seeds in words, "1, 2, 3"; a dash for one that is not known."""
+        return ", ".join("\N{EN DASH}" if run.seed is None else str(run.seed) for run in self.runs)
 
     @property
     def first(self) -> Measured | None:

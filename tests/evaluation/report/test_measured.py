@@ -51,7 +51,7 @@ def test_an_evaluation_alone_is_computed_from_its_detections(data):
         got = {key: run.figures[task][key] for key in figures(0)}
         assert got == pytest.approx({key: want[name][key] for key in got}, abs=1e-9)
     assert run.note == "a was only evaluated: how it was trained is not known."
-    assert run.budget.iterations is None and run.weights == "elsewhere.pth"
+    assert run.budget.iterations is None and run.weights == "elsewhere.pth" and run.seed is None
 
 
 def test_an_evaluation_of_weights_of_another_run_has_its_budget(data):

@@ -114,7 +114,7 @@ def test_captions_state_data_images_iterations_seeds_and_that_it_is_not_coco(doc
         assert "(20.0 times each)" in caption and "shorter side 96" in caption
         assert "Evaluated on animals: 6 images, 20 objects." in caption
         assert "Seed" in caption and "This is not COCO" in caption
-    assert "Seeds 1, 2:" in captions[1] and "one run of each" in captions[3]
+    assert "Seeds: 1, 2; mean" in captions[1] and "Seed: 1; one run of each" in captions[3]
 
 
 def test_it_stands_alone_and_shows_images_by_a_rule(document):
