@@ -7,6 +7,7 @@
 # make torture     trainings stopped in every way end as those that were not (minutes)
 # make bench       speed, beside torchvision's FCOS, detectron2's and pycocotools
 # make fuzz        annotations damaged at random, a few thousand
+# make docs        docs/CONFIG.md, the reference page of config keys
 # make lint        formatter, linter, spelling, types
 # make dist        wheels and source distributions, in dist/
 #
@@ -22,7 +23,7 @@ PYTHON := $(VENV)/bin/python
 ENVIRONMENT := $(VENV)/installed
 endif
 
-.PHONY: demo demo-mask compare-masks report submission test torture fuzz bench lint dist env clean
+.PHONY: demo demo-mask compare-masks report submission test torture fuzz bench docs lint dist env clean
 
 demo: CONFIG := digits
 demo-mask: CONFIG := digits_mask
@@ -63,6 +64,9 @@ fuzz: $(ENVIRONMENT)
 
 bench: $(ENVIRONMENT)
 	$(PYTHON) -m benchmarks
+
+docs: $(ENVIRONMENT)
+	$(PYTHON) -m fcos.config.keys > docs/CONFIG.md
 
 lint: $(ENVIRONMENT)
 	$(PYTHON) -m ruff format --check .

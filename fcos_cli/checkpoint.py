@@ -149,5 +149,7 @@ def _thresholds(args: argparse.Namespace) -> Callable[[], int]:
 
 
 def _say(text: str, is_good: bool = True) -> int:
-    print(text)
+    from fcos.utils.errors import printable  # names from a file
+
+    print(printable(text))
     return 0 if is_good else 1

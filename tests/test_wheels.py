@@ -64,7 +64,13 @@ def test_a_wheel_is_whole(installed):
     of_configs = {f"fcos/{p.relative_to(ROOT)}" for p in (ROOT / "configs").rglob("*.yaml")}
     templates = {str(p.relative_to(ROOT)) for p in ROOT.glob("fcos/evaluation/templates/*")}
     code = {str(p.relative_to(ROOT)) for p in ROOT.glob("fcos*/**/*.py")}
-    assert of_configs | templates | code | {"fcos/py.typed"} <= names
+    exercise = {
+        str(p.relative_to(ROOT))
+        for p in ROOT.glob("fcos/evaluation/teaching/exercise/**/*.*")
+        if p.suffix in (".md", ".npz")
+    }
+    assert len(exercise) == 2
+    assert of_configs | templates | code | exercise | {"fcos/py.typed"} <= names
     assert not {name for name in names if name.startswith(("tests", "benchmarks", "detectron2"))}
 
 

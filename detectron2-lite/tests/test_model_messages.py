@@ -229,11 +229,9 @@ def test_no_gpu():
     ("module", "name"),
     [
         ("detectron2.modeling", "PanopticFPN"),
-        ("detectron2.modeling", "RetinaNet"),
         ("detectron2.modeling.backbone", "RegNet"),
         ("detectron2.modeling.meta_arch", "SemanticSegmentor"),
-        ("detectron2.modeling.proposal_generator", "RPN"),
-        ("detectron2.modeling.roi_heads", "StandardROIHeads"),
+        ("detectron2.modeling.roi_heads", "CascadeROIHeads"),
         ("detectron2.modeling.roi_heads.roi_heads", "Res5ROIHeads"),
         ("detectron2.modeling.postprocessing", "sem_seg_postprocess"),
         ("detectron2.solver.build", "GradientClipType"),
@@ -244,7 +242,9 @@ def test_names_that_are_left_out(module, name):
         getattr(importlib.import_module(module), name)
 
 
-@pytest.mark.parametrize("name", ["anchor_generator", "box_regression", "backbone.swin"])
+@pytest.mark.parametrize(
+    "name", ["proposal_generator.rrpn", "meta_arch.panoptic_fpn", "backbone.swin"]
+)
 def test_modules_that_are_left_out(name):
     with pytest.raises(NotImplementedError, match=rf"detectron2.modeling.{name} {LEFT_OUT}"):
         importlib.import_module(f"detectron2.modeling.{name}")
@@ -259,8 +259,8 @@ def test_names_that_detectron2_does_not_have_either():
 @pytest.mark.parametrize(
     "build",
     [
-        lambda: build_model(config()),  # GeneralizedRCNN, the default
-        lambda: build_proposal_generator(config(), {}),  # RPN
+        lambda: build_model(config("MODEL.META_ARCHITECTURE", "PanopticFPN")),
+        lambda: build_proposal_generator(config("MODEL.PROPOSAL_GENERATOR.NAME", "RRPN"), {}),
         lambda: build_roi_heads(config(), {}),  # Res5ROIHeads
     ],
 )

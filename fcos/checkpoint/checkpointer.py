@@ -11,6 +11,7 @@ from torch import nn
 
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
+from fcos.checkpoint.content import without_prefix
 from fcos.checkpoint.coverage import Coverage
 from fcos.checkpoint.importers import (
     FAMILIES,
@@ -21,7 +22,7 @@ from fcos.checkpoint.importers import (
     leave_masks,
     recognise,
 )
-from fcos.checkpoint.reading import local_file, read_file, without_prefix
+from fcos.checkpoint.reading import local_file, read_file
 from fcos.checkpoint.thresholds import THRESHOLDS
 from fcos.utils.agree import in_all, raise_together
 from fcos.utils.errors import UserError

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from detectron2.utils.file_io import PathManager
+from fcos.checkpoint.content import as_checkpoint, without_prefix
 from fcos.checkpoint.writing import safetensors_torch
 from fcos.utils.errors import UserError, one_line
 
-__all__ = ["local_file", "read_checkpoint", "read_file", "without_prefix"]
+__all__ = ["local_file", "read_checkpoint", "read_file"]
 
 # The first bytes of a file tell its form; its name may not.
 _ZIP = b"PK\x03\x04"
@@ -82,8 +83,7 @@ def read_file(path: str, mmap: bool = False) -> dict[str, Any]:
             start = file.read(len(_OLD_TORCH))
             file.seek(0)
             if start.startswith(_ZIP):
-                _check_zip(path)
-                content = _torch_load(path, mmap)
+                content = _torch_load(path, _check_zip(path) and mmap)
             elif start.startswith(_OLD_TORCH):
                 content = _torch_load(path, mmap=False)
             elif _is_safetensors(start, path):
@@ -96,7 +96,7 @@ def read_file(path: str, mmap: bool = False) -> dict[str, Any]:
         raise
     except Exception as error:  # damaged files raise errors of nearly every type
         raise UserError(_damaged(path, one_line(error))) from None
-    return _as_checkpoint(content, path)
+    return as_checkpoint(content, path)
 
 
 def _is_safetensors(start: bytes, path: str) -> bool:
@@ -106,15 +106,18 @@ def _is_safetensors(start: bytes, path: str) -> bool:
     return start[8:9] == b"{" and (is_whole or path.endswith(".safetensors"))
 
 
-def _check_zip(path: str) -> None:
+def _check_zip(path: str) -> bool:
+    """Return whether the tensors lie in the archive as they are, as torch.save writes them."""
     if not zipfile.is_zipfile(path):  # the table of contents is at the end
         raise UserError(_damaged(path, "its end is missing"))
     with zipfile.ZipFile(path) as archive:
-        names = {name.rsplit("/", 1)[-1] for name in archive.namelist()}
+        files = archive.infolist()
+    names = {file.filename.rsplit("/", 1)[-1] for file in files}
     if "data.pkl" not in names:
         raise UserError(f"{path} is a zip archive, but not a checkpoint written by torch.save.")
     if "constants.pkl" in names:
         raise UserError(f"{path} is a TorchScript program, not a weights file.")
+    return all(file.compress_type == zipfile.ZIP_STORED for file in files)
 
 
 # Numpy's helpers for pickling, taken from what it pickles. In files they have the module of numpy 1
@@ -182,47 +185,6 @@ class _Unpickler(pickle.Unpickler):
             return _ALLOWED[module, name]
         except KeyError:
             raise UserError(_would_run(self._path, f"{module}.{name}")) from None
-
-
-def _as_checkpoint(content: Any, path: str) -> dict[str, Any]:
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, not a mapping of weights.")
-    if isinstance(content.get("model"), dict):
-        checkpoint = dict(content)
-    elif isinstance(content.get("state_dict"), dict):
-        checkpoint = {k: v for k, v in content.items() if k != "state_dict"}
-        checkpoint["model"] = content["state_dict"]
-    else:
-        weights = content["blobs"] if isinstance(content.get("blobs"), dict) else content
-        checkpoint = {"model": weights}
-        # Caffe2's names (res2_0_branch1_w) have no dots, those of torch modules do.
-        if weights and not any("." in str(name) for name in weights):
-            checkpoint["model"] = {
-                k: v for k, v in weights.items() if not str(k).endswith("_momentum")
-            }
-            checkpoint.update(__author__="Caffe2", matching_heuristics=True)
-    _check_weights(checkpoint["model"], path)
-    return checkpoint
-
-
-def without_prefix(weights: dict[str, Any], prefix: str = "module.") -> dict[str, Any]:
-    """Remove the prefix that DistributedDataParallel puts on all names."""
-    if weights and all(str(name).startswith(prefix) for name in weights):
-        return {name[len(prefix) :]: value for name, value in weights.items()}
-    return weights
-
-
-def _check_weights(weights: dict, path: str) -> None:
-    if not weights:
-        raise UserError(f"{path} holds no weights: its mapping is empty.")
-    for name, value in weights.items():
-        if not isinstance(name, str) or not isinstance(value, (torch.Tensor, np.ndarray)):
-            raise UserError(
-                f"{path} holds no weights: its entry {name!r} is a {type(value).__name__}, "
-                "not a tensor."
-            )
-        if isinstance(value, np.ndarray) and value.dtype.kind not in "biuf":
-            raise UserError(f"{path}: the entry {name!r} is an array of {value.dtype}.")
 
 
 def _damaged(path: str, reason: str) -> str:

@@ -11,7 +11,8 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog, print_instances_class_histogram
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.utils import comm
-from fcos.config.checks import check_images_per_batch, check_loader
+from fcos.config.data_checks import check_loader
+from fcos.config.keys import check_keys
 from fcos.data.annotations import forget_annotations
 from fcos.data.image_checks import ImageUse, check_images
 from fcos.data.left_out import leave_out, left_out
@@ -72,7 +73,7 @@ def build_test_stream(cfg: CfgNode, dataset_name: str, mapper: Mapper | None = N
     Raises:
         UserError: the data set is missing, or TEST.IMS_PER_BATCH is below 1.
     """
-    check_images_per_batch(cfg)
+    check_keys(cfg, "TEST.IMS_PER_BATCH")
     _leave_out_unreadable(cfg, dataset_name, is_train=False)
     records = load_dataset(dataset_name, cfg.MODEL.MASK_ON).dicts()
     _log_histogram([dataset_name], records)
@@ -89,7 +90,7 @@ def build_validation_stream(cfg: CfgNode, dataset_name: str) -> TestStream:
     Raises:
         UserError: as of :func:`build_test_stream`.
     """
-    check_images_per_batch(cfg)
+    check_keys(cfg, "TEST.IMS_PER_BATCH")
     _leave_out_unreadable(cfg, dataset_name, is_train=False)
     records = load_dataset(dataset_name, cfg.MODEL.MASK_ON).dicts(for_training=True)
     as_test = cfg.clone()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from detectron2.config import CfgNode
-from fcos.config.checks import check_crop
+from fcos.config.data_checks import check_crop
 
 __all__ = ["Crop", "crop_of"]
 

@@ -14,7 +14,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetMapper, detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import Instances
-from fcos.config.checks import check_pixels
+from fcos.config.data_checks import check_input
 from fcos.data.augmenting import augment_of, choose_sizes
 from fcos.data.image_checks import ADVICE, image_problem
 from fcos.data.images import read_bgr
@@ -55,7 +55,7 @@ class ImageMapper(DatasetMapper):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
-        check_pixels(cfg)
+        check_input(cfg)
         augment = augment_of(cfg) if is_train else None
         if is_train and choose_sizes(cfg):
             cfg = cfg.clone()

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from detectron2.data import DatasetFromList, build_detection_test_loader
 from detectron2.data.samplers import InferenceSampler
-from fcos.config.checks import check_batch
+from fcos.config.training_checks import check_batch
 from fcos.data.order import group_into_batches, share_of_rank, shuffled_indices
 from fcos.data.workers import start_iterating
 from fcos.utils.errors import UserError

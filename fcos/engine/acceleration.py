@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from fcos.config import CfgNode
-from fcos.config.checks import check_acceleration
+from fcos.config.training_checks import check_acceleration
 from fcos.modeling.fcos import FCOSHead
 from fcos.utils.errors import UserError
 

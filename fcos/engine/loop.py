@@ -12,6 +12,7 @@ from torch import Tensor, distributed, nn
 from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from fcos.config import CfgNode
+from fcos.config.keys import check_keys
 from fcos.utils.device import gpu_has_bfloat16
 from fcos.utils.errors import UserError
 
@@ -28,11 +29,8 @@ def amp_dtype(cfg: CfgNode) -> torch.dtype | None:
     """
     if not cfg.SOLVER.AMP.ENABLED:
         return None
+    check_keys(cfg, "SOLVER.AMP.")
     precision, device = cfg.SOLVER.AMP.PRECISION, torch.device(cfg.MODEL.DEVICE)
-    if precision not in AMP_DTYPES:
-        raise UserError(
-            f"SOLVER.AMP.PRECISION is {precision!r}: expected one of {', '.join(AMP_DTYPES)}."
-        )
     if precision == "float16" and device.type != "cuda":
         raise UserError(
             f"SOLVER.AMP.PRECISION is float16, but MODEL.DEVICE is {device}: float16 needs a GPU; "

@@ -9,7 +9,7 @@ from torch import nn
 
 from detectron2.solver import build as detectron2_solver
 from fcos.config import CfgNode
-from fcos.config.checks import check_optimizer
+from fcos.config.training_checks import check_optimizer
 from fcos.modeling.backbone import parameters_without_decay
 
 __all__ = ["build_optimizer"]

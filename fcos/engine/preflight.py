@@ -1,6 +1,6 @@
 """What is checked before the first iteration, so that a mistake costs seconds and not hours.
 
-The checks of values are in :mod:`fcos.config.checks`; what asks the machine is here.
+The checks of values are in :mod:`fcos.config`; what asks the machine is here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from detectron2.engine import DefaultTrainer
 from detectron2.utils import comm
 from fcos.checkpoint import read_checkpoint
 from fcos.config import CfgNode
-from fcos.config.checks import check_evaluation_keys, check_reference, check_training_keys
+from fcos.config.evaluation_checks import check_evaluation_keys
+from fcos.config.training_checks import check_reference, check_training_keys
 from fcos.config.unused import warn_of_unused
 from fcos.data import DatasetReport, check_augmentations, check_datasets
 from fcos.engine.acceleration import check_compiler

@@ -11,7 +11,7 @@ import torch
 
 from detectron2 import solver as detectron2_solver
 from fcos.config import CfgNode
-from fcos.config.checks import check_schedule
+from fcos.config.training_checks import check_schedule
 from fcos.engine.averaging import decay_at
 
 __all__ = ["build_lr_scheduler", "doubts", "learning_rate", "schedule_table"]

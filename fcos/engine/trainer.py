@@ -6,8 +6,7 @@ import functools
 import logging
 import os
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,9 +15,12 @@ from torch import nn
 from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model, hooks
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
 from fcos.checkpoint import AdetCheckpointer
 from fcos.config import CfgNode
-from fcos.config.checks import check_accumulation, check_evaluations
+from fcos.config.evaluation_checks import check_evaluations
+from fcos.config.keys import check_keys
+from fcos.config.training_checks import check_accumulation
 from fcos.data import TestStream, TrainStream, build_test_stream, build_train_stream
 from fcos.engine.acceleration import accelerate
 from fcos.engine.accumulation import AccumulatingLoop
@@ -30,8 +32,8 @@ from fcos.engine.hooks import (
     IterationSeed,
     LossGuard,
     StopOnSignal,
-    TrainingStopped,
 )
+from fcos.engine.logs import strict_writers, traceback_for_bugs_only
 from fcos.engine.loop import TrainingLoop, amp_dtype
 from fcos.engine.optimizer import build_optimizer
 from fcos.engine.resuming import (
@@ -84,6 +86,7 @@ class Trainer(DefaultTrainer):
         # DefaultTrainer.__init__ always passes a GPU to DistributedDataParallel, which fails on the
         # CPU, so only its base class is initialised.
         TrainerBase.__init__(self)
+        check_keys(cfg)
         self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         check_evaluations(cfg)
         check_accumulation(cfg, comm.get_world_size())
@@ -259,6 +262,10 @@ class Trainer(DefaultTrainer):
         ]
         return [IterationSeed(), *built, *watches]
 
+    def build_writers(self) -> list[EventWriter]:
+        """Make detectron2's writers of the log, with numbers that every parser of JSON reads."""
+        return strict_writers(super().build_writers(), self.cfg.OUTPUT_DIR)
+
     # ---- training ----------------------------------------------------------------------------
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -327,7 +334,7 @@ class Trainer(DefaultTrainer):
         """
         if self.start_iter >= self.max_iter:
             logger.info(f"All {self.max_iter} iterations are done; only the evaluation is run.")
-        with _traceback_for_bugs_only():
+        with traceback_for_bugs_only():
             try:
                 return super().train()
             except OSError as error:
@@ -402,19 +409,3 @@ class Trainer(DefaultTrainer):
             "The number of images": getattr(self.data_loader, "num_images", None),
             "The precision": str(self.loop.precision or torch.float32).removeprefix("torch."),
         }
-
-
-@contextmanager
-def _traceback_for_bugs_only() -> Iterator[None]:
-    """Keep detectron2 from logging a traceback of an error that has a clear message."""
-
-    def is_bug(record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, (UserError, TrainingStopped))
-
-    log = logging.getLogger(TrainerBase.train.__module__)
-    log.addFilter(is_bug)
-    try:
-        yield
-    finally:
-        log.removeFilter(is_bug)

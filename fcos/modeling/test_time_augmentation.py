@@ -23,8 +23,8 @@ from detectron2.data.transforms import (
 )
 from detectron2.modeling import detector_postprocess
 from detectron2.structures import Boxes, Instances
-from fcos.config.checks import check_augmentation
 from fcos.config.detector_keys import FCOS_KEYS, detector_keys, most_found_by, setting_of
+from fcos.config.evaluation_checks import check_augmentation
 from fcos.layers import class_aware_nms
 from fcos.modeling.fcos import DetectionRules
 from fcos.modeling.fcos.fcos import detection_rules

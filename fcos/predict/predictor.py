@@ -16,7 +16,7 @@ from detectron2.data.transforms import ResizeShortestEdge, ResizeTransform
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from fcos.checkpoint import AdetCheckpointer, thresholds_in
-from fcos.config.checks import check_images_per_batch, check_pixels
+from fcos.config.keys import check_keys
 from fcos.config.model_classes import num_detected_classes
 from fcos.data.images import read_bgr
 from fcos.modeling import OneStageDetectorWithTTA
@@ -66,8 +66,7 @@ class Predictor:
             UserError: the config cannot be used, the weights are missing or do not cover the
                 model, or the device is missing or does not support the precision.
         """
-        check_pixels(cfg)
-        check_images_per_batch(cfg)
+        check_keys(cfg)
         num_detected_classes(cfg)
         self._is_rgb = cfg.INPUT.FORMAT == "RGB"
         self._stretch_range = cfg.INPUT.STRETCH_RANGE

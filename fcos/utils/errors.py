@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Iterator
 
-__all__ = ["UserError", "config_errors", "one_line"]
+__all__ = ["UserError", "config_errors", "one_line", "printable"]
 
 
 class UserError(ValueError):
     """Something the user can put right: a wrong path, key, data set or weights file.
 
     The message is complete without a traceback: what is wrong, where, and what to do.
-    ``train_net.py`` and ``demo.py`` print it as it is and leave with exit code 1.
+    ``train_net.py`` and ``demo.py`` print it as it is and leave with exit code 1. What moves the
+    cursor or colours of a terminal, as a name in a user's file may, is in it as Python writes it.
 
     Attributes:
         in_all_processes: every process of a training has this error, so one of them may print it.
     """
 
     in_all_processes = False
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """Return a text that only shows something: ``\\x1b`` for the character that starts colours."""
+    if text.translate({9: "", 10: ""}).isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\t\n" else repr(c)[1:-1] for c in text)
 
 
 def one_line(error: BaseException, most: int = 200) -> str:
@@ -27,12 +39,24 @@ def one_line(error: BaseException, most: int = 200) -> str:
     return text if len(text) <= most else text[:most] + "..."
 
 
+# Whose errors without a sentence mean a value in the config that they do not know.
+_FRAMEWORKS = ("fcos", "detectron2", "fvcore", "iopath", "timm", "torch", "torchvision", "yacs")
+
+
+def _place(error: BaseException) -> tuple[str, int]:
+    """Return the module and the line where an error was raised."""
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals.get("__name__", ""), line
+
+
 @contextlib.contextmanager
 def config_errors() -> Iterator[None]:
     """Turn errors in building from a config into a sentence for the user.
 
     Each part of a detector or a training checks its own values, here and in detectron2, and says
-    so in errors of many kinds. For the user, all of them mean that the config has to change.
+    so in errors of many kinds. For the user, all of them mean that the config has to change. Not
+    so an error without a sentence in other code, such as a backbone of the user's own: that is a
+    mistake in this code, whose traceback the user needs.
 
     Raises:
         UserError: with the message of the error. Processes share a config, so all have it.
@@ -44,8 +68,11 @@ def config_errors() -> Iterator[None]:
     except (AssertionError, KeyError, NotImplementedError, ValueError) as error:
         text = " ".join(str(error.args[0] if error.args else "").split())
         if " " not in text:  # no sentence, such as the key of a KeyError
+            module, line = _place(error)
+            if module.partition(".")[0] not in _FRAMEWORKS:
+                raise
             kind = type(error).__name__
-            text = " ".join(filter(None, [kind, text, "(train_net.py --debug shows where)"]))
+            text = " ".join(filter(None, [kind, text, f"in {module}, line {line}"]))
         shared = UserError(f"This config cannot be used: {text}")
         shared.in_all_processes = True
         raise shared from error

@@ -69,6 +69,19 @@ def test_a_checkpoint_with_the_names_of_the_other_numpy(tmp_path):
     assert read_checkpoint(str(other))["ap"] == 0.5
 
 
+def test_a_checkpoint_that_was_compressed_again(tmp_path):
+    """torch.save stores tensors as they are, and only as such can they stay in the file."""
+    path, other = tmp_path / "weights.pth", tmp_path / "other.pth"
+    torch.save({"model": WEIGHTS}, path)
+    with (
+        zipfile.ZipFile(path) as source,
+        zipfile.ZipFile(other, "w", zipfile.ZIP_DEFLATED) as target,
+    ):
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    check(read_checkpoint(str(other)))
+
+
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("name", ["weights.pkl", "weights.pth"])
 def test_pickles_of_arrays(tmp_path, protocol, name):
@@ -237,6 +250,7 @@ def test_a_torchscript_program_is_no_weights_file(tmp_path):
         ({}, "holds no weights: its mapping is empty"),
         ({"model": {}}, "holds no weights: its mapping is empty"),
         ({"epoch": 3}, "holds no weights: its entry 'epoch' is a int, not a tensor"),
+        ({"a.\x1b[31mb": torch.ones(1)}, r"has a weight called 'a\.\\x1b\[31mb', which no program"),
         ({"model": {"a.b": "text"}}, "its entry 'a.b' is a str, not a tensor"),
         ({"model": {"a.b": {"c": torch.ones(1)}}}, "its entry 'a.b' is a dict, not a tensor"),
     ],

@@ -10,6 +10,7 @@ import yacs.config
 from detectron2.data import DatasetCatalog
 from fcos.config import get_cfg
 from fcos.config.config import leaves
+from fcos.config.keys.table import TABLE
 from fcos.config.unused import solver_keys, unused_keys, warn_of_unused
 from fcos.data import register_custom_datasets
 from fcos.engine import Trainer
@@ -139,11 +140,19 @@ class Reads:
                 self.of(value, f"{path}{key}.")
 
 
-def different(value):
-    """Another value of the same type."""
+def different(key, value):
+    """Another value that the key may have, if there is one."""
     if isinstance(value, (list, tuple)):
-        return type(value)([*value, *value, 1])
-    return {bool: lambda: not value, str: lambda: value + "x"}.get(type(value), lambda: value + 1)()
+        others = [type(value)([*value, one]) for one in (1, "x")]
+    elif isinstance(value, bool):
+        others = [not value]
+    elif isinstance(value, str):
+        others = [value + "x", "FrozenBN", "BN", "vertical"]
+    else:
+        others = [value + 1, value / 2]
+    kind = TABLE[key].kind if key in TABLE else None
+    allowed = (one for one in others if kind is None or (kind.accepts(one) and one != value))
+    return next(allowed, value)
 
 
 def everything_changed(cfg):
@@ -156,7 +165,7 @@ def everything_changed(cfg):
             node = node[part]
         before = node[name]
         if before is not None:
-            node[name] = different(before)
+            node[name] = different(key, before)
             if key not in unused_keys(changed):
                 node[name] = before
     return changed

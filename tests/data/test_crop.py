@@ -60,11 +60,15 @@ def test_it_is_off_unless_enabled():
             r"SIZE is \[0\.9, 1\.1\]: INPUT\.CROP\.TYPE relative needs two numbers above 0 and at "
             r"most 1\.$",
         ),
-        ("relative_range", (0.0, 0.9), r"SIZE is \[0\.0, 0\.9\]: .* relative_range needs two num"),
-        ("relative", (0.9,), r"SIZE is \[0\.9\]: .* needs two numbers"),
-        ("relative", ("0.9", 0.9), r"SIZE is \['0\.9', 0\.9\]: .* needs two numbers"),
+        ("relative_range", (0.0, 0.9), r"SIZE is \[0\.0, 0\.9\]: set it to two numbers, as INP"),
+        (
+            "relative",
+            (0.9,),
+            r"SIZE is \[0\.9\]: set it to two numbers, as INPUT\.CROP\.TYPE says: par",
+        ),
+        ("relative", ("0.9", 0.9), r"SIZE is \['0\.9', 0\.9\]: set it to two numbers, as INPUT"),
         ("absolute", (0.9, 0.9), "SIZE is .* absolute needs two whole numbers of at least 1"),
-        ("absolute", (300, 0), "SIZE is .* needs two whole numbers of at least 1"),
+        ("absolute", (300, 0), "SIZE is .* set it to two numbers, as INPUT"),
         ("absolute_range", (600, 384), "SIZE is .* of at least 1, the smaller one f"),
     ],
 )

@@ -5,7 +5,7 @@ import torch
 
 from detectron2.structures import Boxes, Instances
 from fcos.config import get_cfg
-from fcos.config.checks import check_accumulation
+from fcos.config.training_checks import check_accumulation
 from fcos.engine import loop as loop_module
 from fcos.engine.accumulation import AccumulatingLoop, as_one_batch
 from fcos.engine.loop import TrainingLoop

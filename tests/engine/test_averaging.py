@@ -11,7 +11,7 @@ from torch import nn
 from detectron2.checkpoint import DetectionCheckpointer
 from fcos.checkpoint import AdetCheckpointer, read_checkpoint
 from fcos.config import get_cfg
-from fcos.config.checks import check_evaluations
+from fcos.config.evaluation_checks import check_evaluations
 from fcos.data import register_custom_datasets
 from fcos.engine import Trainer
 from fcos.engine.averaging import WeightAverage, decay_at

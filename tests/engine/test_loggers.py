@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from detectron2.utils.events import EventStorage
-from fcos.config import checks
+from fcos.config.keys.training import LOGGERS
 from fcos.engine import loggers
 from fcos.engine.loggers import Loggers, check_loggers_installed
 from fcos.utils.errors import UserError
@@ -65,7 +65,7 @@ FULL = ["SOLVER.MAX_ITER", "4", "VIS_PERIOD", "2", "DATASETS.TEST", "('tiny_val'
 
 
 def test_the_names_are_those_of_the_check():
-    assert set(loggers._LOGGERS) == set(checks.LOGGERS)
+    assert set(loggers._LOGGERS) == set(LOGGERS)
 
 
 def test_a_training_is_logged(project, service):

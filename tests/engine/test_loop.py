@@ -107,7 +107,9 @@ def test_precisions_that_a_device_lacks_are_refused(monkeypatch):
     assert amp_dtype(amp("bfloat16", "cpu")) is BF16
     assert amp_dtype(amp("float16", "cuda:1")) is torch.float16
     assert amp_dtype(amp("float16", "cpu", is_enabled=False)) is None
-    with pytest.raises(UserError, match=r"PRECISION is 'fp16': expected one of float16, bfloat16"):
+    with pytest.raises(
+        UserError, match=r"PRECISION is 'fp16': set it to one of 'float16', 'bfloat16'"
+    ):
         amp_dtype(amp("fp16", "cuda"))
     with pytest.raises(UserError, match=r"but MODEL.DEVICE is cpu: float16 needs a GPU; set it to"):
         amp_dtype(amp("float16", "cpu"))

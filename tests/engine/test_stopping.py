@@ -10,7 +10,7 @@ import torch
 
 from fcos.checkpoint import read_checkpoint
 from fcos.config import get_cfg
-from fcos.config.checks import check_evaluations
+from fcos.config.evaluation_checks import check_evaluations
 from fcos.data import register_custom_datasets
 from fcos.engine import Trainer
 from fcos.engine.schedule import schedule_table
@@ -162,7 +162,7 @@ def test_two_processes_end_together(project):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["TEST.PATIENCE", -1], r"^TEST.PATIENCE is -1: set it to 0 or more evaluations\."),
+        (["TEST.PATIENCE", -1], r"^TEST.PATIENCE is -1: set it to 0 or more\."),
         (["TEST.PATIENCE", 3, "DATASETS.TEST", ("a",)], "but TEST.EVAL_PERIOD is 0, so there are"),
         (["TEST.PATIENCE", 3, "TEST.EVAL_PERIOD", 5], "3 evaluations, but DATASETS.TEST is empty"),
     ],

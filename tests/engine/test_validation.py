@@ -11,7 +11,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from fcos.checkpoint import read_checkpoint
 from fcos.config import get_cfg
-from fcos.config.checks import check_evaluations
+from fcos.config.evaluation_checks import check_evaluations
 from fcos.data import build_validation_stream, register_custom_datasets
 from fcos.engine import Trainer
 from fcos.engine.validation import validation_losses

@@ -85,12 +85,15 @@ def test_arguments(said, words, message):
     [
         (
             ["MODEL.PIXEL_MEAN", "[1.0, 2.0, 3.0, 4.0]"],
-            "MODEL.PIXEL_MEAN is [1.0, 2.0, 3.0, 4.0]: expected three numbers, for the channels of",
+            "MODEL.PIXEL_MEAN is [1.0, 2.0, 3.0, 4.0]: set it to a list of 3, each a number within",
         ),
-        (["INPUT.FORMAT", "L"], "INPUT.FORMAT is L, but only BGR and RGB are known."),
+        (
+            ["INPUT.FORMAT", "L"],
+            "INPUT.FORMAT is 'L': set it to one of 'BGR', 'RGB'; the default is 'BGR'.",
+        ),
         (
             ["TEST.EXPECTED_RESULTS", "[['bbox', 'AP', 38.5]]"],
-            "TEST.EXPECTED_RESULTS has ['bbox', 'AP', 38.5]: expected lists of task, metric,",
+            "TEST.EXPECTED_RESULTS is [['bbox', 'AP', 38.5]]: set it to a list of any length, each",
         ),
     ],
 )
@@ -101,7 +104,7 @@ def test_values_that_would_fail_later(said, words, message, mode):
 
 def test_a_mask_head_that_sees_nothing(said):
     message = said(*MASK_OPTIONS, "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION", "0")
-    assert "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION is 0, the side of the grid" in message
+    assert "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION is 0: set it to 1 or more." in message
 
 
 def test_a_config_that_would_run_code(said, project):
@@ -306,7 +309,9 @@ def test_an_evaluation_needs_weights(said):
 def test_augmentation_that_makes_no_view_is_said_before_the_work(said, project, mode):
     save_detector()
     message = said(*mode, "TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", "()")
-    assert message.startswith("TEST.AUG.MIN_SIZES: expected lengths of the shorter side")
+    assert message.startswith(
+        "TEST.AUG.MIN_SIZES is (): set it to a list of 1 to 1000, each a whole"
+    )
     assert not (project / "output" / "metrics.json").exists()
 
 

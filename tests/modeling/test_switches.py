@@ -233,15 +233,15 @@ def test_levels_on_top_of_p2_to_p5(source):
         ),
         (
             {"SIZES_OF_INTEREST": [64, 32, 256, 512]},
-            r"MODEL.FCOS.SIZES_OF_INTEREST is \[64, .*\]: set it to incre",
+            r"MODEL.FCOS.SIZES_OF_INTEREST is \[64, .*\]: set it to .*, increasing; the default",
         ),
         (
             {"CENTER_SAMPLE": True, "POS_RADIUS": 0.0},
-            "MODEL.FCOS.POS_RADIUS is 0.0: set it to more than 0 strides",
+            r"MODEL.FCOS.POS_RADIUS is 0.0: set it to a number within \(0, 1,000\]",
         ),
         (
             {"CENTER_SAMPLE": True, "POS_RADIUS": -1.5},
-            "POS_RADIUS is -1.5: .* which makes all of a",
+            r"POS_RADIUS is -1.5: set it to a number within \(0, ",
         ),
         ({"FPN.OUT_CHANNELS": 48, "NORM": "GN"}, "NORM: GN has 32 groups, .*not divide 48"),
         ({"NORM": "LN"}, "FCOS.NORM is 'LN': set it to one of 'none', 'GN', 'BN', 'SyncBN'"),
@@ -257,15 +257,15 @@ def test_levels_on_top_of_p2_to_p5(source):
         ({"LOSS_ALPHA": 1.5}, r"LOSS_ALPHA is 1.5: set it to a number within \[0, 1\]"),
         ({"FPN.OUT_CHANNELS": 0}, "MODEL.FPN.OUT_CHANNELS is 0: set it to 1 or more"),
         ({"FPN.OUT_CHANNELS": -4}, "MODEL.FPN.OUT_CHANNELS is -4: set it to 1 or more"),
-        ({"CENTER_SAMPLE": True, "POS_RADIUS": float("nan")}, "POS_RADIUS is nan: set it to more"),
-        ({"LOSS_GAMMA": -1.0}, "LOSS_GAMMA is -1.0: set it to 0 or more"),
+        ({"CENTER_SAMPLE": True, "POS_RADIUS": float("nan")}, "POS_RADIUS is nan: set it to a"),
+        ({"LOSS_GAMMA": -1.0}, r"LOSS_GAMMA is -1.0: set it to a number within \[0, 100\]"),
         (
             {"RESNETS.DEFORM_ON_PER_STAGE": [False, False, True, True]},
             "PER_STAGE is .*, but the blocks of a ResNet of 18 layers have no bottleneck; set",
         ),
         (
             {"RESNETS.DEFORM_ON_PER_STAGE": [True]},
-            r"PER_STAGE is \[True\]: set it to one value for each of res2, res3, res4, res5",
+            r"PER_STAGE is \[True\]: set it to a list of 4, each True or False",
         ),
     ],
 )

@@ -73,9 +73,9 @@ def test_class_names_come_with_the_weights(cfg):
     [
         ("MODEL.WEIGHTS", "", r"MODEL\.WEIGHTS is empty, so there is no trained model"),
         ("MODEL.FCOS.NUM_CLASSES", 5, r"is a detector of 3 classes, but .*NUM_CLASSES is 5"),
-        ("TEST.AUG.MIN_SIZES", (), r"TEST\.AUG\.MIN_SIZES: expected lengths of the shorter side"),
-        ("MODEL.PIXEL_STD", [1.0] * 4, r"MODEL\.PIXEL_STD is \[.*\]: expected three numbers"),
-        ("INPUT.FORMAT", "L", r"INPUT\.FORMAT is L, but only BGR and RGB are known\."),
+        ("TEST.AUG.MIN_SIZES", (), r"TEST\.AUG\.MIN_SIZES is \(\): set it to a list of 1 to 1000"),
+        ("MODEL.PIXEL_STD", [1.0] * 4, r"MODEL\.PIXEL_STD is \[.*\]: set it to a list of 3"),
+        ("INPUT.FORMAT", "L", r"INPUT\.FORMAT is 'L': set it to one of 'BGR', 'RGB'"),
     ],
 )
 def test_configs_that_cannot_predict(cfg, key, value, message):

@@ -1,8 +1,17 @@
 """What a refused config is told."""
 
+import pickle
+
 import pytest
 
 from fcos.utils.errors import UserError, config_errors, one_line
+
+
+def raise_in(module, error):
+    """Raise an error from code that belongs to a module of this name."""
+    scope = {"__name__": module}
+    exec("def fail(error):\n    raise error", scope)
+    scope["fail"](error)
 
 
 @pytest.mark.parametrize(
@@ -10,15 +19,32 @@ from fcos.utils.errors import UserError, config_errors, one_line
     [
         (ValueError("DEPTH: expected 50,\n  got 19"), "DEPTH: expected 50, got 19"),
         (KeyError("No object named 'x'"), "No object named 'x'"),  # without a KeyError's quotes
-        (KeyError(19), "KeyError 19 (train_net.py --debug shows where)"),
-        (AssertionError(), "AssertionError (train_net.py --debug shows where)"),
+        (KeyError(19), "KeyError 19 in detectron2.modeling.norms, line 2"),
+        (AssertionError(), "AssertionError in detectron2.modeling.norms, line 2"),
     ],
 )
 def test_each_kind_of_error_is_a_sentence(error, message):
     with pytest.raises(UserError) as caught, config_errors():
-        raise error
+        raise_in("detectron2.modeling.norms", error)
     assert str(caught.value) == f"This config cannot be used: {message}"
     assert caught.value.in_all_processes and caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [KeyError("res9"), AssertionError(), ValueError()])
+def test_a_mistake_in_code_of_the_users_own_keeps_its_traceback(error):
+    with pytest.raises(type(error)) as caught, config_errors():
+        raise_in("my_backbone", error)
+    assert caught.value is error
+    sentence = ValueError("MODEL.MINE is 3: set it to 4")
+    with pytest.raises(UserError, match="used: MODEL.MINE is 3: set it"), config_errors():
+        raise_in("my_backbone", sentence)
+
+
+def test_a_terminal_is_not_told_what_to_do():
+    error = UserError("weights\x1b[31m of\r\n\u202eevil\x07: layer\xa01, größer")
+    assert str(error) == "weights\\x1b[31m of\\r\n\\u202eevil\\x07: layer\\xa01, größer"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert str(UserError()) == ""
 
 
 def test_what_is_said_already_and_what_is_a_bug_stay_as_they_are():

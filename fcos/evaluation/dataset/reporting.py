@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from detectron2.data import MetadataCatalog
-from fcos.config.checks import check_crop, check_fcos, check_loader, check_pixels
+from fcos.config.checks import check_fcos
+from fcos.config.data_checks import check_input, check_loader
 from fcos.config.defaults import read_cfg
 from fcos.data import check_augmentations, register_custom_datasets
 from fcos.evaluation.dataset.album import make_album
@@ -45,7 +46,7 @@ def report_on_data(config_file: str, options: Sequence[str], output: str) -> dic
             f"MODEL.PROPOSAL_GENERATOR.NAME is {generator}, but the page is on what FCOS learns "
             "from the data: give a config of an FCOS on the same data."
         )
-    for check in (check_loader, check_fcos, check_crop, check_pixels, check_augmentations):
+    for check in (check_loader, check_fcos, check_input, check_augmentations):
         check(cfg)
     register_custom_datasets(cfg)
     names = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]

@@ -71,7 +71,7 @@ def draw_box(
     from matplotlib.patches import Rectangle
 
     x1, y1, x2, y2 = box
-    style = {"ec": color, "ls": line, "lw": width, "alpha": alpha}
+    style: dict[str, Any] = {"ec": color, "ls": line, "lw": width, "alpha": alpha}
     panel.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, **style))
 
 

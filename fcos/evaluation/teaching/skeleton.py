@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import fcos
+from fcos.config.files import configs_folder
 from fcos.utils.errors import UserError
 
 __all__ = ["STEPS", "write_skeleton"]
@@ -75,7 +76,7 @@ STEPS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 _EXERCISE = Path(__file__).parent / "exercise"
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "exercise")
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "exercise", "configs")
 
 
 def write_skeleton(output: str | os.PathLike[str]) -> Path:
@@ -87,8 +88,8 @@ def write_skeleton(output: str | os.PathLike[str]) -> Path:
         output: folder to make.
 
     Returns:
-        The folder: ``fcos`` and ``fcos_cli`` (copies; only the functions of ``STEPS`` differ),
-        ``tests`` and a README.
+        The folder: ``fcos``, ``fcos_cli`` and ``configs`` (copies; only the functions of ``STEPS``
+        differ), ``tests`` and a README.
 
     Raises:
         UserError: there is something in ``output``.
@@ -99,6 +100,7 @@ def write_skeleton(output: str | os.PathLike[str]) -> Path:
     package = Path(fcos.__file__).parent
     for source in (package, package.parent / "fcos_cli"):
         shutil.copytree(source, folder / source.name, ignore=_LEFT_OUT)
+    shutil.copytree(configs_folder(), folder / "configs")
     for step, files in STEPS.items():
         for name, functions in files.items():
             path = folder / package.name / name

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import re
 from bisect import bisect_left
@@ -184,6 +185,8 @@ def _read_line(line: str) -> tuple[int, dict[str, float]] | None:
 
 
 def _number(value: object) -> float | None:
+    if value is None:  # what is not finite
+        return math.nan
     try:
         return float(value) if type(value) in (int, float) else None  # type: ignore[arg-type]
     except OverflowError:  # an int of more than 308 digits

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from detectron2.layers import CNNBlockBase, ShapeSpec
 from detectron2.modeling import ResNet, build_resnet_backbone
 from detectron2.modeling.backbone.resnet import BottleneckBlock
-from fcos.config.checks import check_deformable_stages
+from fcos.config.checks import check_resnet
 from fcos.layers import as_deformable, split_offsets
 
 STAGES = ("res2", "res3", "res4", "res5")
@@ -55,10 +55,10 @@ def build_resnet(cfg, input_shape: ShapeSpec) -> ResNet:
         The network; its first ``MODEL.BACKBONE.FREEZE_AT`` parts are frozen.
 
     Raises:
-        UserError: see :func:`fcos.config.checks.check_deformable_stages`.
+        UserError: see :func:`fcos.config.checks.check_resnet`.
         ValueError: ``DEFORM_NUM_GROUPS`` does not divide the channels.
     """
-    check_deformable_stages(cfg)
+    check_resnet(cfg)
     options = cfg.MODEL.RESNETS
     is_deformable = options.DEFORM_ON_PER_STAGE
     if not any(is_deformable):

@@ -52,7 +52,7 @@ def build_fcos_resnet_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
         The backbone; its outputs are called p3, p4, ... by the logarithm of their strides.
 
     Raises:
-        ValueError: the deformable stages do not fit the ResNet, or see :func:`add_fpn`.
+        UserError: the deformable stages do not fit the ResNet, or see :func:`add_fpn`.
     """
     return add_fpn(cfg, build_resnet(cfg, input_shape))
 
@@ -69,18 +69,9 @@ def add_fpn(cfg, bottom_up: Backbone) -> FPN:
 
     Raises:
         UserError: see :func:`fcos.config.checks.check_fpn`.
-        ValueError: the backbone lacks one of ``IN_FEATURES``, or a level on top would have nothing
-            to be computed from or is used by nothing.
     """
-    check_fpn(cfg)
     given = bottom_up.output_shape()
-    _check_top_levels(cfg.MODEL, list(given))
-    missing = [name for name in cfg.MODEL.FPN.IN_FEATURES if name not in given]
-    if missing:
-        raise ValueError(
-            f"MODEL.FPN.IN_FEATURES: the backbone has no {', '.join(missing)}; it gives "
-            f"{', '.join(given)} (a ResNet those of MODEL.RESNETS.OUT_FEATURES)"
-        )
+    check_fpn(cfg, {name: shape.stride for name, shape in given.items()})
     fpn = FPN(
         bottom_up=bottom_up,
         in_features=cfg.MODEL.FPN.IN_FEATURES,
@@ -106,25 +97,3 @@ def _build_top_block(
     in_channels = out_channels if in_feature == "p5" else bottom_up_shape["res5"].channels
     block = LastLevelP6P7 if top_levels == 2 else LastLevelP6
     return block(in_channels, out_channels, in_feature)
-
-
-def _check_top_levels(model, bottom_up: list[str]) -> None:
-    """Refuse levels on top that cannot be computed, or that nothing would use."""
-    options, finer = model.FCOS, model.FPN.IN_FEATURES
-    number, source = options.TOP_LEVELS, options.TOP_IN_FEATURE
-    by_fpn = source == "p5"
-    key, features = ("MODEL.FPN.IN_FEATURES", finer) if by_fpn else ("the backbone", bottom_up)
-    if number and "res5" not in features:
-        raise ValueError(
-            f"MODEL.FCOS.TOP_LEVELS: P6 is computed from {source}, so {key} needs res5, "
-            f"got {', '.join(features)}; add it or set TOP_LEVELS to 0"
-        )
-    made = ("p6", "p7")[:number]
-    unused = [name for name in made if name not in options.IN_FEATURES]
-    given = [name.replace("res", "p") for name in finer]
-    # FCOS itself refuses a feature that the backbone lacks, whatever the backbone is.
-    if unused and set(options.IN_FEATURES) <= {*given, *made}:
-        raise ValueError(
-            f"MODEL.FCOS.TOP_LEVELS: {number} makes {', '.join(made)}, but "
-            f"MODEL.FCOS.IN_FEATURES does not use {', '.join(unused)}; lower TOP_LEVELS or add it"
-        )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
+from fcos.config.keys import check_keys
 from fcos.modeling.backbone.fpn import add_fpn
 from fcos.utils.errors import UserError, one_line
 
@@ -51,6 +52,7 @@ def build_fcos_timm_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
         UserError: see :class:`TimmBackbone`.
         ValueError: see :func:`fcos.modeling.backbone.fpn.add_fpn`.
     """
+    check_keys(cfg, "MODEL.TIMM.", "MODEL.FPN.", "MODEL.BACKBONE.", "MODEL.FCOS.TOP_")
     features = {*cfg.MODEL.FPN.IN_FEATURES}
     if cfg.MODEL.FCOS.TOP_LEVELS > 0 and cfg.MODEL.FCOS.TOP_IN_FEATURE == "res5":
         features.add("res5")

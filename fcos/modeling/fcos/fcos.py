@@ -13,7 +13,7 @@ from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import PROPOSAL_GENERATOR_REGISTRY
 from detectron2.structures import Boxes, ImageList, Instances
-from fcos.config.checks import check_fcos
+from fcos.config.checks import check_fcos, check_levels
 from fcos.config.model_classes import are_regions_classified
 from fcos.modeling.fcos.fcos_head import FCOSHead
 from fcos.modeling.fcos.fcos_inference import DetectionRules, Detections, detect_batch
@@ -75,8 +75,9 @@ class FCOS(nn.Module):
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
         node = cfg.MODEL.FCOS
-        shapes = _shapes_of(input_shape, node.IN_FEATURES, node.FPN_STRIDES)
+        check_levels(cfg, {name: shape.stride for name, shape in input_shape.items()})
         check_fcos(cfg)
+        shapes = [input_shape[name] for name in node.IN_FEATURES]
         rules, rules_in_training = detection_rules(cfg)
         return {
             "head": head_as_configured(cfg, FCOSHead(cfg, shapes)),
@@ -324,29 +325,3 @@ def detection_rules(cfg) -> tuple[DetectionRules, DetectionRules]:
         post_nms_topk=node.NMS_POST_TOPK_TRAIN,
     )
     return rules, in_training
-
-
-def _shapes_of(
-    input_shape: dict[str, ShapeSpec], names: Sequence[str], strides: Sequence[int]
-) -> list[ShapeSpec]:
-    """Choose the features that FCOS runs on; check their shapes against the config."""
-    missing = [name for name in names if name not in input_shape]
-    if missing or not names:
-        raise ValueError(
-            f"MODEL.FCOS.IN_FEATURES: the backbone has no {', '.join(missing) or 'such features'}; "
-            f"it gives {', '.join(input_shape)} (see MODEL.FCOS.TOP_LEVELS and "
-            "MODEL.FPN.IN_FEATURES)"
-        )
-    if len(names) != len(strides):
-        raise ValueError(
-            "MODEL.FCOS.FPN_STRIDES: expected one stride for each of MODEL.FCOS.IN_FEATURES, "
-            f"{', '.join(names)}, got {list(strides)}"
-        )
-    shapes = [input_shape[name] for name in names]
-    actual = [shape.stride for shape in shapes]
-    if list(strides) != actual:
-        raise ValueError(
-            f"MODEL.FCOS.FPN_STRIDES: expected {actual}, the strides of {', '.join(names)}, "
-            f"got {list(strides)}"
-        )
-    return shapes

@@ -188,6 +188,7 @@ def test_masks_are_drawn_as_training_has_them(project, capsys):
     pictures = []
     for mask_on in (False, True):
         options = ["MODEL.META_ARCHITECTURE", "GeneralizedRCNN", "MODEL.MASK_ON", mask_on]
+        options += ["MODEL.ROI_HEADS.NAME", "FCOSMaskROIHeads"]
         run(capsys, project, *options)
         pictures.append(Checker(project.output.read_text(encoding="utf-8")).sources)
     differ = [one != other for one, other in zip(*pictures, strict=True)]

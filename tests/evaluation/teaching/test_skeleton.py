@@ -68,6 +68,7 @@ def test_only_the_steps_differ(tmp_path):
                 name = path.relative_to(folder)
                 is_same = path.read_bytes() == (PACKAGE.parent / name).read_bytes()
                 assert is_same != (str(name) in with_holes), name
+    assert (folder / "configs" / "digits.yaml").is_file()
 
 
 @pytest.mark.parametrize("name", [name for files in STEPS.values() for name in files])

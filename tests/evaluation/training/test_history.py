@@ -111,7 +111,9 @@ def test_lines_of_no_training(tmp_path, bad):
 
 def test_values_that_are_no_numbers(tmp_path):
     other = line(19, text="a", flag=True, huge=10**400, **losses(19))
-    history = history_of(tmp_path, other + '{"total_loss": NaN, "lr": Infinity, "iteration": 39}\n')
+    history = history_of(
+        tmp_path, other + '{"total_loss": null, "lr": Infinity, "iteration": 39}\n'
+    )
     assert set(history.series) == set(losses(0))
     assert math.isnan(pairs(history, "total_loss")[39])
     assert pairs(history, "lr")[39] == math.inf

@@ -462,7 +462,7 @@ def test_a_mask_lies_where_its_features_lie(ltrb, box, enlarged):
         (
             "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION",
             "0",
-            r"POOLER_RESOLUTION is 0, the side of the grid .* set it to 1 or more",
+            r"^MODEL\.ROI_MASK_HEAD\.POOLER_RESOLUTION is 0: set it to 1 or more",
         ),
         (
             "MODEL.META_ARCHITECTURE",

@@ -1,0 +1,109 @@
+"""What several keys have to agree on in an evaluation; see :mod:`fcos.config.checks`."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from fcos.config.checks import check_detector
+from fcos.config.config import CfgNode
+from fcos.config.data_checks import check_input
+from fcos.config.keys import check_keys
+from fcos.utils.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+# The figures of an evaluation, and the losses that TEST.BEST_METRIC may name.
+_FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+_LOSSES = re.compile(r"(validation/)?(total_loss|loss_\w+)")
+
+
+def check_evaluation_keys(cfg: CfgNode) -> None:
+    """Refuse values that would make an evaluation fail."""
+    check_keys(cfg)
+    if not cfg.DATASETS.TEST:
+        raise UserError("DATASETS.TEST is empty: there is nothing to evaluate on.")
+    check_detector(cfg)
+    check_input(cfg)
+    check_results(cfg)
+
+
+def check_evaluations(cfg: CfgNode) -> None:
+    """Refuse values of what is done with the evaluations of a training."""
+    check_keys(cfg, "TEST.", "SOLVER.EMA_DECAY")
+    node, metric = cfg.TEST, cfg.TEST.BEST_METRIC
+    if "_EMA/" in metric:
+        raise UserError(
+            f"TEST.BEST_METRIC is {metric}: set it to {metric.replace('_EMA/', '/')}, by which "
+            "model_best.pth is chosen for the weights and model_best_ema.pth for their average."
+        )
+    if metric.startswith("validation/") and not node.VALIDATION_LOSS:
+        raise UserError(
+            f"TEST.BEST_METRIC is {metric}, which is computed with TEST.VALIDATION_LOSS True only: "
+            "set that, or another metric."
+        )
+    if node.PATIENCE and not (node.EVAL_PERIOD and cfg.DATASETS.TEST):
+        what = "TEST.EVAL_PERIOD is 0" if cfg.DATASETS.TEST else "DATASETS.TEST is empty"
+        raise UserError(
+            f"TEST.PATIENCE is {node.PATIENCE} evaluations, but {what}, so there are none to count "
+            "during the training: set it, or TEST.PATIENCE 0."
+        )
+    if node.VALIDATION_LOSS and not cfg.DATASETS.TEST:
+        raise UserError(
+            "TEST.VALIDATION_LOSS is True, but DATASETS.TEST is empty: name a data set there, or "
+            "set TEST.VALIDATION_LOSS False."
+        )
+
+
+def check_best_metric(cfg: CfgNode) -> None:
+    """Refuse a TEST.BEST_METRIC that no evaluation of a training gives."""
+    task, _, figure = cfg.TEST.BEST_METRIC.partition("/")
+    is_figure = figure in _FIGURES or figure.startswith(("AP-", "AR@"))
+    if not ((task in _tasks(cfg) and is_figure) or _LOSSES.fullmatch(cfg.TEST.BEST_METRIC)):
+        known = [f"{task}/{figure}" for task in _tasks(cfg) for figure in _FIGURES]
+        raise UserError(
+            f"TEST.BEST_METRIC is {cfg.TEST.BEST_METRIC!r}, which no evaluation gives: set it to "
+            f"one of {', '.join(known)}, to {known[0]}-NAME of a class, or to "
+            "validation/total_loss (with TEST.VALIDATION_LOSS True)."
+        )
+
+
+def check_results(cfg: CfgNode) -> None:
+    """Refuse values of TEST that an evaluation cannot have, or its results not be compared with."""
+    check_expected_results(cfg)
+    if cfg.TEST.AUG.ENABLED:
+        check_augmentation(cfg)
+
+
+def check_augmentation(cfg: CfgNode) -> None:
+    """Refuse TEST.AUG without views; warn of mirrored ones for a model that never learns any."""
+    check_keys(cfg, "TEST.AUG.")
+    if cfg.TEST.AUG.FLIP and cfg.INPUT.RANDOM_FLIP != "horizontal":
+        logger.warning(
+            f"TEST.AUG.FLIP is True, but INPUT.RANDOM_FLIP is {cfg.INPUT.RANDOM_FLIP}: the model "
+            "does not learn mirrored images, so set TEST.AUG.FLIP False."
+        )
+
+
+def check_expected_results(cfg: CfgNode) -> None:
+    """Refuse TEST.EXPECTED_RESULTS that could not be compared with the results, which come last."""
+    check_keys(cfg, "TEST.EXPECTED_RESULTS")
+    rows = cfg.TEST.EXPECTED_RESULTS
+    if rows and len(cfg.DATASETS.TEST) != 1:
+        raise UserError(
+            "TEST.EXPECTED_RESULTS is for the results of one data set, but DATASETS.TEST has "
+            f"{len(cfg.DATASETS.TEST)}: set TEST.EXPECTED_RESULTS to []."
+        )
+    tasks = _tasks(cfg)
+    tasks += [f"{task}_TTA" for task in tasks] * bool(cfg.TEST.AUG.ENABLED)
+    for row in rows:
+        if row[0] not in tasks:
+            raise UserError(
+                f"TEST.EXPECTED_RESULTS has the task {row[0]!r}, but this evaluation gives "
+                f"{' and '.join(tasks)} only."
+            )
+
+
+def _tasks(cfg: CfgNode) -> list[str]:
+    is_of_proposals = cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork"
+    return ["bbox"] + ["segm"] * bool(cfg.MODEL.MASK_ON) + ["box_proposals"] * is_of_proposals

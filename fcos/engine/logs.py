@@ -1,0 +1,79 @@
+"""What a training writes down: numbers that every parser reads, and tracebacks of bugs only."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from detectron2.engine import TrainerBase
+from detectron2.utils.events import EventWriter, JSONWriter, get_event_storage
+from fcos.engine.hooks import TrainingStopped
+from fcos.utils.errors import UserError
+from fcos.utils.json_files import for_json
+
+__all__ = ["MetricsFile", "strict_writers", "traceback_for_bugs_only"]
+
+
+class MetricsFile(EventWriter):
+    """``metrics.json`` as detectron2's JSONWriter writes it, but with null for what is not finite.
+
+    Python writes NaN, which JSON does not have.
+
+    Args:
+        path: of the file; one that is there is continued.
+        window: iterations whose median stands for a number that varies.
+    """
+
+    def __init__(self, path: str, window: int = 20) -> None:
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115, closed in close()
+        self._window = window
+        self._last = -1  # iteration that was written
+
+    def write(self) -> None:
+        """Append a line for each iteration with numbers that are new."""
+        lines: dict[int, dict[str, float]] = defaultdict(dict)
+        latest = get_event_storage().latest_with_smoothing_hint(self._window)
+        for name, (value, iteration) in latest.items():
+            if iteration > self._last:
+                lines[iteration][name] = value
+        for iteration, numbers in sorted(lines.items()):
+            line = for_json({**numbers, "iteration": iteration})
+            self._file.write(json.dumps(line, sort_keys=True, allow_nan=False) + "\n")
+        self._last = max([self._last, *lines])
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def strict_writers(writers: Sequence[EventWriter], folder: str) -> list[EventWriter]:
+    """Return writers with a :class:`MetricsFile` in ``folder`` in place of detectron2's own."""
+    kept = []
+    for writer in writers:
+        if isinstance(writer, JSONWriter):
+            writer.close()
+            writer = MetricsFile(os.path.join(folder, "metrics.json"))
+        kept.append(writer)
+    return kept
+
+
+@contextlib.contextmanager
+def traceback_for_bugs_only() -> Iterator[None]:
+    """Keep detectron2 from logging a traceback of an error that has a clear message."""
+
+    def is_bug(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, (UserError, TrainingStopped))
+
+    log = logging.getLogger(TrainerBase.train.__module__)
+    log.addFilter(is_bug)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_bug)
