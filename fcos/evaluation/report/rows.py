@@ -124,7 +124,7 @@ def kind_of(config: Mapping[str, Any]) -> str:
     generator = values.get("MODEL.PROPOSAL_GENERATOR.NAME")
     if values.get("MODEL.MASK_ON"):
         heads = values.get("MODEL.ROI_HEADS.NAME")
-        known = {
+        known: dict[tuple[object, object], str] = {
             ("RPN", "StandardROIHeads"): "mask_rcnn",
             ("FCOS", "FCOSMaskROIHeads"): "fcos_masks",
         }
