@@ -1,5 +1,8 @@
 # make demo        a small data set, a trained detector, its AP and pictures of its detections
 # make demo-mask   the same with masks
+# make compare-masks    Mask R-CNN and FCOS with masks on the demo's data, and the page that compares them
+# make report      trains what a report needs, and writes it; PROFILE=full takes hours, and goes on after a stop
+# make submission NAME=me    packs that report, the code and the best weights
 # make test        every test
 # make torture     trainings stopped in every way end as those that were not (minutes)
 # make bench       speed, beside torchvision's FCOS, detectron2's and pycocotools
@@ -20,7 +23,7 @@ PYTHON := $(VENV)/bin/python
 ENVIRONMENT := $(VENV)/installed
 endif
 
-.PHONY: demo demo-mask test torture fuzz bench docs lint dist env clean
+.PHONY: demo demo-mask compare-masks report submission test torture fuzz bench docs lint dist env clean
 
 demo: CONFIG := digits
 demo-mask: CONFIG := digits_mask
@@ -31,6 +34,23 @@ demo demo-mask: $(ENVIRONMENT)
 	$(PYTHON) demo.py --config-file configs/$(CONFIG).yaml --dataset digits_val --num-images 8 \
 		--output output/$(CONFIG)/pictures --opts MODEL.WEIGHTS output/$(CONFIG)/model_final.pth
 	@echo "AP: output/$(CONFIG)/log.txt. Pictures: output/$(CONFIG)/pictures"
+
+compare-masks: $(ENVIRONMENT)
+	$(PYTHON) -m fcos.data.digits --root datasets/digits
+	$(PYTHON) train_net.py --config-file configs/digits_mask_rcnn.yaml --resume
+	$(PYTHON) train_net.py --config-file configs/digits_mask.yaml --resume
+	$(PYTHON) -m fcos_cli compare "Mask R-CNN=output/digits_mask_rcnn" "FCOS=output/digits_mask" \
+		--output output/compare_masks
+
+PROFILE := quick
+
+report: $(ENVIRONMENT)
+	$(PYTHON) -m fcos.data.digits --root datasets/digits
+	$(PYTHON) -m fcos_cli.report_runs --profile $(PROFILE) --output output/report/$(PROFILE)
+	$(PYTHON) -m fcos_cli report output/report/$(PROFILE)/*-seed*/ --output output/report/$(PROFILE)
+
+submission: $(ENVIRONMENT)
+	$(PYTHON) -m fcos_cli.submission "$(NAME)" --report output/report/$(PROFILE)
 
 test: $(ENVIRONMENT)
 	$(PYTHON) -m pytest -q -n 2 detectron2-lite/tests

@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "compare": ("compare", (), "compare evaluated detectors on one page"),
     "diagnose": ("diagnose", (), "say on one page where a detector fails"),
     "curves": ("curves", (), "draw the losses, AP and times of trainings on one page"),
+    "report": ("report", (), "write the report of a course from finished runs"),
     "checkpoint": (
         "checkpoint",
         (),

@@ -194,6 +194,7 @@ def all_options():
     of_data = ("import", "report", "show")
     helps += [(importlib.import_module("fcos_cli.data"), [word]) for word in of_data]
     programs = ("benchmarks", "benchmarks.gpu", "benchmarks.gpu.prepare", "fcos.data.digits")
+    programs += ("fcos_cli.report_runs", "fcos_cli.submission")
     helps += [(program_behind(name), []) for name in programs]
     for program, words in helps:
         with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):

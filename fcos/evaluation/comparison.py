@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from fcos.evaluation.resampling import Interval, intervals_of_differences
 from fcos.evaluation.runs import Run, RunFolder, read_run
 from fcos.evaluation.truth import Truth, check_ids
 from fcos.utils.nested import flat
+from fcos.utils.values import in_words
 
 __all__ = [
     "Comparison",
@@ -24,7 +25,6 @@ __all__ = [
     "Task",
     "compare",
     "different_settings",
-    "in_words",
     "max_dets_of",
 ]
 
@@ -138,6 +138,7 @@ def compare(
     *,
     num_images: int = 12,
     score: float | None = None,
+    choose: Callable[[Sequence[dict[Any, Counts]], int], list[Choice]] = choose_images,
 ) -> Comparison:
     """Evaluate the results in folders and draw the images on which they differ.
 
@@ -148,6 +149,7 @@ def compare(
         num_images: images to draw at most.
         score: count and draw detections with at least this score; None for the score that gives
             each run its best F1 over the data set.
+        choose: chooses the images, by default those on which the runs differ most.
 
     Raises:
         UserError: results cannot be used, or an image cannot be drawn.
@@ -165,7 +167,7 @@ def compare(
     for task, of_task, name in ((boxes, runs, "bbox"), (masks, with_masks, "segm")):
         columns = [truth.objects.columns(run.results) for run in of_task]
         task.intervals = intervals_of_differences(truth.objects, columns, name, max_dets)
-    choices = choose_images([run.counts for run in scored], num_images)
+    choices = choose([run.counts for run in scored], num_images)
     return Comparison(
         truth=truth,
         max_dets=max_dets,
@@ -205,11 +207,6 @@ def different_settings(configs: Sequence[dict[str, Any]]) -> dict[str, list[str]
     keys = sorted(set().union(*found) - {"OUTPUT_DIR"})
     values = {key: [_shown(f[key]) if key in f else _MISSING for f in found] for key in keys}
     return {key: texts for key, texts in values.items() if len(set(texts)) > 1}
-
-
-def in_words(names: Sequence[str]) -> str:
-    """Join names: ``"A"``, ``"A and B"``, ``"A, B and C"``."""
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _evaluate_boxes(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from fcos.evaluation.comparison import Comparison, Task, in_words
+from fcos.evaluation.comparison import Comparison, Task
 from fcos.evaluation.pictures import COLORS, WRONG, draw_curves
 from fcos.evaluation.rendering import render
+from fcos.utils.values import in_words
 
 __all__ = ["render_page"]
 

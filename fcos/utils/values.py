@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["NAMED", "is_number", "is_size", "is_text", "listed"]
+__all__ = ["NAMED", "in_words", "is_number", "is_size", "is_text", "listed"]
 
 # Half of a character; JSON can hold it, and UTF-8 cannot.
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -38,3 +38,8 @@ def listed(things: Sequence[object]) -> str:
     """Return the first five things in words and, if there are more, how many in all."""
     named = ", ".join(map(str, itertools.islice(things, NAMED)))
     return f"{named}, ... ({len(things)} in all)" if len(things) > NAMED else named
+
+
+def in_words(names: Sequence[str]) -> str:
+    """Join names: ``"A"``, ``"A and B"``, ``"A, B and C"``."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -17,7 +17,7 @@ from fcos_cli.compare import main, parse_args
 ROOT = Path(__file__).parents[2]
 TEMPLATES = {
     f"{page}.html" for page in ("base", "comparison", "curves", "dataset", "diagnosis", "drawing")
-} | {"macros.html", "page.css"}
+} | {"macros.html", "page.css", "report.html", "report_parts.html", "report_steps.html"}
 
 
 class Checker(html.parser.HTMLParser):

@@ -8,13 +8,13 @@ import pytest
 from fcos.evaluation.comparison import (
     compare,
     different_settings,
-    in_words,
     max_dets_of,
 )
 from fcos.evaluation.comparison_json import to_json
 from fcos.evaluation.runs import open_folders
 from fcos.evaluation.truth import read_truth
 from fcos.utils.errors import UserError
+from fcos.utils.values import in_words
 
 
 def run_compare(data, *folders, **options):

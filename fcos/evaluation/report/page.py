@@ -1,0 +1,102 @@
+"""The page of a report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fcos.config import get_cfg
+from fcos.evaluation.comparison import different_settings
+from fcos.evaluation.pictures import WRONG
+from fcos.evaluation.rendering import render
+from fcos.evaluation.report.captions import budget_in_words, caption_of
+from fcos.evaluation.report.rows import BASELINE, ROWS
+from fcos.evaluation.report.steps import Steps
+from fcos.evaluation.report.study import Study
+from fcos.evaluation.report.tables import Line
+
+__all__ = ["render_report"]
+
+# What runs of one table always differ in, or what the table is about.
+_EXPECTED = {"SEED", "MODEL.WEIGHTS"} | {f"MODEL.FCOS.{key}" for key in ROWS[BASELINE].settings}
+
+
+def render_report(study: Study, steps: Steps | None, steps_why_not: str) -> str:
+    """Fill in templates/report.html; every name in it is escaped.
+
+    Args:
+        study: what the report is about.
+        steps: the pictures of the steps; None if they cannot be drawn.
+        steps_why_not: the sentence that says so.
+    """
+    fcos = _settings_of_fcos(study)
+    return render(
+        "report.html",
+        study=study,
+        baseline=study.baseline,
+        last=_last(study),
+        captions={
+            "baseline": caption_of(study, [study.baseline]),
+            "table3": caption_of(study, study.table3),
+            "masks": caption_of(study, study.masks),
+            "runs": _budgets(study),
+        },
+        each_seed=_each_seed(study.table3),
+        settings=_other_settings(study.table3),
+        fcos=fcos,
+        limits=fcos["SIZES_OF_INTEREST"] or [8 * s for s in fcos["FPN_STRIDES"][:-1]],
+        steps=steps,
+        steps_why_not=steps_why_not,
+        wrong=WRONG,
+    )
+
+
+def _settings_of_fcos(study: Study) -> dict[str, Any]:
+    """Return the keys under MODEL.FCOS of the detector that is shown."""
+    settings = dict(get_cfg().MODEL.FCOS)
+    if study.subject is not None:
+        settings.update(study.subject.folder.config.get("MODEL", {}).get("FCOS", {}))
+    return settings
+
+
+def _last(study: Study) -> Line | None:
+    """Return the last row that was run after the baseline."""
+    names = list(ROWS)
+    after = names[names.index(BASELINE) + 1 :]
+    found = [line for line in study.table3 if line.name in after and line.runs]
+    return found[-1] if found else None
+
+
+def _each_seed(table3: list[Line]) -> dict[str, Any] | None:
+    """Lay out the AP of every seed; None where no row has several."""
+    if max(len(line.runs) for line in table3) < 2:
+        return None
+    seeds = sorted({run.seed for line in table3 for run in line.runs if run.seed is not None})
+    rows = {}
+    for line in table3:
+        of_seed = {run.seed: run.figures["box"]["AP"] for run in line.runs}
+        if of_seed:
+            rows[line.title] = [of_seed.get(seed) for seed in seeds]
+    return {"seeds": seeds, "rows": rows}
+
+
+def _other_settings(table3: list[Line]) -> dict[str, dict[str, list[str]]]:
+    """Find keys that differ between the rows of FCOS: key to value to the names of the rows."""
+    pairs = [(line.name, run) for line in table3 if ROWS[line.name].settings for run in line.runs]
+    if not pairs:
+        return {}
+    found: dict[str, dict[str, list[str]]] = {}
+    for key, values in different_settings([run.folder.config for _, run in pairs]).items():
+        if key not in _EXPECTED:
+            for (name, _), value in zip(pairs, values, strict=True):
+                names = found.setdefault(key, {}).setdefault(value, [])
+                if name not in names:
+                    names.append(name)
+    return found
+
+
+def _budgets(study: Study) -> list[str]:
+    """Write what each run had; runs that had the same are named together."""
+    labels: dict[str, list[str]] = {}
+    for run in study.runs:
+        labels.setdefault(budget_in_words(run.budget, study.training_images), []).append(run.label)
+    return [f"{', '.join(names)}: {text}" for text, names in labels.items()]
