@@ -140,7 +140,7 @@ def test_every_key_with_every_value(cfg):
     assert accepted == reasoned
 
 
-@pytest.mark.parametrize("label", ABSURD.keys() - {"function", "10**5000"})
+@pytest.mark.parametrize("label", sorted(ABSURD.keys() - {"function", "10**5000"}))
 def test_every_key_as_an_option(label):
     """What detectron2's config itself refuses is a sentence too."""
     cfg = get_cfg()
