@@ -455,24 +455,24 @@ def test_a_disk_that_is_full_during_the_training(said, project, monkeypatch):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("MODEL.FCOS.FPN_STRIDES", "[4]", "MODEL.FCOS.FPN_STRIDES: expected one str"),  # ValueError
-        ("MODEL.META_ARCHITECTURE", "Retina", "No object named 'Retina' found in "),  # KeyError
+        ("MODEL.FCOS.FPN_STRIDES", "[4]", "MODEL.FCOS.FPN_STRIDES: expected one stride for each"),
+        (
+            "MODEL.META_ARCHITECTURE",
+            "Retina",
+            "MODEL.META_ARCHITECTURE is 'Retina', under which nothing is registered",
+        ),
     ],
 )
 def test_a_config_of_no_detector(said, mode, key, value, message):
-    assert said(*mode, key, value).startswith(f"This config cannot be used: {message}")
+    assert said(*mode, key, value).startswith(message)
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "part"),
-    [
-        ("SOLVER.LR_SCHEDULER_NAME", "Cosine", "Cosine"),
-        ("INPUT.MIN_SIZE_TRAIN_SAMPLING", "all", "all"),  # AssertionError
-    ],
+    ("key", "value"),
+    [("SOLVER.LR_SCHEDULER_NAME", "Cosine"), ("INPUT.MIN_SIZE_TRAIN_SAMPLING", "all")],
 )
-def test_a_config_of_no_training(said, key, value, part):
-    message = said(key, value)
-    assert message.startswith("This config cannot be used: ") and part in message
+def test_a_config_of_no_training(said, key, value):
+    assert said(key, value).startswith(f"{key} is {value!r}: set it to one of ")
 
 
 # ---- how it ends -----------------------------------------------------------------------------
