@@ -60,9 +60,8 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     goes_on = args.resume or args.eval_only
     on_main(lambda: check_output_dir(cfg.OUTPUT_DIR, may_have_checkpoints=goes_on))
     # It writes the file into log.txt; the name may be that of a config that comes with fcos.
-    default_setup(
-        cfg, argparse.Namespace(**vars(args) | {"config_file": find_config(args.config_file)})
-    )
+    file = find_config(args.config_file) if args.config_file else ""
+    default_setup(cfg, argparse.Namespace(**vars(args) | {"config_file": file}))
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="fcos", abbrev_name="fcos")
 
 

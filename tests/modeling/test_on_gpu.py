@@ -195,9 +195,10 @@ def test_training_of_masks(precision, gpu):
             for name, value in losses.items():
                 assert value.is_cuda
                 torch.testing.assert_close(value.cpu(), want[name], rtol=0.02, atol=0.002)
-    counted = places(gpu, "modeling/fcos/fcos", "modeling/roi_heads/fcos_mask_heads")
+    of_boxes = "modeling/fcos/region_proposals"
+    counted = places(gpu, of_boxes, "modeling/roi_heads/fcos_mask_heads")
     assert counted["modeling/roi_heads/fcos_mask_heads"] == len(batch)  # which lie on an object
-    assert counted["modeling/fcos/fcos"] == len(batch)  # which have an area
+    assert counted[of_boxes] == len(batch)  # which have an area
 
 
 def test_what_processes_exchange_lies_on_the_gpu(gpu, monkeypatch):

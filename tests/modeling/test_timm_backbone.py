@@ -319,7 +319,7 @@ def test_weights_that_do_not_exist():
 @pytest.mark.parametrize(
     "key, value, message",
     [
-        ("MODEL.TIMM.NORM", "GN", "NORM: expected one of FrozenBN, BN, SyncBN, got 'GN'"),
+        ("MODEL.TIMM.NORM", "GN", "NORM is 'GN': set it to one of 'FrozenBN', 'BN', 'SyncBN'"),
         ("MODEL.FPN.IN_FEATURES", "[]", "MODEL.FPN.IN_FEATURES is empty: name the features"),
         ("MODEL.FPN.IN_FEATURES", "['p3']", "'p3' is not a feature; res3 is the one of stride"),
         ("MODEL.BACKBONE.FREEZE_AT", "1", "FREEZE_AT 1 freezes need stride 2; choose another"),
