@@ -160,7 +160,7 @@ def test_results_say_the_precision_of_each_class(project):
 def test_what_is_evaluated(project, monkeypatch, most, limit, masks, tasks):
     taken = []
     monkeypatch.setattr(
-        "fcos.engine.trainer.FastCOCOEvaluator", lambda *arguments: taken.append(arguments)
+        "fcos.evaluation.evaluators.FastCOCOEvaluator", lambda *arguments: taken.append(arguments)
     )
     cfg = cfg_of(project, "MODEL.FCOS.NMS_POST_TOPK", str(most), "MODEL.MASK_ON", str(masks))
     Trainer.build_evaluator(cfg, "tiny_val")
