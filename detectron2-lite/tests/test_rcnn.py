@@ -254,5 +254,5 @@ def test_messages():
         rcnn(proposal_generator=None).eval()([{"image": image()}])
     cfg = get_cfg()
     cfg.MODEL.DEVICE = "cpu"
-    with pytest.raises(NotImplementedError, match="RPN .* is not part of detectron2-lite"):
+    with pytest.raises(NotImplementedError, match="Res5ROIHeads .* is not part of detectron2-lite"):
         build_model(cfg)
