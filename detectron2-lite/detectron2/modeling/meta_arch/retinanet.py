@@ -37,25 +37,25 @@ class RetinaNet(DenseDetector):
     def __init__(
         self,
         *,
-        backbone: Backbone,
-        head: nn.Module,
-        head_in_features: Sequence[str],
-        anchor_generator: nn.Module,
-        box2box_transform: Box2BoxTransform,
-        anchor_matcher: Matcher,
         num_classes: int,
-        focal_loss_alpha: float = 0.25,
-        focal_loss_gamma: float = 2.0,
-        smooth_l1_beta: float = 0.0,
-        box_reg_loss_type: str = "smooth_l1",
-        test_score_thresh: float = 0.05,
-        test_topk_candidates: int = 1000,
-        test_nms_thresh: float = 0.5,
-        max_detections_per_image: int = 100,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
-        vis_period: int = 0,
         input_format: str = "BGR",
+        backbone: Backbone,
+        head_in_features: Sequence[str],
+        head: nn.Module,
+        anchor_generator: nn.Module,
+        anchor_matcher: Matcher,
+        box2box_transform: Box2BoxTransform,
+        box_reg_loss_type: str = "smooth_l1",
+        smooth_l1_beta: float = 0.0,
+        focal_loss_gamma: float = 2.0,
+        focal_loss_alpha: float = 0.25,
+        test_topk_candidates: int = 1000,
+        test_score_thresh: float = 0.05,
+        max_detections_per_image: int = 100,
+        test_nms_thresh: float = 0.5,
+        vis_period: int = 0,
     ):
         """
         Args:
@@ -75,20 +75,16 @@ class RetinaNet(DenseDetector):
         """
         pixels = {"pixel_mean": pixel_mean, "pixel_std": pixel_std}
         super().__init__(backbone, head, head_in_features, **pixels)
-        self.num_classes = num_classes
-        self.anchor_generator = anchor_generator
-        self.box2box_transform = box2box_transform
-        self.anchor_matcher = anchor_matcher
-        self.focal_loss_alpha = focal_loss_alpha
-        self.focal_loss_gamma = focal_loss_gamma
+        self.num_classes, self.input_format = num_classes, input_format
+        self.vis_period = vis_period
+        self.anchor_generator, self.anchor_matcher = anchor_generator, anchor_matcher
+        self.box2box_transform, self.box_reg_loss_type = box2box_transform, box_reg_loss_type
         self.smooth_l1_beta = smooth_l1_beta
-        self.box_reg_loss_type = box_reg_loss_type
-        self.test_score_thresh = test_score_thresh
-        self.test_topk_candidates = test_topk_candidates
+        self.focal_loss_alpha, self.focal_loss_gamma = focal_loss_alpha, focal_loss_gamma
+        # Of detections, in the order in which they count.
+        self.test_score_thresh, self.test_topk_candidates = test_score_thresh, test_topk_candidates
         self.test_nms_thresh = test_nms_thresh
         self.max_detections_per_image = max_detections_per_image
-        self.vis_period = vis_period
-        self.input_format = input_format
         # Neither a parameter nor in the state dict: a resumed training starts it anew.
         self.loss_normalizer: float = _FIRST_NORMALIZER
 

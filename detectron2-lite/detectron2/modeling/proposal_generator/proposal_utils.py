@@ -24,10 +24,10 @@ def find_top_rpn_proposals(
     proposals: list[Tensor],
     pred_objectness_logits: list[Tensor],
     image_sizes: list[tuple[int, int]],
-    nms_thresh: float,
-    pre_nms_topk: int,
-    post_nms_topk: int,
-    min_box_size: float,
+    nms_thresh: float,  # IoU
+    pre_nms_topk: int,  # of a level
+    post_nms_topk: int,  # of an image
+    min_box_size: float,  # pixels
     training: bool,
 ) -> list[Instances]:
     """The best boxes of all levels, without those that nearly repeat a better one of their level.

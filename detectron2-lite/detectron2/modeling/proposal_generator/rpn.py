@@ -42,21 +42,21 @@ class RPN(nn.Module):
     def __init__(
         self,
         *,
-        in_features: list[str],
         head: nn.Module,
+        in_features: list[str],
         anchor_generator: nn.Module,
-        anchor_matcher: Matcher,
         box2box_transform: Box2BoxTransform,
-        batch_size_per_image: int,
-        positive_fraction: float,
-        pre_nms_topk: tuple[int, int],
-        post_nms_topk: tuple[int, int],
-        nms_thresh: float = 0.7,
-        min_box_size: float = 0.0,
+        anchor_matcher: Matcher,
         anchor_boundary_thresh: float = -1.0,
-        loss_weight: float | dict[str, float] = 1.0,
+        positive_fraction: float,
+        batch_size_per_image: int,
         box_reg_loss_type: str = "smooth_l1",
         smooth_l1_beta: float = 0.0,
+        loss_weight: float | dict[str, float] = 1.0,
+        min_box_size: float = 0.0,
+        nms_thresh: float = 0.7,
+        pre_nms_topk: tuple[int, int],
+        post_nms_topk: tuple[int, int],
     ):
         """
         Args:
@@ -76,24 +76,19 @@ class RPN(nn.Module):
             smooth_l1_beta: below this difference of deltas the loss is quadratic; 0: L1.
         """
         super().__init__()
-        self.in_features = in_features
-        self.rpn_head = head
-        self.anchor_generator = anchor_generator
-        self.anchor_matcher = anchor_matcher
-        self.box2box_transform = box2box_transform
-        self.batch_size_per_image = batch_size_per_image
-        self.positive_fraction = positive_fraction
-        # By whether the module is in training mode.
-        self.pre_nms_topk = {True: pre_nms_topk[0], False: pre_nms_topk[1]}
-        self.post_nms_topk = {True: post_nms_topk[0], False: post_nms_topk[1]}
-        self.nms_thresh = nms_thresh
-        self.min_box_size = float(min_box_size)
-        self.anchor_boundary_thresh = anchor_boundary_thresh
-        if not isinstance(loss_weight, dict):
-            loss_weight = {"loss_rpn_cls": loss_weight, "loss_rpn_loc": loss_weight}
-        self.loss_weight = loss_weight
-        self.box_reg_loss_type = box_reg_loss_type
-        self.smooth_l1_beta = smooth_l1_beta
+        self.rpn_head, self.in_features = head, in_features
+        self.anchor_generator, self.box2box_transform = anchor_generator, box2box_transform
+        # Which anchors are learnt from, and how.
+        self.anchor_matcher, self.anchor_boundary_thresh = anchor_matcher, anchor_boundary_thresh
+        self.positive_fraction, self.batch_size_per_image = positive_fraction, batch_size_per_image
+        self.box_reg_loss_type, self.smooth_l1_beta = box_reg_loss_type, smooth_l1_beta
+        is_one = not isinstance(loss_weight, dict)
+        names = "loss_rpn_cls", "loss_rpn_loc"
+        self.loss_weight = dict.fromkeys(names, loss_weight) if is_one else loss_weight
+        # Which boxes are proposed: numbers by whether the module is in training mode.
+        self.min_box_size, self.nms_thresh = float(min_box_size), nms_thresh
+        self.pre_nms_topk = dict(zip((True, False), pre_nms_topk, strict=True))
+        self.post_nms_topk = dict(zip((True, False), post_nms_topk, strict=True))
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
@@ -242,9 +237,9 @@ class RPN(nn.Module):
             proposals,
             pred_objectness_logits,
             image_sizes,
-            self.nms_thresh,
-            self.pre_nms_topk[self.training],
-            self.post_nms_topk[self.training],
-            self.min_box_size,
-            self.training,
+            training=self.training,
+            min_box_size=self.min_box_size,
+            nms_thresh=self.nms_thresh,
+            pre_nms_topk=self.pre_nms_topk[self.training],
+            post_nms_topk=self.post_nms_topk[self.training],
         )

@@ -78,12 +78,9 @@ class StandardROIHeads(ROIHeads):
         super().__init__(**kwargs)
         if keypoint_in_features is not None:
             raise missing("StandardROIHeads with keypoints (MODEL.KEYPOINT_ON)")
-        self.in_features = self.box_in_features = box_in_features
-        self.box_pooler = box_pooler
-        self.box_head = box_head
-        self.box_predictor = box_predictor
-        self.mask_on = mask_in_features is not None
-        self.keypoint_on = False
+        self.box_in_features = self.in_features = box_in_features
+        self.box_pooler, self.box_head, self.box_predictor = box_pooler, box_head, box_predictor
+        self.keypoint_on, self.mask_on = False, mask_in_features is not None
         if self.mask_on:
             self.mask_in_features = mask_in_features
             self.mask_pooler = mask_pooler
