@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 
 from fcos.predict.inputs import IMAGE_SUFFIXES
 from fcos.utils.errors import UserError
-from fcos.utils.files import check_writable
+from fcos.utils.files import check_writable, write_by_name, write_whole
 
 __all__ = ["ImageFiles", "Sink", "VideoFile", "Window"]
 
@@ -71,11 +72,7 @@ class ImageFiles:
         is_encoded, data = cv2.imencode(os.path.splitext(file)[1], picture)
         if not is_encoded:
             raise UserError(f"{file}: this format cannot hold {picture.shape[1]}x{len(picture)}.")
-        try:
-            with open(file, "wb") as stream:
-                stream.write(data.tobytes())
-        except OSError as error:
-            raise UserError(f"{file} cannot be written: {error.strerror}.") from error
+        write_whole(file, lambda stream: stream.write(data.tobytes()), survives_power_loss=False)
         return True
 
     def close(self) -> None:
@@ -104,6 +101,8 @@ class VideoFile:
         self._file = output
         self._fps = fps
         self._writer: Any = None
+        self._number = 0
+        self._place = contextlib.ExitStack()
         _check_targets([output], [source])
 
     def show(self, picture: np.ndarray, name: str) -> bool:
@@ -115,14 +114,16 @@ class VideoFile:
         if self._writer is None:
             self._writer = self._open(picture.shape[1], picture.shape[0])
         self._writer.write(picture)
+        self._number += 1
         return True
 
     def _open(self, width: int, height: int) -> Any:
         import cv2
 
         codec = _CODECS[os.path.splitext(self._file)[1].lower()]
+        self._unfinished = self._place.enter_context(write_by_name(self._file))
         writer = cv2.VideoWriter(
-            self._file, cv2.VideoWriter.fourcc(*codec), self._fps, (width, height)
+            self._unfinished, cv2.VideoWriter.fourcc(*codec), self._fps, (width, height)
         )
         if not writer.isOpened():
             raise UserError(
@@ -132,9 +133,32 @@ class VideoFile:
         return writer
 
     def close(self) -> None:
-        """Write the index, which players need."""
-        if self._writer is not None:
-            self._writer.release()
+        """Write the index, which players need, and give the file its name.
+
+        Raises:
+            UserError: it is not whole, such as on a full disk.
+        """
+        with self._place:
+            if self._writer is not None:
+                self._writer.release()
+                _check_video(self._unfinished, self._file, self._number)
+
+
+def _check_video(path: str, name: str, number: int) -> None:
+    """Check that a video has so many frames; OpenCV does not say what could not be written."""
+    import cv2
+
+    video = cv2.VideoCapture(path)
+    try:
+        found = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
+        video.set(cv2.CAP_PROP_POS_FRAMES, max(0, number - 1))
+        if found < number or not video.read()[0]:
+            raise UserError(
+                f"{name} cannot be written: only {max(0, found)} of {number} frames are in it, "
+                "perhaps because the disk is full. Choose another place."
+            )
+    finally:
+        video.release()
 
 
 class Window:

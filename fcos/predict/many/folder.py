@@ -17,7 +17,8 @@ from fcos.checkpoint.reading import local_file
 from fcos.config import CfgNode
 from fcos.predict.many.shards import FinishedImages
 from fcos.utils.errors import UserError
-from fcos.utils.files import check_writable, write_whole
+from fcos.utils.files import write_whole
+from fcos.utils.folders import subfolder
 from fcos.utils.nested import flat
 
 __all__ = ["DETECTIONS", "IMAGES", "LEFT_OUT", "DetectionFolder", "run_settings"]
@@ -92,7 +93,7 @@ class DetectionFolder:
         Raises:
             UserError: it cannot be written to, or another run is writing to it.
         """
-        check_writable(self._shards)
+        subfolder(self.folder, "shards")
         try:
             self._lock.acquire(timeout=_WAIT_S, poll_interval=0.2)
         except filelock.Timeout:
