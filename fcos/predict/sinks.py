@@ -13,7 +13,8 @@ import numpy as np
 
 from fcos.predict.inputs import IMAGE_SUFFIXES
 from fcos.utils.errors import UserError
-from fcos.utils.files import check_writable, write_by_name, write_whole
+from fcos.utils.files import write_by_name, write_whole
+from fcos.utils.folders import subfolder
 
 __all__ = ["ImageFiles", "Sink", "VideoFile", "Window"]
 
@@ -56,9 +57,9 @@ class ImageFiles:
                 "name a folder."
             )
         else:
-            files = [output]
+            files, output = [output], os.path.dirname(output)
         self._file_of = dict(zip(inputs, files, strict=True))
-        _check_targets(files, inputs)
+        _check_targets(files, inputs, output)
 
     def show(self, picture: np.ndarray, name: str) -> bool:
         """Write the picture of the input ``name``.
@@ -103,7 +104,7 @@ class VideoFile:
         self._writer: Any = None
         self._number = 0
         self._place = contextlib.ExitStack()
-        _check_targets([output], [source])
+        _check_targets([output], [source], os.path.dirname(output))
 
     def show(self, picture: np.ndarray, name: str) -> bool:
         """Append a frame; all must have the size of the first one.
@@ -227,13 +228,14 @@ def _file_names(paths: Sequence[str]) -> list[str]:
     return [name if name.lower().endswith(IMAGE_SUFFIXES) else name + ".png" for name in names]
 
 
-def _check_targets(files: Sequence[str], inputs: Sequence[str]) -> None:
+def _check_targets(files: Sequence[str], inputs: Sequence[str], root: str) -> None:
     inputs_behind_links = {os.path.realpath(path) for path in inputs}
     for file in files:
         if os.path.realpath(file) in inputs_behind_links:
             raise UserError(f"--output would overwrite the input {file}: name another place.")
     for folder in sorted({os.path.dirname(file) for file in files}):
-        check_writable(folder)
+        inner = os.path.relpath(folder or os.curdir, root or os.curdir)
+        subfolder(root, *(() if inner == os.curdir else inner.split(os.sep)))
 
 
 def _has_display() -> bool:

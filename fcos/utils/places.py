@@ -11,7 +11,7 @@ import stat
 
 from fcos.utils.errors import UserError
 
-__all__ = ["check_place", "reason_of", "remove", "unfinished_name"]
+__all__ = ["check_place", "is_below", "reason_of", "remove", "unfinished_name"]
 
 _LONGEST = 255  # bytes of a file's name, in usual file systems
 
@@ -43,6 +43,22 @@ def _kind_of(path: str) -> str:
     if stat.S_ISREG(mode):
         return ""
     return "a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket"
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Return whether a path lies below a folder.
+
+    Links in the folder are followed, since only someone who may write there can have made them.
+    Not so "..", which a name in any file may have.
+
+    Args:
+        path: of a file or folder, which need not exist.
+        folder: without "..".
+    """
+    if os.pardir not in path.replace(os.sep, "/").split("/"):
+        if os.path.abspath(path).startswith(os.path.join(os.path.abspath(folder), "")):
+            return True
+    return os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ""))
 
 
 def unfinished_name(path: str) -> str:
