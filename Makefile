@@ -4,7 +4,9 @@
 # make report      trains what a report needs, and writes it; PROFILE=full takes hours, and goes on after a stop
 # make submission NAME=me    packs that report, the code and the best weights
 # make test        every test
-# make torture     trainings stopped in every way end as those that were not (minutes)
+# make torture     trainings stopped in every way end as those that were not, and of all programs that
+#                  are killed or whose files may not grow, what is found is whole or absent (minutes)
+# make soak N=100000    memory, files and threads stay as they are from image to image (hours)
 # make bench       speed, beside torchvision's FCOS, detectron2's and pycocotools
 # make fuzz        annotations damaged at random, a few thousand
 # make docs        docs/CONFIG.md, the reference page of config keys
@@ -23,7 +25,7 @@ PYTHON := $(VENV)/bin/python
 ENVIRONMENT := $(VENV)/installed
 endif
 
-.PHONY: demo demo-mask compare-masks report submission test torture fuzz bench docs lint dist env clean
+.PHONY: demo demo-mask compare-masks report submission test torture soak fuzz bench docs lint dist env clean
 
 demo: CONFIG := digits
 demo-mask: CONFIG := digits_mask
@@ -58,6 +60,12 @@ test: $(ENVIRONMENT)
 
 torture: $(ENVIRONMENT)
 	$(PYTHON) -m tests.torture
+	$(PYTHON) -m tests.programs
+
+N := 2000
+
+soak: $(ENVIRONMENT)
+	$(PYTHON) -m tests.soak --number $(N)
 
 fuzz: $(ENVIRONMENT)
 	FCOS_FUZZ_SEEDS=3000 $(PYTHON) -m pytest -q tests/data/test_fuzz.py

@@ -18,6 +18,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -66,9 +67,7 @@ def prepare(root: Path) -> None:
     shutil.copytree(root / "datasets" / "tiny", root / "labels")
     rng = np.random.default_rng(0)
     (root / "images").mkdir()
-    video = cv2.VideoWriter(
-        str(root / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (64, 48)
-    )
+    video = cv2.VideoWriter(str(root / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (64, 48))
     for number in range(20):
         picture = rng.integers(0, 256, (48, 64, 3), np.uint8)
         cv2.imwrite(str(root / "images" / f"{number}.png"), picture)
@@ -112,8 +111,8 @@ def begin(name: str, out: str, most: int | None = None) -> int:
             else:
                 with limited_files(most):
                     code = fcos(argv)
-    except BaseException as error:
-        said.write(f"\nTraceback: {error!r}")
+    except BaseException:
+        said.write(traceback.format_exc())
     finally:
         Path(f"{out}.said").write_text(said.getvalue())
         os._exit(code)
@@ -167,7 +166,9 @@ def contents(out: str) -> dict[str, bytes]:
         name = str(path.relative_to(out))
         if not any(part in f"/{name}" for part in UNFINISHED):
             text = path.read_bytes()
-            found[name] = text.replace(os.path.abspath(out).encode(), b"").replace(out.encode(), b"")
+            found[name] = text.replace(os.path.abspath(out).encode(), b"").replace(
+                out.encode(), b""
+            )
     return found
 
 
@@ -210,13 +211,14 @@ def again(name: str, out: str, whole: dict[str, bytes]) -> list[str]:
 def torture(name: str, kills: int, limits: int, draw: random.Random) -> int:
     """Run all cases of a program; return how many went wrong."""
     begun = time.monotonic()
-    code, said = run(name, "whole")
-    seconds, whole = time.monotonic() - begun, contents("whole")
+    code, said = run(name, "xq-whole")
+    seconds, whole = time.monotonic() - begun, contents("xq-whole")
+    print(f"{name}: {len(whole)} files in {seconds:.1f} s", flush=True)
     if code or not whole:
         raise SystemExit(f"{name} ends with {code}: {said}")
     wrong = 0
     for number in range(kills):
-        out, delay = f"killed{number}", draw.uniform(0, seconds)
+        out, delay = f"xq-killed{number}", draw.uniform(0, seconds)
         for _ in range(10):
             if kill(name, out, delay):
                 break
@@ -225,9 +227,9 @@ def torture(name: str, kills: int, limits: int, draw: random.Random) -> int:
         found = problems(contents(out), whole, all_of_them=False) + again(name, out, whole)
         wrong += report(f"{name}, killed {delay:.2f} s after its first file", found)
     for number, most in enumerate(limits_of(whole, draw, limits)):
-        found = limited(name, f"limited{number}", whole, most)
+        found = limited(name, f"xq-limited{number}", whole, most)
         wrong += report(f"{name}, files of at most {most:,} bytes", found)
-    for path in [*Path().glob("killed*"), *Path().glob("limited*"), *Path().glob("whole*")]:
+    for path in [*Path().glob("xq-*")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return wrong
 

@@ -40,6 +40,10 @@ def opens_to_write(call, name):
     if name == "fdopen":
         return not isinstance(call.args[0], ast.Call) or call.args[0].func.id != "append_to"
     mode = next((k.value for k in call.keywords if k.arg in ("mode", "flags")), None)
+    if (
+        mode is None and ast.unparse(call.func) == "archive.open"
+    ):  # a part of a zip archive, to read
+        mode = call.args[1] if len(call.args) > 1 else ast.Constant("r")
     if mode is None:
         place = 0 if isinstance(call.func, ast.Attribute) and not of_module(call.func) else 1
         mode = call.args[place] if len(call.args) > place else ast.Constant("r")
@@ -145,6 +149,7 @@ def test_other_ways_are_found(code):
         "open(path)",
         "open(path, 'rb')",
         "path.open('rb')",
+        "archive.open(part)",
         "os.open(path, os.O_RDONLY)",
         "PIL.Image.open(file)",
         "text.replace('a', 'b')",
