@@ -20,9 +20,12 @@ from fcos.utils import device
 from fcos.utils.agree import on_main
 from fcos.utils.errors import UserError
 from fcos.utils.files import check_writable
+from fcos.utils.locks import FolderLock
 from fcos.utils.memory import keep_freed_memory
 
 __all__ = ["check_output_dir", "class_names", "load_cfg", "setup", "start_without_file"]
+
+_ROOM = "Set OUTPUT_DIR to a folder with room for checkpoints."
 
 
 def load_cfg(config_file: str, options: Sequence[str] = ()) -> CfgNode:
@@ -42,23 +45,34 @@ def load_cfg(config_file: str, options: Sequence[str] = ()) -> CfgNode:
     return cfg
 
 
-def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Choose the GPU, register the data sets, make OUTPUT_DIR and start logging there.
+def setup(cfg: CfgNode, args: argparse.Namespace, lock: FolderLock | None = None) -> None:
+    """Choose the GPU, register the data sets, make and lock OUTPUT_DIR and start logging there.
 
     Every process calls this.
 
     Args:
         cfg: the config; its device exists here.
         args: as ``fcos_cli.train`` parses them; detectron2's ``default_setup`` takes them.
+        lock: of OUTPUT_DIR, for the main process to acquire; ``None``: do without.
 
     Raises:
-        UserError: a data set or OUTPUT_DIR cannot be used.
+        UserError: a data set or OUTPUT_DIR cannot be used, or another program is writing there.
     """
     device.make_current(cfg.MODEL.DEVICE)
     keep_freed_memory()
     register_custom_datasets(cfg)
     goes_on = args.resume or args.eval_only
-    on_main(lambda: check_output_dir(cfg.OUTPUT_DIR, may_have_checkpoints=goes_on))
+
+    def claim() -> None:
+        if lock is not None:
+            check_writable(cfg.OUTPUT_DIR, _ROOM)
+            lock.acquire(
+                f"Another training or evaluation is writing to OUTPUT_DIR {cfg.OUTPUT_DIR}: wait "
+                "for its end, or set OUTPUT_DIR to another folder."
+            )
+        check_output_dir(cfg.OUTPUT_DIR, may_have_checkpoints=goes_on)
+
+    on_main(claim)
     # It writes the file into log.txt; the name may be that of a config that comes with fcos.
     file = find_config(args.config_file) if args.config_file else ""
     default_setup(cfg, argparse.Namespace(**vars(args) | {"config_file": file}))
@@ -75,7 +89,7 @@ def check_output_dir(path: str, may_have_checkpoints: bool) -> None:
     Raises:
         UserError: it cannot be written to, or holds another training.
     """
-    check_writable(path, "Set OUTPUT_DIR to a folder with room for checkpoints.")
+    check_writable(path, _ROOM)
     if not may_have_checkpoints and os.path.exists(os.path.join(path, "last_checkpoint")):
         raise UserError(
             f"OUTPUT_DIR {path} has the checkpoints of an earlier training, which a new one would "
