@@ -5,6 +5,7 @@
 # make submission NAME=me    packs that report, the code and the best weights
 # make test        every test
 # make torture     trainings stopped in every way end as those that were not (minutes)
+# make torture-launchers    one process of a training killed, by whatever it was launched (minutes)
 # make bench       speed, beside torchvision's FCOS, detectron2's and pycocotools
 # make fuzz        annotations damaged at random, a few thousand
 # make docs        docs/CONFIG.md, the reference page of config keys
@@ -23,7 +24,7 @@ PYTHON := $(VENV)/bin/python
 ENVIRONMENT := $(VENV)/installed
 endif
 
-.PHONY: demo demo-mask compare-masks report submission test torture fuzz bench docs lint dist env clean
+.PHONY: demo demo-mask compare-masks report submission test torture torture-launchers fuzz bench docs lint dist env clean
 
 demo: CONFIG := digits
 demo-mask: CONFIG := digits_mask
@@ -58,6 +59,9 @@ test: $(ENVIRONMENT)
 
 torture: $(ENVIRONMENT)
 	$(PYTHON) -m tests.torture
+
+torture-launchers: $(ENVIRONMENT)
+	$(PYTHON) -m tests.torture_launchers
 
 fuzz: $(ENVIRONMENT)
 	FCOS_FUZZ_SEEDS=3000 $(PYTHON) -m pytest -q tests/data/test_fuzz.py

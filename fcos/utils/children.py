@@ -69,6 +69,11 @@ def _start(children: Sequence[BaseProcess]) -> None:
 
     A process inherits which signals are blocked.
     """
+    # One that is killed leaves a semaphore (tqdm has one), which Python removes, with a warning.
+    ignored = "ignore:resource_tracker"
+    os.environ["PYTHONWARNINGS"] = ",".join(
+        filter(None, [os.environ.get("PYTHONWARNINGS"), ignored])
+    )
     mask = getattr(signal, "pthread_sigmask", None)  # not on Windows
     if mask is not None:
         before = mask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -81,29 +86,32 @@ def _start(children: Sequence[BaseProcess]) -> None:
 
 
 def _wait_for(children: Sequence[BaseProcess], have_begun: Sequence[bool]) -> int | None:
-    """Wait until all have ended; return the first that failed.
+    """Wait until all have ended; return the one that failed, and made the others end.
 
-    Of those that fail at the same time it is one that a signal has ended: it is the cause.
+    It is one that a signal has ended, or that has another exit code than those that it made end.
     """
-    running: dict[Any, int] = {child.sentinel: n for n, child in enumerate(children)}
-    failed: int | None = None
-    deadline = 0.0
-    while running:
-        timeout = None if failed is None else max(0, deadline - time.monotonic())
-        ready = [running.pop(sentinel) for sentinel in connection.wait(list(running), timeout)]
-        for number in ready:
-            children[number].join()
-        if failed is None:
-            codes = {number: children[number].exitcode or 0 for number in ready}
-            failed = min(filter(codes.get, codes), key=codes.__getitem__, default=None)
-            deadline = time.monotonic() + _GRACE_S
-        if failed is not None:
-            for number in running.values():
-                if not have_begun[number]:  # it waits for one that will not come
-                    children[number].terminate()
-                elif not ready:
-                    children[number].kill()
-    return failed
+    deadline = float("inf")
+    killed: set[int] = set()  # by this function
+    while running := {n: child for n, child in enumerate(children) if child.exitcode is None}:
+        # Not for ever: the sentinel of a killed process lives on in processes that it has forked.
+        connection.wait([child.sentinel for child in running.values()], 0.2)
+        if not any(child.exitcode for child in children):
+            continue
+        deadline = min(deadline, time.monotonic() + _GRACE_S)
+        for number, child in running.items():
+            if child.exitcode is not None:
+                continue
+            if not have_begun[number]:  # it waits for one that will not come
+                child.terminate()
+            elif time.monotonic() > deadline:
+                child.kill()
+            else:
+                continue
+            killed.add(number)
+    codes = {n: child.exitcode or 0 for n, child in enumerate(children) if n not in killed}
+    by_signal = min(codes, key=codes.__getitem__)
+    failed = by_signal if codes[by_signal] < 0 else max(codes, key=codes.__getitem__)
+    return failed if codes[failed] else None
 
 
 def _run_child(run: Callable[[], Ending], place: Place, have_begun: Any, remedy: str) -> None:

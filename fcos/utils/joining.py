@@ -166,6 +166,9 @@ def run_joined(run: Callable[[], Ending], lines: Lifelines) -> int:
         return 128 + signal.SIGINT
     try:
         ending = run()
+    except KeyboardInterrupt:
+        lines.fail(128 + signal.SIGINT)
+        return 128 + signal.SIGINT
     except BaseException:
         lines.wait_for_news()  # it may be that another process has ended
         lines.fail(1)
