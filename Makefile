@@ -4,6 +4,8 @@
 # make report      trains what a report needs, and writes it; PROFILE=full takes hours, and goes on after a stop
 # make submission NAME=me    packs that report, the code and the best weights
 # make test        every test
+# make test-oldest, make test-newest    the same with the oldest versions of everything that setup.py promises
+#                  (Python 3.10, constraints-oldest.txt), and with the newest there are (Python 3.13)
 # make torture     trainings stopped in every way end as those that were not (minutes)
 # make torture-launchers    one process of a training killed, by whatever it was launched (minutes)
 # make bench       speed, beside torchvision's FCOS, detectron2's and pycocotools
@@ -24,7 +26,7 @@ PYTHON := $(VENV)/bin/python
 ENVIRONMENT := $(VENV)/installed
 endif
 
-.PHONY: demo demo-mask compare-masks report submission test torture torture-launchers fuzz bench docs lint dist env clean
+.PHONY: demo demo-mask compare-masks report submission test test-oldest test-newest torture torture-launchers fuzz bench docs lint dist env clean
 
 demo: CONFIG := digits
 demo-mask: CONFIG := digits_mask
@@ -56,6 +58,19 @@ submission: $(ENVIRONMENT)
 test: $(ENVIRONMENT)
 	$(PYTHON) -m pytest -q -n 2 detectron2-lite/tests
 	$(PYTHON) -m pytest -q -n 2 tests
+
+# Each in an environment of its own, made anew; PYTHON_OLDEST and PYTHON_NEWEST may name other interpreters.
+PYTHON_OLDEST := python3.10
+PYTHON_NEWEST := python3.13
+
+test-oldest: VERSIONS := -c constraints-oldest.txt
+test-oldest test-newest: WITH = $(if $(VERSIONS),$(PYTHON_OLDEST),$(PYTHON_NEWEST))
+test-oldest test-newest:
+	rm -rf .venv-$@
+	$(WITH) -m venv .venv-$@
+	.venv-$@/bin/python -m pip install --upgrade pip
+	.venv-$@/bin/python -m pip install $(VERSIONS) -e ./detectron2-lite -e '.[demo,dev,export,timm]'
+	$(MAKE) test PYTHON=.venv-$@/bin/python
 
 torture: $(ENVIRONMENT)
 	$(PYTHON) -m tests.torture
