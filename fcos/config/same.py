@@ -13,20 +13,22 @@ _MAY_DIFFER = {"OUTPUT_DIR", "MODEL.WEIGHTS"}  # paths, which may be others on o
 _NAMED = 3
 
 
-def check_same_config(cfg: CfgNode) -> None:
+def check_same_config(cfg: CfgNode, **options: object) -> None:
     """Refuse processes with different configs, as of commands that were typed on each machine.
 
     Every process must call this.
 
     Args:
         cfg: the config of this process.
+        options: of its command line, by name, which have to be the same as well.
 
     Raises:
         UserError: it differs from that of the first process, in any process.
     """
     if comm.get_world_size() == 1:
         return
-    mine = {key: str(value) for key, value in flat(cfg).items() if key not in _MAY_DIFFER}
+    values = {**options, **flat(cfg)}
+    mine = {key: str(value) for key, value in values.items() if key not in _MAY_DIFFER}
     configs = comm.all_gather(mine)
     for rank, config in enumerate(configs):
         first = configs[0]

@@ -62,7 +62,7 @@ def train_or_evaluate(args: argparse.Namespace) -> int:
 def _run_one(cfg: CfgNode, args: argparse.Namespace) -> Ending:
     """Train or evaluate in this process."""
     try:
-        check_same_config(cfg)
+        check_same_config(cfg, **{"--resume": args.resume, "--eval-only": args.eval_only})
         with FolderLock(cfg.OUTPUT_DIR, ".lock") as lock:
             setup(cfg, args, lock)
             if args.eval_only:

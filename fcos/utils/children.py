@@ -14,6 +14,7 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from fcos.utils import signals
 from fcos.utils.errors import UserError
 from fcos.utils.joining import Ending, join, run_and_exit, run_joined
 from fcos.utils.launched import Place
@@ -74,15 +75,12 @@ def _start(children: Sequence[BaseProcess]) -> None:
     os.environ["PYTHONWARNINGS"] = ",".join(
         filter(None, [os.environ.get("PYTHONWARNINGS"), ignored])
     )
-    mask = getattr(signal, "pthread_sigmask", None)  # not on Windows
-    if mask is not None:
-        before = mask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signals.block({signal.SIGINT})
     try:
         for child in children:
             child.start()
     finally:
-        if mask is not None:
-            mask(signal.SIG_SETMASK, before)
+        signals.restore(before)
 
 
 def _wait_for(children: Sequence[BaseProcess], have_begun: Sequence[bool]) -> int | None:

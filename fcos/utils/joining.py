@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import dataclasses
 import logging
 import math
@@ -19,6 +18,7 @@ import torch
 
 from detectron2.engine.launch import DEFAULT_TIMEOUT
 from detectron2.utils import comm
+from fcos.utils import signals
 from fcos.utils.errors import UserError, one_line
 from fcos.utils.launched import REMEDIES, Place
 from fcos.utils.lifelines import Lifelines
@@ -160,8 +160,7 @@ def run_joined(run: Callable[[], Ending], lines: Lifelines) -> int:
     """
     try:
         signal.signal(signal.SIGINT, _Interrupt())
-        with contextlib.suppress(AttributeError):  # not on Windows
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signals.unblock({signal.SIGINT})
     except KeyboardInterrupt:  # it came while this process was importing
         return 128 + signal.SIGINT
     try:

@@ -43,6 +43,14 @@ def test_another_value_is_named(check):
     assert refused.value.in_all_processes
 
 
+def test_another_option_is_named(monkeypatch):
+    others = {"--resume": "False"}
+    monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 2)
+    monkeypatch.setattr("detectron2.utils.comm.all_gather", lambda mine: [mine, {**mine, **others}])
+    with pytest.raises(UserError, match="--resume is True in process 0 and False in process 1; "):
+        check_same_config(get_cfg(), **{"--resume": True, "--eval-only": False})
+
+
 def test_only_some_of_many_are_named(check):
     changes = [("SEED", 1), ("SOLVER.GAMMA", 0.5), ("SOLVER.MAX_ITER", 7), ("VIS_PERIOD", 9)]
     with pytest.raises(UserError, match=r"\(and 1 more\); start all with one"):
