@@ -14,14 +14,19 @@ import torch
 
 from detectron2.utils.file_io import PathManager
 from fcos.checkpoint.content import as_checkpoint, without_prefix
+from fcos.checkpoint.sums import damaged_part
 from fcos.checkpoint.writing import safetensors_torch
 from fcos.utils.errors import UserError, one_line
 
-__all__ = ["local_file", "read_checkpoint", "read_file"]
+__all__ = ["DamagedFile", "local_file", "read_checkpoint", "read_file"]
 
 # The first bytes of a file tell its form; its name may not.
 _ZIP = b"PK\x03\x04"
 _OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # torch.save before 1.6
+
+
+class DamagedFile(UserError):
+    """A weights file is not as it was written."""
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:
@@ -31,6 +36,8 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     versions), safetensors, or a pickle of numpy arrays (detectron2's model zoo, Caffe2). It may
     hold ``{"model": ...}``, ``{"state_dict": ...}``, ``{"blobs": ...}`` or only a mapping of names
     to arrays. A prefix ``module.`` of all names is dropped.
+
+    Checksums are looked at where the form has them (:mod:`fcos.checkpoint.sums`).
 
     Args:
         path: a file, or an address that detectron2's ``PathManager`` knows (``detectron2://``,
@@ -95,7 +102,7 @@ def read_file(path: str, mmap: bool = False) -> dict[str, Any]:
     except UserError:
         raise
     except Exception as error:  # damaged files raise errors of nearly every type
-        raise UserError(_damaged(path, one_line(error))) from None
+        raise DamagedFile(_damaged(path, one_line(error))) from None
     return as_checkpoint(content, path)
 
 
@@ -109,7 +116,7 @@ def _is_safetensors(start: bytes, path: str) -> bool:
 def _check_zip(path: str) -> bool:
     """Return whether the tensors lie in the archive as they are, as torch.save writes them."""
     if not zipfile.is_zipfile(path):  # the table of contents is at the end
-        raise UserError(_damaged(path, "its end is missing"))
+        raise DamagedFile(_damaged(path, "its end is missing"))
     with zipfile.ZipFile(path) as archive:
         files = archive.infolist()
     names = {file.filename.rsplit("/", 1)[-1] for file in files}
@@ -117,6 +124,8 @@ def _check_zip(path: str) -> bool:
         raise UserError(f"{path} is a zip archive, but not a checkpoint written by torch.save.")
     if "constants.pkl" in names:
         raise UserError(f"{path} is a TorchScript program, not a weights file.")
+    if part := damaged_part(path):
+        raise DamagedFile(_damaged(path, f"the checksum of {part} is another one"))
     return all(file.compress_type == zipfile.ZIP_STORED for file in files)
 
 
@@ -144,7 +153,7 @@ def _torch_load(path: str, mmap: bool) -> Any:
     except pickle.UnpicklingError as error:
         forbidden = re.search(r"GLOBAL (\S+)", str(error))
         if forbidden is None:  # do not show torch's advice to run the file's code
-            raise UserError(_damaged(path, "its list of tensors makes no sense")) from None
+            raise DamagedFile(_damaged(path, "its list of tensors makes no sense")) from None
         raise UserError(_would_run(path, forbidden.group(1))) from None
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
@@ -24,17 +23,11 @@ def write_weights(path: str, content: dict[str, Any]) -> None:
         UserError: it cannot be written, or safetensors is not installed.
     """
     if not path.endswith(".safetensors"):
-        write_whole(path, lambda file: torch.save(content, file), "Choose another place.")
+        write_whole(path, lambda file: torch.save(content, file))
         return
-    save_file = safetensors_torch(path).save_file
+    as_bytes = safetensors_torch(path).save
     tensors = {name: torch.as_tensor(value).contiguous() for name, value in content.items()}
-
-    def write(file: BinaryIO) -> None:
-        mode = os.stat(file.name).st_mode
-        save_file(tensors, file.name, metadata={"format": "pt"})
-        os.chmod(file.name, mode)  # the new file of safetensors is readable by its owner only
-
-    write_whole(path, write, "Choose another place.")
+    write_whole(path, lambda file: file.write(as_bytes(tensors, metadata={"format": "pt"})))
 
 
 def safetensors_torch(path: str) -> Any:

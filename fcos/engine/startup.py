@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import os
 from collections.abc import Sequence
 
@@ -19,7 +20,7 @@ from fcos.modeling import TimmBackbone
 from fcos.utils import device
 from fcos.utils.agree import on_main
 from fcos.utils.errors import UserError
-from fcos.utils.files import check_writable
+from fcos.utils.files import check_writable, write_text
 from fcos.utils.locks import FolderLock
 from fcos.utils.memory import keep_freed_memory
 
@@ -76,6 +77,7 @@ def setup(cfg: CfgNode, args: argparse.Namespace, lock: FolderLock | None = None
     # It writes the file into log.txt; the name may be that of a config that comes with fcos.
     file = find_config(args.config_file) if args.config_file else ""
     default_setup(cfg, argparse.Namespace(**vars(args) | {"config_file": file}))
+    on_main(lambda: write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), [cfg.dump()]))
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="fcos", abbrev_name="fcos")
 
 
@@ -90,11 +92,26 @@ def check_output_dir(path: str, may_have_checkpoints: bool) -> None:
         UserError: it cannot be written to, or holds another training.
     """
     check_writable(path, _ROOM)
+    _check_links(path)
     if not may_have_checkpoints and os.path.exists(os.path.join(path, "last_checkpoint")):
         raise UserError(
             f"OUTPUT_DIR {path} has the checkpoints of an earlier training, which a new one would "
             "overwrite; add --resume to go on with it, or set OUTPUT_DIR to another folder."
         )
+
+
+# What is added to, or written by detectron2 itself, and so would go where a link leads to.
+_THROUGH_LINKS = ("config.yaml", "datasets", "inference*", "log.txt*", "metrics.json")
+
+
+def _check_links(path: str) -> None:
+    for name in os.listdir(path):
+        place = os.path.join(path, name)
+        if os.path.islink(place) and any(fnmatch.fnmatch(name, kind) for kind in _THROUGH_LINKS):
+            raise UserError(
+                f"{place} is a link, so that a training would write outside of OUTPUT_DIR: remove "
+                "the link. (OUTPUT_DIR itself may be one.)"
+            )
 
 
 def class_names(cfg: CfgNode) -> list[str]:

@@ -16,7 +16,8 @@ from fcos.checkpoint.reading import local_file
 from fcos.config import CfgNode
 from fcos.predict.many.shards import FinishedImages
 from fcos.utils.errors import UserError
-from fcos.utils.files import check_writable, write_whole
+from fcos.utils.files import write_whole
+from fcos.utils.folders import subfolder
 from fcos.utils.locks import FolderLock
 from fcos.utils.nested import flat
 
@@ -91,7 +92,7 @@ class DetectionFolder:
         Raises:
             UserError: it cannot be written to, or another run is writing to it.
         """
-        check_writable(self._shards)
+        subfolder(self.folder, "shards")
         self._lock.acquire(
             f"Another run is writing to {self.folder}: wait for its end, or name another --output."
         )
