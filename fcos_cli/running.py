@@ -36,14 +36,15 @@ def run_program(load: Callable[[], Callable[[], int]], debug: bool = False) -> i
 
 
 def _run(job: Callable[[], int], debug: bool) -> int:
-    from fcos.utils.errors import UserError  # imported by now
+    from fcos.utils.errors import UserError, of_system  # imported by now
 
     try:
         return job()
-    except UserError as error:
-        if debug:
+    except (OSError, ValueError) as error:
+        said = error if isinstance(error, UserError) else of_system(error)
+        if debug or said is None:
             raise
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {said}", file=sys.stderr)
         return 1
 
 

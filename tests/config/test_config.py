@@ -45,7 +45,8 @@ def test_detectron2s_own_defaults_are_untouched():
     del ours.MODEL["FCOS"], ours.MODEL["TIMM"], ours.DATASETS["CUSTOM"], ours.TEST["BEST_METRIC"]
     del ours.MODEL["CHANNELS_LAST"], ours.TEST["IMS_PER_BATCH"]
     del ours.MODEL["COMPILE"], ours.MODEL["ACTIVATION_CHECKPOINTING"], ours.SOLVER.AMP["PRECISION"]
-    del ours.INPUT["STRETCH_RANGE"], ours.INPUT["AUGMENTATIONS"]
+    for key in ("STRETCH_RANGE", "MAX_PIXELS", "AUGMENTATIONS"):
+        del ours.INPUT[key]
     del ours.DATALOADER["SKIP_UNREADABLE"], ours["LOGGERS"]
     del ours.TEST["VALIDATION_LOSS"], ours.TEST["PATIENCE"]
     del ours.SOLVER["OPTIMIZER"], ours.SOLVER["ACCUMULATION_STEPS"], ours.SOLVER["EMA_DECAY"]
