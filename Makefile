@@ -6,7 +6,7 @@
 # make test        every test
 # make torture     trainings stopped in every way end as those that were not (minutes)
 # make bench       speed, beside torchvision's FCOS, detectron2's and pycocotools
-# make fuzz        annotations damaged at random, a few thousand
+# make fuzz        files of every kind damaged at random, and read; SECONDS=600 for each kind
 # make docs        docs/CONFIG.md, the reference page of config keys
 # make lint        formatter, linter, spelling, types
 # make dist        wheels and source distributions, in dist/
@@ -59,8 +59,11 @@ test: $(ENVIRONMENT)
 torture: $(ENVIRONMENT)
 	$(PYTHON) -m tests.torture
 
+SECONDS := 600
+
 fuzz: $(ENVIRONMENT)
 	FCOS_FUZZ_SEEDS=3000 $(PYTHON) -m pytest -q tests/data/test_fuzz.py
+	$(PYTHON) -m tests.fuzzing --seconds $(SECONDS) --found output/fuzz
 
 bench: $(ENVIRONMENT)
 	$(PYTHON) -m benchmarks

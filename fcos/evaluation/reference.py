@@ -205,7 +205,10 @@ def _fields(path: str, file: BinaryIO) -> dict[str, np.ndarray]:
         )
     file.seek(0)
     with np.load(file, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files if name in known}
+        fields = {name: archive[name] for name in archive.files if name in known}
+    if not all(isinstance(value, np.ndarray) for value in fields.values()):
+        raise ValueError("a member that is no array")
+    return fields
 
 
 def built_in_image(height: int = 192, width: int = 256) -> np.ndarray:

@@ -157,8 +157,9 @@ class DetectionFolder:
 
     def _run(self) -> tuple[str, Settings]:
         """Return the token and the settings of the run in the folder."""
+        content = self._read("run.json")
         try:
-            run = json.loads(self._read("run.json"))
+            run = json.loads(content)
             token, settings = run["token"], run["settings"]
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise self._damaged("run.json") from error
@@ -211,8 +212,9 @@ class DetectionFolder:
         Raises:
             UserError: their file is damaged.
         """
+        lines = self._read("images.jsonl").splitlines()
         try:
-            paths = [json.loads(line) for line in self._read("images.jsonl").splitlines()]
+            paths = [json.loads(line) for line in lines]
         except (ValueError, RecursionError) as error:
             raise self._damaged("images.jsonl") from error
         if not paths or not all(isinstance(path, str) and "\0" not in path for path in paths):
@@ -232,11 +234,10 @@ class DetectionFolder:
         Raises:
             UserError: their file is damaged, or of another number of images.
         """
+        content = io.BytesIO(self._read("sizes.npy"))
         try:
-            sizes: np.ndarray = np.lib.format.read_array(
-                io.BytesIO(self._read("sizes.npy")), allow_pickle=False
-            )
-        except (ValueError, MemoryError, EOFError, OverflowError) as error:
+            sizes: np.ndarray = np.lib.format.read_array(content, allow_pickle=False)
+        except Exception as error:  # numpy parses the header as Python code
             raise self._damaged("sizes.npy") from error
         if sizes.shape != (number, 2) or sizes.dtype != np.int32 or (sizes < 0).any():
             raise self._damaged("sizes.npy")
