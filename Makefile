@@ -11,7 +11,7 @@
 #                  are killed or whose files may not grow, what is found is whole or absent (minutes)
 # make soak N=100000    memory, files and threads stay as they are from image to image (hours)
 # make bench       speed, beside torchvision's FCOS, detectron2's and pycocotools
-# make fuzz        annotations damaged at random, a few thousand
+# make fuzz        files of every kind damaged at random, and read; SECONDS=600 for each kind
 # make docs        docs/CONFIG.md, the reference page of config keys
 # make lint        formatter, linter, spelling, types
 # make dist        wheels and source distributions, in dist/
@@ -86,8 +86,11 @@ soak: $(ENVIRONMENT)
 torture-launchers: $(ENVIRONMENT)
 	$(PYTHON) -m tests.torture_launchers
 
+SECONDS := 600
+
 fuzz: $(ENVIRONMENT)
 	FCOS_FUZZ_SEEDS=3000 $(PYTHON) -m pytest -q tests/data/test_fuzz.py
+	$(PYTHON) -m tests.fuzzing --seconds $(SECONDS) --found output/fuzz
 
 bench: $(ENVIRONMENT)
 	$(PYTHON) -m benchmarks

@@ -40,7 +40,7 @@ def run_program(
 
 def _run(job: Callable[[], int], debug: bool, several: bool) -> int:
     # Imported by now.
-    from fcos.utils.errors import UserError
+    from fcos.utils.errors import UserError, of_system
     from fcos.utils.launched import torchrun_rank
 
     place = None if several else torchrun_rank()
@@ -55,10 +55,11 @@ def _run(job: Callable[[], int], debug: bool, several: bool) -> int:
         return int(rank == 0)  # torchrun ends the others after the first that fails
     try:
         return job()
-    except UserError as error:
-        if debug:
+    except (OSError, ValueError) as error:
+        said = error if isinstance(error, UserError) else of_system(error)
+        if debug or said is None:
             raise
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {said}", file=sys.stderr)
         return 1
 
 

@@ -49,7 +49,7 @@ def show_dataset(
     try:
         for record in tqdm(records, disable=len(records) == 1, unit="image"):
             try:
-                image = read_bgr(record["file_name"], cfg.INPUT.STRETCH_RANGE)
+                image = read_bgr(record["file_name"], cfg.INPUT.STRETCH_RANGE, cfg.INPUT.MAX_PIXELS)
             except UserError as error:
                 tqdm.write(f"Left out: {error}", file=sys.stderr)
                 left_out.append(record["file_name"])

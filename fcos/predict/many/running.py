@@ -173,7 +173,7 @@ def _begin(
 def _sizes(folder: DetectionFolder, paths: Sequence[str], threads: int) -> np.ndarray:
     """Read the sizes of all images, or take those of an earlier start from the folder."""
     if on_main(folder.has_sizes):
-        return folder.sizes()
+        return folder.sizes(len(paths))
     sizes = read_sizes(paths, threads)
 
     def save() -> None:
