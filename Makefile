@@ -7,7 +7,7 @@
 # make torture     trainings stopped in every way end as those that were not (minutes)
 # make bench       speed, beside torchvision's FCOS, detectron2's and pycocotools
 # make fuzz        annotations damaged at random, a few thousand
-# make docs        docs/CONFIG.md, the reference page of config keys
+# make docs        docs/CONFIG.md, the reference page of config keys, and the table of docs/MODEL_ZOO.md
 # make lint        formatter, linter, spelling, types
 # make dist        wheels and source distributions, in dist/
 #
@@ -67,6 +67,7 @@ bench: $(ENVIRONMENT)
 
 docs: $(ENVIRONMENT)
 	$(PYTHON) -m fcos.config.keys > docs/CONFIG.md
+	$(PYTHON) -m fcos.checkpoint.zoo_page docs/MODEL_ZOO.md
 
 lint: $(ENVIRONMENT)
 	$(PYTHON) -m ruff format --check .
