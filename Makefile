@@ -12,7 +12,7 @@
 # make soak N=100000    memory, files and threads stay as they are from image to image (hours)
 # make bench       speed, beside torchvision's FCOS, detectron2's and pycocotools
 # make fuzz        files of every kind damaged at random, and read; SECONDS=600 for each kind
-# make docs        docs/CONFIG.md, the reference page of config keys
+# make docs        docs/CONFIG.md, the reference page of config keys, and the table of docs/MODEL_ZOO.md
 # make lint        formatter, linter, spelling, types
 # make dist        wheels and source distributions, in dist/
 #
@@ -97,6 +97,7 @@ bench: $(ENVIRONMENT)
 
 docs: $(ENVIRONMENT)
 	$(PYTHON) -m fcos.config.keys > docs/CONFIG.md
+	$(PYTHON) -m fcos.checkpoint.zoo_page docs/MODEL_ZOO.md
 
 lint: $(ENVIRONMENT)
 	$(PYTHON) -m ruff format --check .

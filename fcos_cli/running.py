@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import gc
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-__all__ = ["run_program"]
+if TYPE_CHECKING:
+    from fcos.config import CfgNode
+
+__all__ = ["detector_of", "run_program"]
 
 
 def run_program(
@@ -36,6 +41,19 @@ def run_program(
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 128 + signal.SIGINT
+
+
+def detector_of(args: argparse.Namespace) -> CfgNode:
+    """Show the log, and read the config of the detector on a command line.
+
+    Args:
+        args: of :func:`fcos_cli.arguments.parse_detector`.
+    """
+    from fcos.checkpoint import detector_cfg
+    from fcos.utils.terminal import show_log
+
+    show_log()
+    return detector_cfg(args.weights, args.config_file, args.opts)
 
 
 def _run(job: Callable[[], int], debug: bool, several: bool) -> int:

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from detectron2.utils.file_io import PathManager
 from fcos.checkpoint.content import as_checkpoint, without_prefix
 from fcos.checkpoint.plain_pickle import Forbidden, read_pickle
 from fcos.checkpoint.sums import damaged_part
 from fcos.checkpoint.torch_files import check_archive, check_old_file
-from fcos.checkpoint.writing import safetensors_torch
+from fcos.checkpoint.writing import read_safetensors
+from fcos.checkpoint.zoo import fetch, fetched, nearest, published
 from fcos.utils.errors import UserError, one_line
 from fcos.utils.reading import WEIGHTS, open_file
 
@@ -43,7 +43,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
 
     Args:
         path: a file, or an address that detectron2's ``PathManager`` knows (``detectron2://``,
-            ``https://``), which is downloaded once and kept.
+            ``https://``) or the name of a published model, which is downloaded once and kept.
 
     Returns:
         The content, with at least ``"model"``: parameter name -> CPU tensor or numpy array.
@@ -60,15 +60,16 @@ def read_checkpoint(path: str) -> dict[str, Any]:
 
 
 def local_file(path: str) -> str:
-    """Return the path of a weights file on this machine; download it if ``path`` is an address.
+    """Return the path of a weights file on this machine.
+
+    Args:
+        path: a file; or what is downloaded first, an address or the name of a published model.
 
     Raises:
         UserError: there is no such file, or it cannot be downloaded.
     """
-    try:
-        local = PathManager.get_local_path(path)
-    except (OSError, RuntimeError, KeyError) as error:
-        raise UserError(f"The weights file {path} cannot be fetched: {one_line(error)}") from None
+    model = published(path)
+    local = fetched(model) if model else fetch(path, path)
     if os.path.isfile(local):
         return local
     where = os.path.abspath(local)
@@ -76,7 +77,9 @@ def local_file(path: str) -> str:
     kind = "is a folder, not a file" if folder == where else f"does not exist (looked for {where})"
     if os.path.exists(where) and folder != where:
         kind = "is no regular file"
-    raise UserError(f"The weights file {path} {kind}{_nearby(folder)}; check MODEL.WEIGHTS.")
+    near = nearest(path)
+    hint = f"did you mean {near} of fcos zoo?" if near else "check MODEL.WEIGHTS."
+    raise UserError(f"The weights file {path} {kind}{_nearby(folder)}; {hint}")
 
 
 def read_file(path: str, mmap: bool = False) -> dict[str, Any]:
@@ -101,7 +104,7 @@ def read_file(path: str, mmap: bool = False) -> dict[str, Any]:
                 check_old_file(file, length)
                 content = _torch_load(path, mmap=False)
             elif _is_safetensors(start, path):
-                content = safetensors_torch(path).load_file(path)
+                content = read_safetensors(path)
             else:
                 content = read_pickle(file, length)
     except OSError as error:
@@ -167,8 +170,23 @@ def _torch_load(path: str, mmap: bool) -> Any:
         raise UserError(_would_run(path, forbidden.group(1))) from None
 
 
+# First bytes of files that are mistaken for weights, and what to say of them.
+_IMAGES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
+_OTHERS = {
+    _IMAGES: "is an image, not weights; name the weights first, then the images",
+    (b"<",): "is a web page, not weights: the address or the download was wrong",
+}
+
+
 def _damaged(path: str, reason: str) -> str:
     size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        start = file.read(8)
+    for starts, sentence in _OTHERS.items():
+        if start.startswith(starts):
+            return f"{path} {sentence}."
+    if path.endswith((".yaml", ".yml")):
+        return f"{path} is a config, not weights: give it by --config-file."
     return (
         f"The weights file {path} ({size:,} bytes) is truncated, damaged or no weights file at "
         f"all ({reason}); copy or download it again."

@@ -41,7 +41,7 @@ def train_or_evaluate(args: argparse.Namespace) -> int:
     Raises:
         UserError: something was refused before the processes were started.
     """
-    cfg = load_cfg(args.config_file, args.opts)
+    cfg = load_cfg(args.config_file, args.opts, weights=args.weights, is_trained=args.eval_only)
     check_device(cfg.MODEL.DEVICE)
     amp_dtype(cfg)  # refuses a precision that the device lacks
     advice = ", and adapt SOLVER.IMS_PER_BATCH and SOLVER.BASE_LR to it"

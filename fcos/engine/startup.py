@@ -13,6 +13,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
+from fcos.checkpoint import detector_cfg
 from fcos.config import CfgNode, read_cfg
 from fcos.config.files import find_config
 from fcos.data import register_custom_datasets
@@ -23,22 +24,32 @@ from fcos.utils.errors import UserError
 from fcos.utils.files import check_writable, write_text
 from fcos.utils.locks import FolderLock
 from fcos.utils.memory import keep_freed_memory
+from fcos.utils.terminal import show_log
 
 __all__ = ["check_output_dir", "class_names", "load_cfg", "setup", "start_without_file"]
 
 _ROOM = "Set OUTPUT_DIR to a folder with room for checkpoints."
 
 
-def load_cfg(config_file: str, options: Sequence[str] = ()) -> CfgNode:
+def load_cfg(
+    config_file: str, options: Sequence[str] = (), *, weights: str = "", is_trained: bool = False
+) -> CfgNode:
     """Read the config of the command line, and freeze it.
 
     Args:
         config_file: path of the YAML file.
         options: ``KEY, VALUE, KEY, VALUE, ...``, which change it.
+        weights: instead of MODEL.WEIGHTS.
+        is_trained: the weights are those of a trained detector, and without a file have the config.
 
     Raises:
         UserError: no file is given or it does not exist, or a key or value is wrong.
     """
+    if is_trained:
+        show_log()
+        cfg = detector_cfg(weights, config_file, options)
+        cfg.freeze()
+        return cfg
     if not config_file:
         raise UserError("Which detector? Give --config-file, such as configs/R_50_1x.yaml.")
     cfg = read_cfg(config_file, options)
