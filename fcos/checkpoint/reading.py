@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from detectron2.utils.file_io import PathManager
+from fcos.checkpoint import hugging_face
 from fcos.checkpoint.content import as_checkpoint, without_prefix
 from fcos.checkpoint.writing import safetensors_torch
 from fcos.utils.errors import UserError, one_line
@@ -34,7 +35,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
 
     Args:
         path: a file, or an address that detectron2's ``PathManager`` knows (``detectron2://``,
-            ``https://``), which is downloaded once and kept.
+            ``https://``) or ``hf://owner/repository/file``, downloaded once and kept.
 
     Returns:
         The content, with at least ``"model"``: parameter name -> CPU tensor or numpy array.
@@ -56,6 +57,8 @@ def local_file(path: str) -> str:
     Raises:
         UserError: there is no such file, or it cannot be downloaded.
     """
+    if path.startswith(hugging_face.PREFIX):
+        return hugging_face.downloaded(path)
     try:
         local = PathManager.get_local_path(path)
     except (OSError, RuntimeError, KeyError) as error:
