@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fcos.checkpoint import hugging_face
 from fcos.checkpoint.content import as_checkpoint, without_prefix
 from fcos.checkpoint.plain_pickle import Forbidden, read_pickle
 from fcos.checkpoint.sums import damaged_part
@@ -43,7 +44,8 @@ def read_checkpoint(path: str) -> dict[str, Any]:
 
     Args:
         path: a file, or an address that detectron2's ``PathManager`` knows (``detectron2://``,
-            ``https://``) or the name of a published model, which is downloaded once and kept.
+            ``https://``), ``hf://owner/repository/file`` or the name of a published model, which
+            is downloaded once and kept.
 
     Returns:
         The content, with at least ``"model"``: parameter name -> CPU tensor or numpy array.
@@ -68,6 +70,8 @@ def local_file(path: str) -> str:
     Raises:
         UserError: there is no such file, or it cannot be downloaded.
     """
+    if path.startswith(hugging_face.PREFIX):
+        return hugging_face.downloaded(path)
     model = published(path)
     local = fetched(model) if model else fetch(path, path)
     if os.path.isfile(local):
