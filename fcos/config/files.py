@@ -94,5 +94,5 @@ def _own(name: str) -> str | None:
     parts = parts[1:] if parts[:1] == (FOLDER,) else parts
     if not parts or Path(*parts).is_absolute() or ".." in parts:
         return None
-    path = configs_folder().joinpath(*parts)
-    return str(path) if path.is_file() else None
+    path = str(configs_folder().joinpath(*parts))
+    return path if os.path.isfile(path) else None  # Path.is_file raises errors of its own

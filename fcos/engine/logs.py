@@ -15,6 +15,7 @@ from fcos.engine.hooks import TrainingStopped
 from fcos.utils.errors import UserError
 from fcos.utils.files import append_to
 from fcos.utils.json_files import for_json
+from fcos.utils.lifelines import wait_for_news
 
 __all__ = ["MetricsFile", "strict_writers", "traceback_for_bugs_only"]
 
@@ -70,7 +71,10 @@ def traceback_for_bugs_only() -> Iterator[None]:
 
     def is_bug(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, (UserError, TrainingStopped))
+        if isinstance(error, (UserError, TrainingStopped)):
+            return False
+        wait_for_news()
+        return True
 
     log = logging.getLogger(TrainerBase.train.__module__)
     log.addFilter(is_bug)

@@ -220,6 +220,7 @@ def check_writable(folder: str, advice: str = "") -> None:
             file.write(b"\0" * 2**16)
             file.flush()
             os.fsync(file.fileno())  # a full disk may refuse only now
-    except OSError as error:
-        text = f"Nothing can be written to {folder}: {error.strerror}. {advice}"
+    except (OSError, ValueError, RecursionError) as error:  # ... of a NUL, of a thousand folders
+        reason = getattr(error, "strerror", None) or "no folder can have this name"
+        text = f"Nothing can be written to {folder}: {reason}. {advice}"
         raise UserError(text.rstrip()) from error

@@ -26,6 +26,7 @@ from fcos.data.importing.labels import (
 )
 from fcos.data.importing.reading import read_lines, read_text
 from fcos.utils.errors import UserError
+from fcos.utils.reading import parse_yaml
 
 __all__ = ["is_yolo_row", "read_data_yaml", "read_yolo"]
 
@@ -44,8 +45,8 @@ def is_yolo_row(line: str) -> bool:
 def read_data_yaml(path: str) -> dict[str, Any]:
     """Return the contents of a data.yaml; empty if it is none."""
     try:
-        content = yaml.safe_load(read_text(path))
-    except (Unreadable, yaml.YAMLError, RecursionError):
+        content = parse_yaml(read_text(path))
+    except (Unreadable, yaml.YAMLError):
         return {}
     is_one = isinstance(content, dict) and "names" in content and {"train", "val"} & set(content)
     return content if is_one else {}
