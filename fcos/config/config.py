@@ -19,6 +19,15 @@ _MOST_FILES = 50  # that a config is made of, by _BASE_
 _chain: ContextVar[list[str]] = ContextVar("_chain")  # names of the files read for one config
 
 
+class _WithoutAliases(yaml.SafeLoader):
+    """Reads plain values only, and each only once."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has an alias")
+        return super().compose_node(parent, index)
+
+
 class CfgNode(detectron2.config.CfgNode):
     """detectron2's config node; a config here is data and never runs code.
 
@@ -59,6 +68,30 @@ class CfgNode(detectron2.config.CfgNode):
             raise UserError(f"{cfg_filename} is not a usable config: {_sentence(error)}") from None
         finally:
             _chain.reset(token)
+
+    def merge_from_text(self, text: str) -> None:
+        """Merge YAML that is complete in itself, of an unknown source.
+
+        Args:
+            text: a mapping of keys to values, without ``_BASE_`` and without aliases, which a few
+                lines can multiply until the memory is full.
+
+        Raises:
+            UserError: it is something else, or has a key or a type of value that is unknown here.
+        """
+        try:
+            content = yaml.load(text, _WithoutAliases)
+            if not isinstance(content, dict):
+                raise UserError("It is no mapping of keys to values.")
+            self.merge_from_other_cfg(type(self)(content))
+        except UserError:
+            raise
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError) as error:
+            raise UserError(f"It is not a usable config: {_sentence(error)}") from None
+        except (ValueError, yaml.YAMLError) as error:
+            raise UserError(f"It is not valid YAML: {_sentence(error)}") from None
+        except (MemoryError, RecursionError):
+            raise UserError("It is nested too deeply.") from None
 
     @classmethod
     def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> Any:

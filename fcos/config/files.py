@@ -70,7 +70,15 @@ def find_base(path: str) -> str:
 
     Args:
         path: the name, in the folder of the file that names it.
+
+    Raises:
+        UserError: it is an address. A file is fetched only where the user names it.
     """
+    if "://" in path:
+        raise UserError(
+            f"_BASE_ {path} is an address, which is not fetched: download the file, and let _BASE_ "
+            "name it."
+        )
     if PathManager.isfile(path):
         return path
     parts = Path(path).parts

@@ -14,7 +14,8 @@ from typing import Any
 import filelock
 
 from fcos.utils.errors import UserError
-from fcos.utils.files import check_writable, write_text
+from fcos.utils.files import write_text
+from fcos.utils.folders import subfolder
 from fcos.utils.reading import ANNOTATIONS, open_file
 
 __all__ = [
@@ -115,8 +116,8 @@ def bring_up_to_date(json_file: str) -> None:
     entry = _registered.get(json_file)
     if entry is None or entry.is_current:
         return
-    check_writable(os.path.dirname(json_file))
-    with _locked(os.path.join(os.path.dirname(json_file), "lock")):
+    folder = subfolder(entry.output_dir, "datasets")
+    with _locked(os.path.join(folder, "lock")):
         try:
             state = _state_of(entry)
             if _info_of(json_file).get("state") != _state_for(entry.source, state):

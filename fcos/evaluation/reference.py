@@ -11,6 +11,8 @@ The file is an NPZ archive of numpy without pickles, so any program that has num
 ``classes``        (K,) int in [0, C)
 ``config``         text: the config file, such as "configs/published/adelaidet/R_50_1x.yaml"
 ``options``        (2n,) texts: keys and values that change the config; may be missing
+``config_text``    text: in place of a file (``config`` is ""), the whole config as YAML; may be
+                   missing
 ``source``         text: what computed the detections
 ``tolerance_px``   float: how far a side of a box may be from the recorded one; may be missing
 ``tolerance``      float: the same for a score; may be missing
@@ -61,6 +63,7 @@ class Reference:
     source: str = "nobody says"
     tolerance_px: float = 0.01
     tolerance: float = 1e-5
+    config_text: str = ""
 
     def __post_init__(self) -> None:
         number = len(self.scores) if self.scores.ndim else -1
@@ -74,6 +77,8 @@ class Reference:
             value = getattr(self, name)
             if not is_right or value.dtype.kind not in kinds or value.dtype == np.uint64:
                 raise ValueError(f"{name}: expected {shape}, got {value.shape} of {value.dtype}")
+        if bool(self.config) == bool(self.config_text):
+            raise ValueError("config, config_text: expected one of them")
         if not (self.tolerance_px >= 0 and self.tolerance >= 0):
             raise ValueError("tolerance_px, tolerance: expected numbers of at least 0")
 
@@ -179,7 +184,7 @@ def read_reference(path: str) -> Reference:
     if missing:
         raise UserError(f"The reference {path} lacks {', '.join(missing)}.")
     values = {name: fields[name] for name in known if name in fields}
-    for name in ("config", "source"):
+    for name in ("config", "config_text", "source"):
         if name in values:
             values[name] = str(values[name])
     values["options"] = tuple(str(text) for text in np.atleast_1d(values.get("options", ())))

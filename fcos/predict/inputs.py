@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
+from fcos.data.image_names import is_address
 from fcos.utils.errors import UserError
 from fcos.utils.reading import LIST, read_bytes
 
@@ -50,6 +51,7 @@ def read_list(file: str) -> list[str]:
     """Read the paths of image files from a text file, one on each line; they need not exist.
 
     Empty lines and lines that begin with # are skipped. Relative paths start at the current folder.
+    Nothing is fetched: an address is the path of a file, too, and hardly one that exists.
 
     Returns:
         Paths in the order of the lines, each file once.
@@ -66,6 +68,7 @@ def read_list(file: str) -> list[str]:
     paths = [
         os.path.expanduser(line.rstrip("\n")) for line in lines if line.strip() and line[0] != "#"
     ]
+    paths = [os.path.join(os.curdir, path) if is_address(path) else path for path in paths]
     if not paths:
         raise UserError(f"The list {file} names no image: it needs one path on each line.")
     return _each_once(paths)

@@ -219,9 +219,15 @@ def test_a_device_is_no_file():
 
 
 def test_a_page_of_html_and_a_text_are_no_weights(tmp_path):
-    for content in (b"<!DOCTYPE html><html>404</html>", b"version https://git-lfs.github.com/spec"):
+    for content, message in [
+        (b"<!DOCTYPE html><html>404</html>", "weights.pth is a web page, not weights: the address"),
+        (
+            b"version https://git-lfs.github.com/spec",
+            "truncated, damaged or no weights file at all",
+        ),
+    ]:
         (tmp_path / "weights.pth").write_bytes(content)
-        with pytest.raises(UserError, match="truncated, damaged or no weights file at all"):
+        with pytest.raises(UserError, match=message):
             read_checkpoint(str(tmp_path / "weights.pth"))
 
 

@@ -12,14 +12,15 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
-import filelock
 import numpy as np
 
 from fcos.checkpoint.reading import local_file
 from fcos.config import CfgNode
 from fcos.predict.many.shards import FinishedImages
 from fcos.utils.errors import UserError
-from fcos.utils.files import check_writable, write_whole
+from fcos.utils.files import write_whole
+from fcos.utils.folders import subfolder
+from fcos.utils.locks import FolderLock
 from fcos.utils.nested import flat
 from fcos.utils.reading import STATE, WEIGHTS, open_file, read_bytes
 
@@ -33,7 +34,6 @@ DETECTIONS, IMAGES, LEFT_OUT = "detections.json", "images.json", "left_out.txt"
 _ADVICE = "When it can, the same command goes on where it stopped."
 _PART = re.compile(r"part-\d{5,9}-\d{5,9}\.jsonl")
 _NAMED = 3  # changed settings that a message names
-_WAIT_S = 10  # for the processes of a run that was just killed
 
 
 def run_settings(cfg: CfgNode, **more: Any) -> Settings:
@@ -79,13 +79,13 @@ class DetectionFolder:
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self._shards = os.path.join(folder, "shards")
-        self._lock = filelock.FileLock(self._shard("lock"))
+        self._lock = FolderLock(self._shards, "lock")
 
     def __enter__(self) -> DetectionFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        self._lock.__exit__()
 
     def path_of(self, name: str) -> str:
         """Return the path of a file of the results."""
@@ -99,16 +99,10 @@ class DetectionFolder:
         Raises:
             UserError: it cannot be written to, or another run is writing to it.
         """
-        check_writable(self._shards)
-        try:
-            self._lock.acquire(timeout=_WAIT_S, poll_interval=0.2)
-        except filelock.Timeout:
-            raise UserError(
-                f"Another run is writing to {self.folder}: wait for its end, or name another "
-                "--output."
-            ) from None
-        except OSError as error:  # some network file systems have no locks
-            logger.warning(f"{self.folder} cannot be locked: {error.strerror}. Start one run.")
+        subfolder(self.folder, "shards")
+        self._lock.acquire(
+            f"Another run is writing to {self.folder}: wait for its end, or name another --output."
+        )
 
     def begin(
         self, settings: Settings, list_images: Callable[[], Sequence[str]], fresh: bool

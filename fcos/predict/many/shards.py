@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fcos.utils.errors import UserError
+from fcos.utils.files import append_to
 from fcos.utils.json_files import is_id
 from fcos.utils.reading import SHARD, open_file
 from fcos.utils.values import is_number
@@ -17,6 +18,7 @@ from fcos.utils.values import is_number
 __all__ = ["FinishedImages", "ShardWriter", "problem_line", "result_line"]
 
 _BEFORE_RESULTS = b'"results": ['
+_ADVICE = "When it can, the same command goes on where it stopped."
 _LONGEST_LINE = 2**29  # bytes: a thousand masks, and far more boxes
 _OPEN_FILES = 200  # at a time; a process may open about a thousand
 
@@ -68,10 +70,7 @@ class ShardWriter:
             UserError: the file exists or cannot be made.
         """
         self._path = path
-        try:
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
-        except OSError as error:
-            raise self._error(error) from error
+        self._file = append_to(path, _ADVICE, new=True)
 
     def write(self, lines: Iterable[bytes]) -> None:
         """Append lines.
@@ -84,17 +83,12 @@ class ShardWriter:
             while rest:
                 rest = rest[os.write(self._file, rest) :]
         except OSError as error:
-            raise self._error(error) from error
+            text = f"{self._path} cannot be written: {error.strerror}. {_ADVICE}"
+            raise UserError(text) from error
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
-
-    def _error(self, error: OSError) -> UserError:
-        return UserError(
-            f"{self._path} cannot be written: {error.strerror}. When it can, the same command goes "
-            "on where it stopped."
-        )
 
 
 class FinishedImages:

@@ -13,9 +13,9 @@ import pytest
 from pycocotools.coco import COCO
 
 from fcos.config import get_cfg
-from fcos.predict.many import folder as folder_module
 from fcos.predict.many.folder import DetectionFolder, run_settings
 from fcos.predict.many.shards import FinishedImages, ShardWriter, problem_line, result_line
+from fcos.utils import locks
 from fcos.utils.errors import UserError
 
 PATHS = ["a.png", "b é.png", "#c.png"]
@@ -112,7 +112,7 @@ def test_machines_with_different_folders(folder, tmp_path):
 
 
 def test_two_runs_at_once(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(folder_module, "_WAIT_S", 0)
+    monkeypatch.setattr(locks, "_WAIT_S", 0)
     with DetectionFolder(str(tmp_path / "out")) as second:
         with pytest.raises(UserError, match=r"Another run is writing to .*out: wait"):
             second.lock()
@@ -133,7 +133,7 @@ time.sleep(60)
 
 def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path, monkeypatch):
     """Even while a process that it started goes on."""
-    monkeypatch.setattr(folder_module, "_WAIT_S", 0)
+    monkeypatch.setattr(locks, "_WAIT_S", 0)
     command = [sys.executable, "-c", HOLDER, str(tmp_path / "out")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         child = int(holder.stdout.readline())
