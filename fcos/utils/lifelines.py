@@ -123,6 +123,7 @@ class Lifelines:
         self._lines: dict[int, _Line] = {}
         self._left: set[int] = set()
         self._all_left = threading.Event()
+        self._has_failed = False
         self._lock = threading.Lock()
         self._parent = _parent(has_parent)
 
@@ -216,6 +217,8 @@ class Lifelines:
 
     def _lose(self, rank: int, how: str, is_told: bool) -> None:
         """End this process, since another one has ended."""
+        if self._has_failed:  # they have ended because of this one
+            return
         if self._place.rank == 0:
             self._tell(lost=rank, how=how, is_told=is_told)
         if self._speaks(rank, is_told):
@@ -250,6 +253,7 @@ class Lifelines:
 
     def fail(self, code: int) -> None:
         """Tell the others that this process ends by an error that is its own."""
+        self._has_failed = True
         if self._place.rank == 0:
             self._tell(lost=0, how=f"ended with exit code {code}", is_told=True)
         else:

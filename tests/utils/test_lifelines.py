@@ -59,6 +59,8 @@ class Group:
             else:
                 getattr(lines, word)(*values)
                 pipe.send(word)
+            if word == "fail":  # it may take a while to end
+                time.sleep(0.3)
             if word in ("part", "fail"):
                 os._exit(values[0] if values else 0)
 
