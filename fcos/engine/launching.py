@@ -14,12 +14,14 @@ from fcos.config import CfgNode
 from fcos.engine.hooks import TrainingStopped
 from fcos.engine.loop import amp_dtype
 from fcos.engine.preflight import check_evaluation, check_training
+from fcos.engine.progress import ProgressBar
 from fcos.engine.startup import load_cfg, setup
 from fcos.engine.trainer import Trainer
 from fcos.modeling.optimize import dtype_for, optimize_for_inference
 from fcos.utils.device import check_device
 from fcos.utils.errors import UserError
 from fcos.utils.processes import Ending, Processes, check_processes, run_processes
+from fcos.utils.terminal import is_terminal
 
 __all__ = ["train_or_evaluate"]
 
@@ -68,6 +70,8 @@ def _run_one(cfg: CfgNode, args: argparse.Namespace) -> Ending:
 def _train(cfg: CfgNode, args: argparse.Namespace) -> None:
     check_training(cfg, resume=args.resume, check_all_images=args.check_all_images)
     trainer = Trainer(cfg)
+    if comm.is_main_process() and is_terminal():
+        trainer.register_hooks([ProgressBar()])
     trainer.resume_or_load(resume=args.resume)
     trainer.train()
 
