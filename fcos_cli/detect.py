@@ -126,13 +126,12 @@ def _add_processes(parser: argparse.ArgumentParser) -> None:
         help="GPUs of each machine, or processes with MODEL.DEVICE cpu (default: all GPUs, or one "
         "process)",
     )
-    parser.add_argument("--num-machines", type=at_least(1), default=1, metavar="N")
+    parser.add_argument("--num-machines", type=at_least(1), metavar="N")
     parser.add_argument(
-        "--machine-rank", type=int, default=0, metavar="N", help="which machine this is, from 0"
+        "--machine-rank", type=int, metavar="N", help="which machine this is, from 0"
     )
     parser.add_argument(
         "--dist-url",
-        default="auto",
         metavar="URL",
         help="where several machines meet: tcp://<first machine>:<free port>",
     )
@@ -168,4 +167,4 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
             dist_url=args.dist_url,
         )
 
-    return run_program(load, args.debug)
+    return run_program(load, args.debug, several=True)

@@ -91,18 +91,17 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 def _add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--num-gpus", type=int, default=1, metavar="N", help="GPUs of each machine (%(default)s)"
+        "--num-gpus",
+        type=int,
+        metavar="N",
+        help="GPUs of each machine (1, or as many as torchrun or srun has started processes)",
     )
+    parser.add_argument("--num-machines", type=int, metavar="N", help="machines in all (1)")
     parser.add_argument(
-        "--num-machines", type=int, default=1, metavar="N", help="machines in all (%(default)s)"
+        "--machine-rank", type=int, metavar="N", help="which machine this is, from 0"
     )
-    parser.add_argument(
-        "--machine-rank", type=int, default=0, metavar="N", help="which machine this is, from 0"
-    )
-    # "auto" is a free port, so that two trainings on one machine do not disturb each other.
     parser.add_argument(
         "--dist-url",
-        default="auto",
         metavar="URL",
         help="where several machines meet: tcp://<first machine>:<free port>",
     )
@@ -117,4 +116,4 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
         return lambda: train_or_evaluate(args)
 
-    return run_program(load, args.debug)
+    return run_program(load, args.debug, several=True)

@@ -22,8 +22,9 @@ from fcos.checkpoint.importers import (
     leave_masks,
     recognise,
 )
-from fcos.checkpoint.reading import local_file, read_file
+from fcos.checkpoint.reading import DamagedFile, local_file, read_file
 from fcos.checkpoint.stored_config import CONFIG
+from fcos.checkpoint.sums import how_to_go_on
 from fcos.checkpoint.thresholds import THRESHOLDS
 from fcos.utils.agree import in_all, raise_together
 from fcos.utils.errors import UserError
@@ -121,6 +122,20 @@ class AdetCheckpointer(DetectionCheckpointer):
         self._filled = comm.all_gather(self._filled)[0]
         raise_together(_not_finite(name, self.model, self._filled))
         return extra
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """Load the last checkpoint of ``save_dir``, or ``path``.
+
+        Raises:
+            UserError: as for :meth:`load`. Of a damaged checkpoint, it names the one before.
+        """
+        try:
+            return super().resume_or_load(path, resume=resume)
+        except DamagedFile as error:
+            if not (resume and self.has_checkpoint()):
+                raise
+            advice = how_to_go_on(self.get_checkpoint_file())
+            raise DamagedFile(f"{error} {advice}") from error
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         # Without checkpointables only the weights are used; the rest can stay in the file.

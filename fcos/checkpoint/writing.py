@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
@@ -30,18 +29,13 @@ def write_weights(
         UserError: it cannot be written, or safetensors is not installed.
     """
     if not path.endswith(".safetensors"):
-        write_whole(path, lambda file: torch.save(content, file), "Choose another place.")
+        write_whole(path, lambda file: torch.save(content, file))
         return
-    save_file = safetensors_torch(path).save_file
+    as_bytes = safetensors_torch(path).save
     tensors = {name: torch.as_tensor(value).contiguous() for name, value in content.items()}
-
-    def write(file: BinaryIO) -> None:
-        mode = os.stat(file.name).st_mode
-        texts = {name: json.dumps(value) for name, value in (carried or {}).items()}
-        save_file(tensors, file.name, metadata={"format": "pt", **texts})
-        os.chmod(file.name, mode)  # the new file of safetensors is readable by its owner only
-
-    write_whole(path, write, "Choose another place.")
+    texts = {name: json.dumps(value) for name, value in (carried or {}).items()}
+    metadata = {"format": "pt", **texts}
+    write_whole(path, lambda file: file.write(as_bytes(tensors, metadata=metadata)))
 
 
 def safetensors_torch(path: str) -> Any:

@@ -25,12 +25,13 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from fcos.utils.errors import UserError
 from fcos.utils.files import write_whole
+from fcos.utils.reading import REFERENCE, open_file
 
 __all__ = [
     "Reference",
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 _FORMAT = "fcos reference 1"
+_MOST_BYTES = 2**29  # of the arrays, uncompressed: an image of 178 megapixels
 
 
 @dataclass(frozen=True)
@@ -158,13 +160,15 @@ def read_reference(path: str) -> Reference:
         UserError: it cannot be read, is no such file, or a field is missing or of another shape.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            fields = {name: archive[name] for name in archive.files}
+        with open_file(path, REFERENCE) as file:
+            fields = _fields(path, file)
     except OSError as error:
         raise UserError(
             f"The reference {path} cannot be read: {error.strerror or error}."
         ) from None
-    except (AttributeError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except UserError:
+        raise
+    except Exception as error:  # damaged archives raise a dozen kinds, some of zlib
         # numpy's own message advises to load a file that is no archive "unsafely".
         raise UserError(
             f"{path} is damaged or no NPZ archive of plain arrays, as 'python -m fcos.checkpoint "
@@ -191,6 +195,25 @@ def read_reference(path: str) -> Reference:
         return Reference(**values)
     except (TypeError, ValueError) as error:
         raise UserError(f"The reference {path}: {error}.") from None
+
+
+def _fields(path: str, file: BinaryIO) -> dict[str, np.ndarray]:
+    """Read the known arrays of an archive, unless they would fill the memory."""
+    known = {"format", *Reference.__dataclass_fields__}
+    with zipfile.ZipFile(file) as archive:
+        sizes = {m.filename: m.file_size for m in archive.infolist()}
+    size = sum(bytes_ for name, bytes_ in sizes.items() if name.removesuffix(".npy") in known)
+    if size > _MOST_BYTES:
+        raise UserError(
+            f"The arrays of the reference {path} have {size:,} bytes, and none with more than "
+            f"{_MOST_BYTES:,} is read."
+        )
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as archive:
+        fields = {name: archive[name] for name in archive.files if name in known}
+    if not all(isinstance(value, np.ndarray) for value in fields.values()):
+        raise ValueError("a member that is no array")
+    return fields
 
 
 def built_in_image(height: int = 192, width: int = 256) -> np.ndarray:

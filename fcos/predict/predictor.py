@@ -73,7 +73,7 @@ class Predictor:
         check_keys(cfg)
         num_detected_classes(cfg)
         self._is_rgb = cfg.INPUT.FORMAT == "RGB"
-        self._stretch_range = cfg.INPUT.STRETCH_RANGE
+        self._reading = cfg.INPUT.STRETCH_RANGE, cfg.INPUT.MAX_PIXELS
         is_augmented = cfg.TEST.AUG.ENABLED
         # The views are made from the original image: 0 means no resizing.
         short = 0 if is_augmented else cfg.INPUT.MIN_SIZE_TEST
@@ -100,8 +100,8 @@ class Predictor:
         self.lowest = lowest_scores(cfg, threshold, stored, default)
 
     def read(self, path: str) -> np.ndarray:
-        """Read an image file as :func:`fcos.data.read_bgr` does, by INPUT.STRETCH_RANGE."""
-        return read_bgr(path, self._stretch_range)
+        """Read an image file as :func:`fcos.data.read_bgr` does, by the keys of INPUT."""
+        return read_bgr(path, *self._reading)
 
     def __call__(self, image: np.ndarray) -> Instances:
         """Detect the objects in one image; see :meth:`detect_batch`."""

@@ -50,7 +50,7 @@ def show_dataset(
         bar = progress_bar(len(records), iterable=records, disable=len(records) == 1)
         for record in bar:
             try:
-                image = read_bgr(record["file_name"], cfg.INPUT.STRETCH_RANGE)
+                image = read_bgr(record["file_name"], cfg.INPUT.STRETCH_RANGE, cfg.INPUT.MAX_PIXELS)
             except UserError as error:
                 tqdm.write(f"Left out: {error}", file=sys.stderr)
                 left_out.append(record["file_name"])
