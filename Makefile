@@ -8,6 +8,7 @@
 # make bench       speed, beside torchvision's FCOS, detectron2's and pycocotools
 # make fuzz        annotations damaged at random, a few thousand
 # make docs        docs/CONFIG.md, the reference page of config keys
+# make site        all pages, the notebook and the API as a web site, in build/site
 # make lint        formatter, linter, spelling, types
 # make dist        wheels and source distributions, in dist/
 #
@@ -23,7 +24,7 @@ PYTHON := $(VENV)/bin/python
 ENVIRONMENT := $(VENV)/installed
 endif
 
-.PHONY: demo demo-mask compare-masks report submission test torture fuzz bench docs lint dist env clean
+.PHONY: demo demo-mask compare-masks report submission test torture fuzz bench docs site lint dist env clean
 
 demo: CONFIG := digits
 demo-mask: CONFIG := digits_mask
@@ -67,6 +68,11 @@ bench: $(ENVIRONMENT)
 
 docs: $(ENVIRONMENT)
 	$(PYTHON) -m fcos.config.keys > docs/CONFIG.md
+
+site: $(ENVIRONMENT)
+	$(PYTHON) -m pip install -q -c constraints.txt -e '.[docs]'
+	$(PYTHON) docs/site/stage.py build/pages
+	$(PYTHON) -m mkdocs build --strict -f docs/site/mkdocs.yml
 
 lint: $(ENVIRONMENT)
 	$(PYTHON) -m ruff format --check .
