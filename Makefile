@@ -4,10 +4,15 @@
 # make report      trains what a report needs, and writes it; PROFILE=full takes hours, and goes on after a stop
 # make submission NAME=me    packs that report, the code and the best weights
 # make test        every test
-# make torture     trainings stopped in every way end as those that were not (minutes)
+# make test-oldest, make test-newest    the same with the oldest versions of everything that setup.py promises
+#                  (Python 3.10, constraints-oldest.txt), and with the newest there are (Python 3.13)
+# make torture-launchers    one process of a training killed, by whatever it was launched (minutes)
+# make torture     trainings stopped in every way end as those that were not, and of all programs that
+#                  are killed or whose files may not grow, what is found is whole or absent (minutes)
+# make soak N=100000    memory, files and threads stay as they are from image to image (hours)
 # make bench       speed, beside torchvision's FCOS, detectron2's and pycocotools
-# make fuzz        annotations damaged at random, a few thousand
-# make docs        docs/CONFIG.md, the reference page of config keys
+# make fuzz        files of every kind damaged at random, and read; SECONDS=600 for each kind
+# make docs        docs/CONFIG.md, the reference page of config keys, and the table of docs/MODEL_ZOO.md
 # make site        all pages, the notebook and the API as a web site, in build/site
 # make lint        formatter, linter, spelling, types
 # make dist        wheels and source distributions, in dist/
@@ -24,7 +29,7 @@ PYTHON := $(VENV)/bin/python
 ENVIRONMENT := $(VENV)/installed
 endif
 
-.PHONY: demo demo-mask compare-masks report submission test torture fuzz bench docs site lint dist env clean
+.PHONY: demo demo-mask compare-masks report submission test test-oldest test-newest torture torture-launchers soak fuzz bench docs site lint dist env clean
 
 demo: CONFIG := digits
 demo-mask: CONFIG := digits_mask
@@ -57,17 +62,43 @@ test: $(ENVIRONMENT)
 	$(PYTHON) -m pytest -q -n 2 detectron2-lite/tests
 	$(PYTHON) -m pytest -q -n 2 tests
 
+# Each in an environment of its own, made anew; PYTHON_OLDEST and PYTHON_NEWEST may name other interpreters.
+PYTHON_OLDEST := python3.10
+PYTHON_NEWEST := python3.13
+
+test-oldest: VERSIONS := -c constraints-oldest.txt
+test-oldest test-newest: WITH = $(if $(VERSIONS),$(PYTHON_OLDEST),$(PYTHON_NEWEST))
+test-oldest test-newest:
+	rm -rf .venv-$@
+	$(WITH) -m venv .venv-$@
+	.venv-$@/bin/python -m pip install --upgrade pip
+	.venv-$@/bin/python -m pip install $(VERSIONS) -e ./detectron2-lite -e '.[demo,dev,export,timm]'
+	$(MAKE) test PYTHON=.venv-$@/bin/python
+
 torture: $(ENVIRONMENT)
 	$(PYTHON) -m tests.torture
+	$(PYTHON) -m tests.programs
+
+N := 2000
+
+soak: $(ENVIRONMENT)
+	$(PYTHON) -m tests.soak --number $(N)
+
+torture-launchers: $(ENVIRONMENT)
+	$(PYTHON) -m tests.torture_launchers
+
+SECONDS := 600
 
 fuzz: $(ENVIRONMENT)
 	FCOS_FUZZ_SEEDS=3000 $(PYTHON) -m pytest -q tests/data/test_fuzz.py
+	$(PYTHON) -m tests.fuzzing --seconds $(SECONDS) --found output/fuzz
 
 bench: $(ENVIRONMENT)
 	$(PYTHON) -m benchmarks
 
 docs: $(ENVIRONMENT)
 	$(PYTHON) -m fcos.config.keys > docs/CONFIG.md
+	$(PYTHON) -m fcos.checkpoint.zoo_page docs/MODEL_ZOO.md
 
 site: $(ENVIRONMENT)
 	$(PYTHON) -m pip install -q -c constraints.txt -e '.[docs]'

@@ -42,18 +42,18 @@ setup(
     # detectron2 itself is on no package index; detectron2-lite is the extra "lite" (README.md).
     install_requires=[
         "filelock>=3.29.7,<5",
-        "fvcore>=0.1.5",
+        "fvcore>=0.1.5.post20221221",
         # Elsewhere there is no wheel, and pycocotools evaluates: the same figures, more slowly.
         "hotcoco>=1.3,<2; platform_machine in 'x86_64 AMD64 aarch64 arm64'",
         "jinja2>=3.1,<4",
-        "numpy",
-        "opencv-python",
+        "numpy>=1.26",
+        "opencv-python>=4.8.1.78",
         "pycocotools>=2.0.7",
-        "pyyaml",
-        "tabulate",
+        "pyyaml>=6.0.1",
+        "tabulate>=0.9",
         "torch>=2.6",
         "torchvision>=0.21",
-        "tqdm",
+        "tqdm>=4.66",
         "yacs>=0.1.8",
     ],
     extras_require={
@@ -68,7 +68,7 @@ setup(
         # What LOGGERS may name.
         "loggers": ["mlflow", "wandb"],
         # Weights files that end in .safetensors.
-        "safetensors": ["safetensors"],
+        "safetensors": ["safetensors>=0.4.3"],
         "dev": [
             "codespell",
             "ipykernel",  # with nbclient: docs/fcos_step_by_step.ipynb is a test
@@ -77,7 +77,7 @@ setup(
             "pytest",
             "pytest-xdist",
             "ruff",
-            "safetensors",
+            "safetensors>=0.4.3",
             "setuptools>=77",  # builds the wheels that a test installs
         ],
         "dist": ["build", "twine"],

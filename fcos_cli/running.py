@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import gc
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-__all__ = ["run_program"]
+if TYPE_CHECKING:
+    from fcos.config import CfgNode
+
+__all__ = ["detector_of", "run_program"]
 
 
-def run_program(load: Callable[[], Callable[[], int]], debug: bool = False) -> int:
+def run_program(
+    load: Callable[[], Callable[[], int]], debug: bool = False, several: bool = False
+) -> int:
     """Import a program's job and run it. Print an error of the user as one sentence.
 
     Args:
         load: imports what the job needs and returns the job, which returns an exit code. The
             import is separate because importing torch takes seconds, and --help must not wait.
         debug: raise an error of the user instead, so that Python shows where it was found.
+        several: the job may be shared by the processes of torchrun; otherwise it is refused there.
 
     Returns:
         The exit code: that of the job, 1 after an error that was printed, or 130 after Ctrl-C.
@@ -29,21 +37,47 @@ def run_program(load: Callable[[], Callable[[], int]], debug: bool = False) -> i
         except ImportError as error:  # no detectron2, or a package is not installed
             print(f"Error: {error}", file=sys.stderr)
             return 1
-        return _run(job, debug)
+        return _run(job, debug, several)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 128 + signal.SIGINT
 
 
-def _run(job: Callable[[], int], debug: bool) -> int:
-    from fcos.utils.errors import UserError  # imported by now
+def detector_of(args: argparse.Namespace) -> CfgNode:
+    """Show the log, and read the config of the detector on a command line.
 
+    Args:
+        args: of :func:`fcos_cli.arguments.parse_detector`.
+    """
+    from fcos.checkpoint import detector_cfg
+    from fcos.utils.terminal import show_log
+
+    show_log()
+    return detector_cfg(args.weights, args.config_file, args.opts)
+
+
+def _run(job: Callable[[], int], debug: bool, several: bool) -> int:
+    # Imported by now.
+    from fcos.utils.errors import UserError, of_system
+    from fcos.utils.launched import torchrun_rank
+
+    place = None if several else torchrun_rank()
+    if place is not None:
+        rank, number = place
+        if rank == 0:
+            print(
+                f"Error: this program is one process, but torchrun started {number}; run it "
+                "without torchrun.",
+                file=sys.stderr,
+            )
+        return int(rank == 0)  # torchrun ends the others after the first that fails
     try:
         return job()
-    except UserError as error:
-        if debug:
+    except (OSError, ValueError) as error:
+        said = error if isinstance(error, UserError) else of_system(error)
+        if debug or said is None:
             raise
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {said}", file=sys.stderr)
         return 1
 
 

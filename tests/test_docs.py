@@ -25,7 +25,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 SCRIPTS = {"train_net.py": fcos_cli.train, "demo.py": fcos_cli.demo}
-SHELL = {"cd", "export", "source", "."}  # nothing of ours to check
+SHELL = {"cd", "export", "source", ".", "[", "unset"}  # nothing of ours to check
 # What the pages tell to write, or have written, and what stands in for it here.
 TO_WRITE = dict.fromkeys(["configs/cells.yaml", "my_data/config.yaml"], "configs/bccd.yaml")
 # Of docs/RECIPES.md, where tests/test_recipes.py runs them if they are installed.
@@ -84,6 +84,10 @@ def _whole_lines(block):
 
 def _innermost(words):
     """The command that another one starts: ``srun bash -c 'exec python -m fcos.detect ...'``."""
+    if words[0] == "torchrun":
+        return ["python", *words[words.index("train_net.py") :]]
+    if words[0] == "srun" and words[1] == "python":
+        return words[1:]
     if words[0] == "srun":
         words = shlex.split(re.sub(r"\$\w+", "1", words[words.index("-c") + 1]))
     return words[1:] if words[0] == "exec" else words

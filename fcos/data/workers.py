@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from torch.utils.data import DataLoader
 
+from fcos.utils import signals
 from fcos.utils.memory import keep_freed_memory
 
 __all__ = ["start_iterating"]
@@ -37,7 +38,7 @@ def start_iterating(loader: Iterable[T]) -> Iterator[T]:
     keep_freed_memory()
     others = set(multiprocessing.active_children())
     # Inherited where workers are forked: unlike a handler, from their first moment on.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+    before = signals.block(_BLOCKED)
     try:
         with _workers_as_this(loader):
             return iter(loader)
@@ -45,7 +46,7 @@ def start_iterating(loader: Iterable[T]) -> Iterator[T]:
         # Before a signal can come through: Python ends the workers left at its exit by SIGTERM, and
         # would wait for those that block it for ever.
         _kill_at_exit(set(multiprocessing.active_children()) - others)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signals.restore(before)
 
 
 @contextlib.contextmanager
@@ -63,7 +64,7 @@ def _workers_as_this(loader: Iterable[T]) -> Iterator[None]:
 
 
 def _begin_worker(given: Callable[[int], None] | None, number: int) -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+    signals.block(_BLOCKED)
     keep_freed_memory()
     if given is not None:
         given(number)
@@ -76,7 +77,8 @@ def _kill_at_exit(workers: set[BaseProcess]) -> None:
 
 
 def _kill_workers() -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or PyTorch takes their end for a failure
+    if hasattr(signal, "SIGCHLD"):  # not on Windows
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or PyTorch takes their end for a failure
     for worker in list(_workers):
         if worker.is_alive():
             worker.kill()

@@ -11,6 +11,7 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from fcos.checkpoint import AdetCheckpointer
 from fcos.config import CfgNode
+from fcos.config.same import check_same_config
 from fcos.engine.hooks import TrainingStopped
 from fcos.engine.loop import amp_dtype
 from fcos.engine.preflight import check_evaluation, check_training
@@ -19,9 +20,12 @@ from fcos.engine.trainer import Trainer
 from fcos.modeling.optimize import dtype_for, optimize_for_inference
 from fcos.utils.device import check_device
 from fcos.utils.errors import UserError
-from fcos.utils.processes import Ending, Processes, check_processes, run_processes
+from fcos.utils.locks import FolderLock
+from fcos.utils.processes import Ending, choose_processes, run_processes
 
 __all__ = ["train_or_evaluate"]
+
+_RESUME = "The same command with --resume goes on from the last checkpoint."
 
 
 def train_or_evaluate(args: argparse.Namespace) -> int:
@@ -37,25 +41,34 @@ def train_or_evaluate(args: argparse.Namespace) -> int:
     Raises:
         UserError: something was refused before the processes were started.
     """
-    cfg = load_cfg(args.config_file, args.opts)
+    cfg = load_cfg(args.config_file, args.opts, weights=args.weights, is_trained=args.eval_only)
     check_device(cfg.MODEL.DEVICE)
     amp_dtype(cfg)  # refuses a precision that the device lacks
     advice = ", and adapt SOLVER.IMS_PER_BATCH and SOLVER.BASE_LR to it"
-    processes = Processes(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
-    check_processes(processes, cfg.MODEL.DEVICE, advice)
+    processes = choose_processes(
+        cfg.MODEL.DEVICE,
+        num_gpus=args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        advice=advice,
+    )
     if args.optimize is not None:
         dtype_for(args.optimize, torch.device(cfg.MODEL.DEVICE))
-    return run_processes(functools.partial(_run_one, cfg, args), processes)
+    again = "Start the evaluation again." if args.eval_only else _RESUME
+    return run_processes(functools.partial(_run_one, cfg, args), processes, again)
 
 
 def _run_one(cfg: CfgNode, args: argparse.Namespace) -> Ending:
     """Train or evaluate in this process."""
     try:
-        setup(cfg, args)
-        if args.eval_only:
-            _evaluate(cfg, args)
-        else:
-            _train(cfg, args)
+        check_same_config(cfg, **{"--resume": args.resume, "--eval-only": args.eval_only})
+        with FolderLock(cfg.OUTPUT_DIR, ".lock") as lock:
+            setup(cfg, args, lock)
+            if args.eval_only:
+                _evaluate(cfg, args)
+            else:
+                _train(cfg, args)
         return Ending()
     except UserError as error:
         if args.debug:

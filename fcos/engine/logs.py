@@ -13,7 +13,9 @@ from detectron2.engine import TrainerBase
 from detectron2.utils.events import EventWriter, JSONWriter, get_event_storage
 from fcos.engine.hooks import TrainingStopped
 from fcos.utils.errors import UserError
+from fcos.utils.files import append_to
 from fcos.utils.json_files import for_json
+from fcos.utils.lifelines import wait_for_news
 
 __all__ = ["MetricsFile", "strict_writers", "traceback_for_bugs_only"]
 
@@ -29,7 +31,7 @@ class MetricsFile(EventWriter):
     """
 
     def __init__(self, path: str, window: int = 20) -> None:
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115, closed in close()
+        self._file = os.fdopen(append_to(path), "a", encoding="utf-8")
         self._window = window
         self._last = -1  # iteration that was written
 
@@ -69,7 +71,10 @@ def traceback_for_bugs_only() -> Iterator[None]:
 
     def is_bug(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, (UserError, TrainingStopped))
+        if isinstance(error, (UserError, TrainingStopped)):
+            return False
+        wait_for_news()
+        return True
 
     log = logging.getLogger(TrainerBase.train.__module__)
     log.addFilter(is_bug)

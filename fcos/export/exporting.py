@@ -167,7 +167,7 @@ def _pixels(cfg: CfgNode, path: str | None) -> Tensor:
         size = (3, short, min(limit, 4 * short // 3))
         noise = torch.Generator().manual_seed(0)
         return torch.randint(0, 256, size, generator=noise, dtype=torch.uint8)
-    bgr = read_bgr(path, cfg.INPUT.STRETCH_RANGE)
+    bgr = read_bgr(path, cfg.INPUT.STRETCH_RANGE, cfg.INPUT.MAX_PIXELS)
     pixels = bgr[:, :, ::-1] if cfg.INPUT.FORMAT == "RGB" else bgr
     pixels = resized(np.ascontiguousarray(pixels), ResizeShortestEdge([short] * 2, limit))
     return torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

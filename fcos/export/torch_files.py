@@ -6,6 +6,7 @@ Both run on the device that they were made on.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import json
 import warnings
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from fcos.utils.errors import UserError
 
 __all__ = [
+    "can_write_programs",
     "load_program",
     "load_torchscript",
     "program",
@@ -77,6 +79,17 @@ def load_program(content: bytes) -> Runnable:
         return _without_gradients(torch.export.load(io.BytesIO(content)).module())
 
 
+def can_write_programs() -> bool:
+    """Say whether this torch has what :func:`program` needs; the oldest that work here lack it."""
+    import torch.fx.experimental._config as sizes_config
+
+    options = inspect.signature(torch.export.export).parameters
+    return (
+        hasattr(sizes_config, "backed_size_oblivious")
+        and "prefer_deferred_runtime_asserts_over_guards" in options
+    )
+
+
 def program(
     graph: nn.Module, inputs: tuple[Tensor, ...], target: str
 ) -> torch.export.ExportedProgram:
@@ -88,10 +101,15 @@ def program(
         target: name of the format, for error messages.
 
     Raises:
-        UserError: this graph cannot be exported.
+        UserError: this graph cannot be exported, or this torch is too old.
     """
     import torch.fx.experimental._config as sizes_config
 
+    if not can_write_programs():
+        raise UserError(
+            f"torch {torch.__version__} is too old to write {target} files: it cannot leave all "
+            "sizes of an image open. Use a newer torch, or --format torchscript."
+        )
     free = torch.export.Dim.DYNAMIC
     shapes = ({0: free, 2: free, 3: free}, {0: free})
     # In a small image the coarsest levels are one cell. By default the exporter treats a size of 1

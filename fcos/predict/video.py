@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 __all__ = ["Video"]
 
 _USUAL_FPS = 25.0
+_MOST_WEBCAMS = 100
 
 
 class Video:
@@ -38,6 +39,8 @@ class Video:
         import cv2
 
         is_webcam = isinstance(source, int)
+        if is_webcam and not 0 <= source < _MOST_WEBCAMS:  # for others OpenCV may crash
+            raise UserError(f"There is no webcam {source}: the first has the number 0.")
         self.name = f"webcam {source}" if is_webcam else str(source)
         if not is_webcam and not os.path.isfile(source):
             raise UserError(f"The video {source} does not exist.")

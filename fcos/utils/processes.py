@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
-import logging
-import math
-import multiprocessing
+import functools
 import os
-import signal
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from multiprocessing.synchronize import Barrier
-from threading import BrokenBarrierError
-from typing import Any, NoReturn
+import socket
+import urllib.parse
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from torch.multiprocessing import ProcessExitedException
 
-from detectron2.engine import launch
-from detectron2.utils import comm
+from fcos.utils.children import run_children
 from fcos.utils.errors import UserError
+from fcos.utils.joining import Ending, join, run_and_exit, run_joined
+from fcos.utils.launched import REMEDIES, Place, launched
 
-__all__ = ["Ending", "Processes", "check_processes", "run_and_exit", "run_processes"]
-
-_PATIENCE = 30  # seconds that a process which has ended waits for the others
+__all__ = [
+    "Ending",
+    "Processes",
+    "check_processes",
+    "choose_processes",
+    "run_and_exit",
+    "run_processes",
+]
 
 
 @dataclasses.dataclass(frozen=True)
 class Processes:
-    """Which processes to run, as detectron2's ``launch`` takes them.
+    """Which processes to start on this machine.
 
     Attributes:
         num_gpus: processes of each machine; with GPUs, each has one.
@@ -50,6 +47,114 @@ class Processes:
     def total(self) -> int:
         """The processes of all machines."""
         return self.num_gpus * self.num_machines
+
+    def places(self) -> list[Place]:
+        """Return the places of the processes of this machine."""
+        host, port = meeting_point(self.dist_url)
+        first = self.machine_rank * self.num_gpus
+        return [
+            Place(first + i, self.total, i, self.num_gpus, host, port) for i in range(self.num_gpus)
+        ]
+
+
+def meeting_point(dist_url: str) -> tuple[str, int]:
+    """Return host and port of a --dist-url; for "auto" a free port of this machine.
+
+    Raises:
+        UserError: it is neither "auto" nor tcp://host:port.
+    """
+    if dist_url == "auto":
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return "127.0.0.1", probe.getsockname()[1]
+    try:
+        url = urllib.parse.urlsplit(dist_url)
+        if url.scheme == "tcp" and url.hostname and url.port:
+            return url.hostname, url.port
+    except ValueError:  # the port is no number, or the address is incomplete
+        pass
+    raise UserError(f"--dist-url is {dist_url}: expected tcp://<machine>:<port>.")
+
+
+def choose_processes(
+    device: str,
+    *,
+    num_gpus: int | None = None,
+    num_machines: int | None = None,
+    machine_rank: int | None = None,
+    dist_url: str | None = None,
+    default_gpus: int = 1,
+    advice: str = "",
+) -> Processes | Place:
+    """Choose the processes to start; or, where torchrun or srun has, the place of this one.
+
+    Args:
+        device: the value of MODEL.DEVICE, known to exist here.
+        num_gpus, num_machines, machine_rank, dist_url: of the command line; ``None``: not given.
+        default_gpus: for ``num_gpus``.
+        advice: as of :func:`check_processes`.
+
+    Raises:
+        UserError: they could only fail, or contradict what the launcher has started.
+    """
+    place = launched()
+    if place is not None and place.by == "srun" and place.world_size == num_machines and dist_url:
+        place = None  # srun has started one program on each machine, which starts the processes
+    if place is not None:
+        if place.local_size is None and num_gpus is not None:
+            place = dataclasses.replace(place, local_size=num_gpus)  # checked when they have met
+        asked = (
+            ("--num-gpus", num_gpus, place.local_size),
+            ("--num-machines", num_machines, place.machines),
+            ("--machine-rank", machine_rank, place.machine_rank),
+            ("--dist-url", None if dist_url == "auto" else dist_url, place.url),
+        )
+        _check_asked(place, asked)
+    if place is not None and place.world_size > 1:
+        _check_place(place, device)
+        return place
+    processes = Processes(
+        default_gpus if num_gpus is None else num_gpus,
+        1 if num_machines is None else num_machines,
+        machine_rank or 0,
+        dist_url or "auto",
+    )
+    check_processes(processes, device, advice)
+    return processes
+
+
+def _check_asked(place: Place, asked: Sequence[tuple[str, Any, Any]]) -> None:
+    for option, value, real in asked:
+        if value is not None and real is not None and value != real:
+            raise UserError(
+                f"{option} {value} contradicts {place.by}, which started {place.world_size} "
+                f"processes, for which it is {real}: leave {option} out; {REMEDIES[place.by]}."
+            )
+
+
+def _check_place(place: Place, device: str) -> None:
+    """Refuse a GPU that this process, which a launcher has started, lacks."""
+    wanted = torch.device(device)
+    if wanted.type == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # or they would communicate through the GPUs
+        return
+    gpus = torch.cuda.device_count()
+    needed = place.local_size or place.local_rank + 1
+    if gpus < needed and not (place.by == "srun" and gpus == 1):
+        raise UserError(
+            f"{place.by} started {needed} processes on this machine, which has {gpus} GPUs: start "
+            "one for each GPU."
+        )
+    if wanted.index is not None:
+        raise UserError(_one_gpu(device, place.world_size))
+
+
+def _one_gpu(device: str, number: int) -> str:
+    kind = torch.device(device).type
+    return (
+        f"MODEL.DEVICE is {device}, but there are to be {number} processes, each with a GPU of its "
+        f"own: set MODEL.DEVICE to {kind}, or ask for one process."
+    )
 
 
 def check_processes(processes: Processes, device: str, advice: str = "") -> None:
@@ -79,10 +184,8 @@ def check_processes(processes: Processes, device: str, advice: str = "") -> None
             f"ask for at most that many{advice}."
         )
     elif number > 1 and wanted.index is not None:
-        raise UserError(
-            f"MODEL.DEVICE is {device}, but there are to be {number} processes, each with a GPU of "
-            f"its own: set MODEL.DEVICE to {wanted.type}, or ask for one process."
-        )
+        raise UserError(_one_gpu(device, number))
+    meeting_point(processes.dist_url)
     if processes.num_machines > 1 and processes.dist_url == "auto":
         raise UserError(
             "Several machines need an address to meet at: give the same --dist-url "
@@ -95,168 +198,31 @@ def check_processes(processes: Processes, device: str, advice: str = "") -> None
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class Ending:
-    """How a process ends.
-
-    Attributes:
-        code: exit code.
-        text: printed on stderr; "" for nothing.
-        is_shared: every process ends like this: they wait for each other, and the first prints the
-            text. Otherwise the others are ended when this process has.
-    """
-
-    code: int = 0
-    text: str = ""
-    is_shared: bool = True
-
-
-def run_processes(run: Callable[[], Ending], processes: Processes) -> int:
-    """Start the processes of this machine, wait until they end, and print their texts.
+def run_processes(
+    run: Callable[[], Ending],
+    processes: Processes | Place,
+    remedy: str = "Start again.",
+) -> int:
+    """Run the processes of this machine, or this one of a launcher, until they end.
 
     Args:
         run: called in each process; picklable.
-        processes: those to run.
+        processes: as :func:`choose_processes` returns them.
+        remedy: the sentence that says how to go on when a process has been killed.
 
     Returns:
-        The exit code: 0, that of the first process that failed, or 128 + number of a signal.
+        The exit code: 0, that of the first process that failed, or 128 + number of a signal. As
+        one of a launcher's processes this one does not return; it exits.
 
     Raises:
+        UserError: the processes cannot meet.
         Exception: what ``run`` raises, if there is a single process: then it is this one.
     """
+    if isinstance(processes, Place):
+        lines = join(processes, has_parent=False, remedy=remedy)
+        run_and_exit(functools.partial(run_joined, run, lines))
     if processes.total <= 1:
         ending = run()
-        _print(ending.text)
+        ending.show()
         return ending.code
-    spawned = multiprocessing.get_context("spawn")
-    has_printed = spawned.Value("b", False)  # its lock lets one process print at a time
-    have_begun = spawned.RawArray("b", processes.num_gpus)
-    all_ended = spawned.Barrier(processes.num_gpus)
-    # A process inherits the signal mask of the thread that starts it. With SIGINT blocked there,
-    # Ctrl-C cannot interrupt the imports of a new process, which would print a traceback.
-    starter = ThreadPoolExecutor(1, initializer=_mask_interrupts, initargs=(signal.SIG_BLOCK,))
-    with starter, _signals_passed_on(have_begun) as received:
-        try:
-            starter.submit(
-                launch,
-                _run_child,
-                processes.num_gpus,
-                args=(run, has_printed, have_begun, all_ended),
-                dist_url=processes.dist_url,
-                machine_rank=processes.machine_rank,
-                num_machines=processes.num_machines,
-            ).result()
-        except ProcessExitedException as error:
-            if not received:
-                return error.exit_code if error.exit_code > 0 else 128 - error.exit_code
-    return 128 + received[0] if received else 0
-
-
-def _mask_interrupts(how: int) -> None:
-    signal.pthread_sigmask(how, {signal.SIGINT})
-
-
-class _Interrupt:
-    """Handler of SIGINT: raise KeyboardInterrupt, but only once per Ctrl-C.
-
-    A terminal sends Ctrl-C to every process, and the first process passes it on to the others as
-    well. The second signal would interrupt the clean-up that the first one started.
-    """
-
-    def __init__(self) -> None:
-        self._since = -math.inf
-
-    def __call__(self, number: int, frame: Any) -> None:
-        if time.monotonic() - self._since > 1:
-            self._since = time.monotonic()
-            raise KeyboardInterrupt
-
-
-def _run_child(
-    run: Callable[[], Ending], has_printed: Any, have_begun: Any, all_ended: Barrier
-) -> None:
-    def run_to_its_end() -> int:
-        have_begun[comm.get_local_rank()] = True
-        signal.signal(signal.SIGINT, _Interrupt())
-        try:
-            _mask_interrupts(signal.SIG_UNBLOCK)
-        except KeyboardInterrupt:  # it came while this process was importing
-            return 128 + signal.SIGINT
-        ending = run()
-        with has_printed.get_lock():
-            if not (ending.is_shared and has_printed.value):
-                _print(ending.text)
-            has_printed.value = has_printed.value or (ending.is_shared and bool(ending.text))
-        if ending.is_shared:
-            # ``launch`` ends the others by SIGTERM when one has failed, half-way through what they
-            # still close and tidy up. One that does not come is left to ``launch``.
-            with suppress(BrokenBarrierError):
-                all_ended.wait(_PATIENCE)
-        return ending.code
-
-    run_and_exit(run_to_its_end)
-
-
-def _print(text: str) -> None:
-    if text:
-        print(text, file=sys.stderr, flush=True)
-
-
-def run_and_exit(run: Callable[[], int]) -> NoReturn:
-    """Run a process of a process group, leave the group, and exit before Python shuts down.
-
-    While Python shuts down, a thread that asks for its lock is stopped. A thread of gloo asks for
-    the lock to free the tensors of the last collective; stopped there, in C++, it aborts the
-    process. So the last exit handler ends the process.
-
-    Args:
-        run: returns the exit code. Exit handlers that it registers are run.
-    """
-    code = 1  # if ``run`` raises
-
-    def exit_at_once() -> None:
-        logging.shutdown()  # registered earlier, so it would run later
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-    atexit.register(exit_at_once)  # the first to be registered is the last to be run
-    code = run()
-    # By now it ends by itself. Ended half-way by the launcher, it would leave semaphores (tqdm has
-    # one) that Python warns of.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    # After an error NCCL would wait for the other processes, which may never come.
-    if code == 0 or torch.distributed.get_backend() == "gloo":
-        torch.distributed.destroy_process_group()
-    sys.exit(code)
-
-
-@contextmanager
-def _signals_passed_on(have_begun: Sequence[bool]) -> Iterator[list[int]]:
-    """Pass SIGTERM and SIGINT on to the other processes while this one waits for them.
-
-    Args:
-        have_begun: for each process, whether it handles SIGINT by now. Until all do, they get
-            SIGTERM instead, which needs no handler.
-
-    Yields:
-        The signals received so far.
-    """
-    received: list[int] = []
-
-    def pass_on(number: int, _: Any) -> None:
-        received.append(number)
-        if not all(have_begun):
-            number = signal.SIGTERM
-        for child in multiprocessing.active_children():
-            if child.pid is not None:
-                os.kill(child.pid, number)
-
-    # It would log every process that it ends after the first one has failed.
-    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
-    previous = {n: signal.signal(n, pass_on) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    return run_children(run, processes.places(), remedy)

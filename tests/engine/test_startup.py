@@ -24,7 +24,7 @@ def test_arguments_of_detectron2_and_four_more():
     assert not (args.resume or args.eval_only or args.check_all_images or args.debug)
     assert args.optimize is None and not args.compile
     assert arguments("--eval-only", "--optimize", "auto", "SEED", "3").optimize == "auto"
-    assert (args.num_machines, args.machine_rank, args.dist_url) == (1, 0, "auto")
+    assert (args.num_machines, args.machine_rank, args.dist_url) == (None, None, None)
 
 
 def test_the_config_is_the_file_and_then_the_options(tmp_path):

@@ -10,14 +10,20 @@ import torch
 
 from fcos.export import build_graph
 from fcos.export.checking import check
-from fcos.export.torch_files import load_program, load_torchscript, write_program, write_torchscript
+from fcos.export.torch_files import (
+    can_write_programs,
+    load_program,
+    load_torchscript,
+    write_program,
+    write_torchscript,
+)
 from fcos.utils.errors import UserError
 from tests.export.small import noise, small_cfg, small_model
 
 EXAMPLE = (torch.zeros(2, 3, 130, 200, dtype=torch.uint8), torch.tensor([[130, 200]] * 2))
 WRITERS = {
     "torchscript": (write_torchscript, load_torchscript),
-    "torch_export": (write_program, load_program),
+    **({"torch_export": (write_program, load_program)} if can_write_programs() else {}),
 }
 
 
@@ -112,3 +118,11 @@ def test_what_an_exporter_cannot_do_is_a_sentence(name):
         UserError, match=rf"^This detector cannot be written as {name}: .*no such operator$"
     ):
         WRITERS[name][0](Loop(), EXAMPLE[:1], {})
+
+
+def test_a_torch_that_is_too_old_is_said(monkeypatch):
+    monkeypatch.delattr("torch.fx.experimental._config.backed_size_oblivious", raising=False)
+    with pytest.raises(
+        UserError, match=r"^torch 2\S+ is too old to write torch_export files: .*torchscript"
+    ):
+        write_program(torch.nn.Identity(), EXAMPLE[:1], {})

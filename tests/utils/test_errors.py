@@ -4,7 +4,8 @@ import pickle
 
 import pytest
 
-from fcos.utils.errors import UserError, config_errors, one_line
+from fcos.utils.errors import UserError, config_errors, of_system, one_line
+from fcos_cli.running import run_program
 
 
 def raise_in(module, error):
@@ -58,3 +59,33 @@ def test_the_text_of_an_error_on_one_line():
     assert one_line(ValueError("one\n  two")) == "one two"
     assert one_line(ValueError("x" * 9), most=5) == "xxxxx..."
     assert one_line(KeyboardInterrupt()) == "KeyboardInterrupt"
+
+
+def test_errors_of_the_system():
+    with pytest.raises(OSError) as error:
+        open("/nowhere/a")
+    assert str(of_system(error.value)) == "/nowhere/a: No such file or directory."
+    for path in ("a\0b", "\ud800"):
+        with pytest.raises(ValueError) as error:
+            open(path)
+        assert "NUL" in str(of_system(error.value)) or "is no text that" in str(
+            of_system(error.value)
+        )
+    for other in (ValueError("not a UserError"), OSError("without a reason")):
+        assert of_system(other) is None
+
+
+def test_a_program_says_what_the_system_said(capsys):
+    def job():
+        open("/nowhere/a")
+
+    assert run_program(lambda: job) == 1
+    assert capsys.readouterr().err == "Error: /nowhere/a: No such file or directory.\n"
+    with pytest.raises(FileNotFoundError):
+        run_program(lambda: job, debug=True)
+
+    def mistake():
+        raise ValueError("of ours")
+
+    with pytest.raises(ValueError, match="of ours"):
+        run_program(lambda: mistake)

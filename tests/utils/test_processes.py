@@ -4,6 +4,7 @@ import atexit
 import functools
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -13,6 +14,8 @@ import torch
 
 from detectron2.utils import comm
 from fcos.utils.errors import UserError
+from fcos.utils.joining import join
+from fcos.utils.launched import Place
 from fcos.utils.processes import Ending, Processes, check_processes, run_processes
 
 TWO = Processes(num_gpus=2)
@@ -66,6 +69,36 @@ def test_the_first_failure_ends_the_others(capfd):
     said = capfd.readouterr()
     assert said.err == "of 1\n"
     assert said.out == "1 has tidied up\n"
+
+
+def be_killed(number):
+    if comm.get_rank() == 1:
+        os.kill(os.getpid(), number)
+    comm.synchronize()
+    raise AssertionError("the other process has been waited for in vain")
+
+
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [(signal.SIGKILL, ", perhaps because the memory was full"), (signal.SIGABRT, "")],
+)
+def test_a_killed_process_is_named_and_ends_the_others(capfd, number, why):
+    begun = time.monotonic()
+    assert run_processes(functools.partial(be_killed, number), TWO, "Go on.") == 128 + number
+    assert time.monotonic() - begun < 60  # mostly imports
+    assert capfd.readouterr().err == (
+        f"Rank 1 of 2 processes was ended by {number.name}{why}, so the others have ended too. "
+        "Go on.\n"
+    )
+
+
+@pytest.mark.parametrize(("by", "option"), [("", "--dist-url"), ("torchrun", "MASTER_ADDR and")])
+def test_a_port_that_is_in_use(by, option):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = Place(0, 2, 0, 2, "127.0.0.1", server.getsockname()[1], by)
+        message = rf"^Port {place.port} of this machine, .*, is in use: choose another \({option}"
+        with pytest.raises(UserError, match=message):
+            join(place, has_parent=False, remedy="")
 
 
 def be_interrupted_twice():

@@ -41,18 +41,26 @@ class VisImage:
         )
         self.canvas = FigureCanvasAgg(self.fig)
         self.ax = self.fig.add_axes((0.0, 0.0, 1.0, 1.0))
+        # The image begins at 0, where matplotlib would put the middle of a pixel.
+        self.ax.set(xlim=(0, self.width), ylim=(self.height, 0), aspect="equal")
         self.ax.axis("off")
         self._background = self._show(img.astype(np.uint8))
 
     def _show(self, pixels: np.ndarray) -> Any:
-        # By its extent the image begins at 0, where matplotlib would put the middle of a pixel.
-        return self.ax.imshow(
-            pixels, extent=(0, self.width, self.height, 0), interpolation="nearest"
-        )
+        # Pixel for pixel, below everything else. What an imshow makes of it depends on the version.
+        return self.fig.figimage(self._scaled(pixels), zorder=-1)
+
+    def _scaled(self, pixels: np.ndarray) -> np.ndarray:
+        """Repeat pixels, or leave some out: they fill the canvas, from below as axes do."""
+        across, up = self.canvas.get_width_height()
+        width, height = self.fig.bbox.size
+        columns = (np.arange(across) + 0.5) * self.width / width
+        rows = (np.arange(up) + 0.5 + height - up) * self.height / height
+        return pixels[np.ix_(rows.astype(int), columns.astype(int))]
 
     def reset_image(self, img: np.ndarray) -> None:
         """Put another image under what is drawn; ``img`` as of ``__init__``."""
-        self._background.set_data(img.astype(np.uint8))
+        self._background.set_data(self._scaled(img.astype(np.uint8)))
 
     def save(self, filepath: str) -> None:
         """Write the picture to a file; its extension says which format."""

@@ -14,9 +14,9 @@ import torch
 
 from detectron2.data import DatasetFromList
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 from fcos.config import CfgNode
 from fcos.config.model_classes import num_detected_classes
+from fcos.config.same import check_same_config
 from fcos.data import register_custom_datasets
 from fcos.predict.classes import choose_category_ids, choose_names, configured_classes
 from fcos.predict.detector import Detector, prepare_cfg
@@ -27,12 +27,13 @@ from fcos.predict.many.folder import DETECTIONS, LEFT_OUT, DetectionFolder, run_
 from fcos.predict.many.job import DetectionJob
 from fcos.predict.many.labels import FoundLabels
 from fcos.predict.many.shards import FinishedImages, ShardWriter
-from fcos.predict.many.work import LineMaker, Progress, claims, meeting_host, read_sizes
+from fcos.predict.many.work import LineMaker, Progress, claims, read_sizes
 from fcos.predict.predictor import Predictor
 from fcos.utils.agree import in_all, on_main
 from fcos.utils.device import check_device
 from fcos.utils.errors import UserError
-from fcos.utils.processes import Ending, Processes, check_processes, run_processes
+from fcos.utils.processes import Ending, choose_processes, run_processes
+from fcos.utils.terminal import show_log
 from fcos.utils.values import NAMED
 
 __all__ = ["detect_many"]
@@ -40,6 +41,7 @@ __all__ = ["detect_many"]
 logger = logging.getLogger(__name__)
 
 _SOME_LEFT_OUT = 3  # exit code
+_AGAIN = "The same command goes on from here."
 
 
 def detect_many(
@@ -47,9 +49,9 @@ def detect_many(
     job: DetectionJob,
     *,
     num_gpus: int | None = None,
-    num_machines: int = 1,
-    machine_rank: int = 0,
-    dist_url: str = "auto",
+    num_machines: int | None = None,
+    machine_rank: int | None = None,
+    dist_url: str | None = None,
 ) -> int:
     """Detect in all images of a job, or in those that an earlier run has not finished.
 
@@ -57,8 +59,8 @@ def detect_many(
         cfg: a config with MODEL.WEIGHTS.
         job: the images and the output folder.
         num_gpus: GPUs of each machine, or processes with MODEL.DEVICE cpu; ``None``: all GPUs, or
-            one process.
-        num_machines: how many machines share the images.
+            one process, or as many as torchrun or srun has started.
+        num_machines: how many machines share the images; ``None``: 1.
         machine_rank: which of them this is, from 0.
         dist_url: where they meet, tcp://host:port.
 
@@ -72,30 +74,33 @@ def detect_many(
     """
     cfg = prepare_cfg(cfg, job.threshold)
     check_device(cfg.MODEL.DEVICE)
-    if num_gpus is None:
-        num_gpus = torch.cuda.device_count() if cfg.MODEL.DEVICE == "cuda" else 1
-    processes = Processes(num_gpus, num_machines, machine_rank, dist_url)
-    check_processes(processes, cfg.MODEL.DEVICE)
-    if meeting_host(dist_url) is None:
-        raise UserError(f"--dist-url is {dist_url}: expected tcp://<machine>:<port>.")
-    return run_processes(functools.partial(_run_one, cfg, job, dist_url), processes)
+    processes = choose_processes(
+        cfg.MODEL.DEVICE,
+        num_gpus=num_gpus,
+        num_machines=num_machines,
+        machine_rank=machine_rank,
+        dist_url=dist_url,
+        default_gpus=torch.cuda.device_count() if cfg.MODEL.DEVICE == "cuda" else 1,
+    )
+    return run_processes(functools.partial(_run_one, cfg, job), processes, _AGAIN)
 
 
-def _run_one(cfg: CfgNode, job: DetectionJob, dist_url: str) -> Ending:
+def _run_one(cfg: CfgNode, job: DetectionJob) -> Ending:
     """Run one process from its start to its end."""
     try:
         with DetectionFolder(job.output) as folder:
-            return Ending(_detect_all(cfg, job, folder, dist_url))
+            return Ending(_detect_all(cfg, job, folder))
     except UserError as error:
         if job.debug:
             raise
         return Ending(1, f"Error: {error}", error.in_all_processes)
     except KeyboardInterrupt:
-        return Ending(128 + signal.SIGINT, "Stopped. The same command goes on from here.")
+        return Ending(128 + signal.SIGINT, f"Stopped. {_AGAIN}")
 
 
-def _detect_all(cfg: CfgNode, job: DetectionJob, folder: DetectionFolder, dist_url: str) -> int:
-    setup_logger(name="fcos", distributed_rank=comm.get_rank())
+def _detect_all(cfg: CfgNode, job: DetectionJob, folder: DetectionFolder) -> int:
+    show_log(comm.get_rank())
+    check_same_config(cfg)
     register_custom_datasets(cfg)
     on_main(folder.lock)
     predictor = in_all(lambda: job.predictor(cfg))
@@ -118,7 +123,7 @@ def _detect_all(cfg: CfgNode, job: DetectionJob, folder: DetectionFolder, dist_u
         category_ids = [category["id"] for category in categories]
         make_lines = LineMaker(Detector(predictor, category_ids))
         writer = in_all(lambda: ShardWriter(shards[comm.get_rank()]))
-        progress = Progress(dist_url, is_finished)
+        progress = Progress(is_finished)
         mine = _claimed(batches, batches.unfinished(is_finished), paths, progress)
         for batch in read_ahead(mine, threads, job.batch_size, predictor.read):
             lines = make_lines(batch)
@@ -168,7 +173,7 @@ def _begin(
 def _sizes(folder: DetectionFolder, paths: Sequence[str], threads: int) -> np.ndarray:
     """Read the sizes of all images, or take those of an earlier start from the folder."""
     if on_main(folder.has_sizes):
-        return folder.sizes()
+        return folder.sizes(len(paths))
     sizes = read_sizes(paths, threads)
 
     def save() -> None:

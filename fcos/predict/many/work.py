@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-import urllib.parse
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,23 +20,13 @@ from fcos.predict.many.ahead import ReadImage
 from fcos.predict.many.batches import size_of
 from fcos.predict.many.shards import problem_line, result_line
 from fcos.utils.errors import UserError
+from fcos.utils.lifelines import main_host
 
-__all__ = ["LineMaker", "Progress", "claims", "meeting_host", "read_sizes"]
+__all__ = ["LineMaker", "Progress", "claims", "read_sizes"]
 
 logger = logging.getLogger(__name__)
 
 _BLOCK = 4096  # images whose sizes are asked for at once
-
-
-def meeting_host(dist_url: str) -> str | None:
-    """Return the host in a --dist-url; ``None`` if it is neither "auto" nor tcp://host:port."""
-    if dist_url == "auto":
-        return "127.0.0.1"
-    try:
-        url = urllib.parse.urlsplit(dist_url)
-        return url.hostname if url.scheme == "tcp" and url.port else None
-    except ValueError:  # the port is no number, or the address is incomplete
-        return None
 
 
 def claims(total: int, store: dist.Store) -> Iterator[int]:
@@ -73,14 +62,13 @@ class Progress:
         store: the counters.
     """
 
-    def __init__(self, dist_url: str, is_finished: np.ndarray) -> None:
+    def __init__(self, is_finished: np.ndarray) -> None:
         """Connect to the counters; every process must call this.
 
         Args:
-            dist_url: where the processes met; the counters are on that machine.
             is_finished: (N,) bool, the images that earlier starts have finished.
         """
-        self.store = _shared_store(dist_url)
+        self.store = _shared_store()
         self._before = int(is_finished.sum())
         self._bar = tqdm(
             total=len(is_finished),
@@ -115,11 +103,11 @@ class Progress:
         self._bar.close()
 
 
-def _shared_store(dist_url: str) -> dist.Store:
+def _shared_store() -> dist.Store:
+    """Make counters that all processes share; the main process keeps them."""
     if comm.get_world_size() == 1:
         return dist.HashStore()
-    host, store = meeting_host(dist_url), None
-    assert host is not None  # check of detect_many
+    host, store = main_host(), None
     if comm.is_main_process():
         store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)
     port = comm.all_gather(store.port if store else None)[0]

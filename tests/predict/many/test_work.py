@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 from detectron2.structures import Boxes, Instances
 from fcos.predict.detector import Detector
-from fcos.predict.many.work import LineMaker, Progress, claims, meeting_host, read_sizes
+from fcos.predict.many.work import LineMaker, Progress, claims, read_sizes
 from fcos.utils.errors import UserError
 
 
@@ -100,22 +100,13 @@ class GoneStore:
 def test_a_main_process_that_is_gone_is_one_sentence(monkeypatch):
     with pytest.raises(UserError, match=r"Another process ended before its time. The same command"):
         next(claims(5, GoneStore()))
-    progress = Progress("auto", np.zeros(3, bool))
+    progress = Progress(np.zeros(3, bool))
     progress.store = GoneStore()
     with pytest.raises(UserError, match="Another process ended before its time"):
         progress.add(1)
     monkeypatch.setattr("detectron2.utils.comm.all_gather", lambda _: GoneStore().add("", 1))
     with pytest.raises(UserError, match="Another process ended before its time"):
         progress.close()
-
-
-@pytest.mark.parametrize(
-    "url, host",
-    [("auto", "127.0.0.1"), ("tcp://node1:29500", "node1"), ("env://", None), ("node1:5", None)]
-    + [("tcp://node1", None), ("tcp://node1:x", None), ("tcp://[::1", None)],
-)
-def test_where_processes_meet(url, host):
-    assert meeting_host(url) == host
 
 
 def test_sizes_in_one_process(tmp_path):

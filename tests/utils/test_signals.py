@@ -1,0 +1,73 @@
+"""Signals are held back; and what only POSIX systems have is not needed by one process."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from fcos.utils import signals
+from tests.tiny import ROOT, write_project
+
+# Runs a module as a program where what only POSIX systems have is missing for our packages.
+HIDDEN = """
+import builtins, os, runpy, signal, sys
+
+for name in ("pthread_sigmask", "SIG_BLOCK", "SIG_SETMASK", "SIGCHLD", "SIGHUP", "SIGUSR1"):
+    delattr(signal, name)
+OURS, POSIX = ("fcos", "fcos_cli", "detectron2"), ("fcntl", "resource", "termios", "pwd", "grp")
+import_any = builtins.__import__
+
+def import_checked(name, globals=None, locals=None, fromlist=(), level=0):
+    if name in POSIX and (globals or {}).get("__name__", "").partition(".")[0] in OURS:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    return import_any(name, globals, locals, fromlist, level)
+
+builtins.__import__ = import_checked
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
+
+def run_hidden(folder, module, *arguments):
+    return subprocess.run(
+        [sys.executable, "-c", HIDDEN, module, *arguments],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_one_process_needs_nothing_of_posix(tmp_path):
+    write_project(tmp_path)
+    config = ("--config-file", "tiny.yaml")
+    done = run_hidden(tmp_path, "fcos_cli", "train", *config, "SOLVER.MAX_ITER", "2")
+    assert done.returncode == 0, done.stderr
+    weights, picture = "output/model_final.pth", "datasets/tiny/images/0.png"
+    model = (*config, "--opts", "MODEL.WEIGHTS", weights)
+    done = run_hidden(
+        tmp_path, "fcos_cli", "detect", "--input", picture, "--output", "found", *model
+    )
+    assert done.returncode == 0, done.stderr
+    done = run_hidden(tmp_path, "fcos_cli", "demo", "--input", picture, "--output", "drawn", *model)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="this system holds none back")
+def test_a_blocked_signal_comes_when_it_is_let_through():
+    before = signals.block([signal.SIGINT])
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        signals.restore(before)
+    signals.restore(before)
+    assert signal.SIGINT not in signals.block([])
+
+
+def test_where_no_signal_can_be_held_back(monkeypatch):
+    monkeypatch.delattr(signal, "pthread_sigmask", raising=False)
+    signals.restore(signals.block([signal.SIGINT]))
+    signals.unblock([signal.SIGINT])
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
