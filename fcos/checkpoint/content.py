@@ -11,7 +11,7 @@ from fcos.utils.errors import UserError
 
 __all__ = ["as_checkpoint", "without_prefix"]
 
-_REPEATED = 2**20  # bytes that a tensor may have by repeating some
+_REPEATED = 2**30  # bytes, more than the weights of any layer have
 
 
 def as_checkpoint(content: Any, path: str) -> dict[str, Any]:
