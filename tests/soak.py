@@ -34,7 +34,7 @@ BATCH = 4
 __all__ = ["JOBS", "ROOT", "Sample", "verdict"]
 
 # What may grow: bytes for each image, and any job by so many bytes, of caches that fill up.
-SLACK = 24 * 2**20
+SLACK = 64 * 2**20
 MOST_PER_IMAGE = {
     "loader": 100,
     # detectron2's EventStorage keeps the value of every scalar of every iteration
