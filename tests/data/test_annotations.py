@@ -271,5 +271,6 @@ def test_names_that_cannot_be_shown(coco, name):
     coco.categories[0]["name"] = name
     message = r"has the name '.*'; expected a text of at most 500 characters that can be shown\.$"
     with pytest.raises(UserError, match=message) as error:
-        read_annotations(str(coco.write()))
+        coco.write()
+        read_annotations(str(coco.json_file))
     assert len(str(error.value)) < 400
