@@ -6,11 +6,14 @@
 # make test        every test
 # make test-oldest, make test-newest    the same with the oldest versions of everything that setup.py promises
 #                  (Python 3.10, constraints-oldest.txt), and with the newest there are (Python 3.13)
-# make torture     trainings stopped in every way end as those that were not (minutes)
 # make torture-launchers    one process of a training killed, by whatever it was launched (minutes)
+# make torture     trainings stopped in every way end as those that were not, and of all programs that
+#                  are killed or whose files may not grow, what is found is whole or absent (minutes)
+# make soak N=100000    memory, files and threads stay as they are from image to image (hours)
 # make bench       speed, beside torchvision's FCOS, detectron2's and pycocotools
-# make fuzz        annotations damaged at random, a few thousand
-# make docs        docs/CONFIG.md, the reference page of config keys
+# make fuzz        files of every kind damaged at random, and read; SECONDS=600 for each kind
+# make docs        docs/CONFIG.md, the reference page of config keys, and the table of docs/MODEL_ZOO.md
+# make site        all pages, the notebook and the API as a web site, in build/site
 # make lint        formatter, linter, spelling, types
 # make dist        wheels and source distributions, in dist/
 #
@@ -26,7 +29,7 @@ PYTHON := $(VENV)/bin/python
 ENVIRONMENT := $(VENV)/installed
 endif
 
-.PHONY: demo demo-mask compare-masks report submission test test-oldest test-newest torture torture-launchers fuzz bench docs lint dist env clean
+.PHONY: demo demo-mask compare-masks report submission test test-oldest test-newest torture torture-launchers soak fuzz bench docs site lint dist env clean
 
 demo: CONFIG := digits
 demo-mask: CONFIG := digits_mask
@@ -74,18 +77,33 @@ test-oldest test-newest:
 
 torture: $(ENVIRONMENT)
 	$(PYTHON) -m tests.torture
+	$(PYTHON) -m tests.programs
+
+N := 2000
+
+soak: $(ENVIRONMENT)
+	$(PYTHON) -m tests.soak --number $(N)
 
 torture-launchers: $(ENVIRONMENT)
 	$(PYTHON) -m tests.torture_launchers
 
+SECONDS := 600
+
 fuzz: $(ENVIRONMENT)
 	FCOS_FUZZ_SEEDS=3000 $(PYTHON) -m pytest -q tests/data/test_fuzz.py
+	$(PYTHON) -m tests.fuzzing --seconds $(SECONDS) --found output/fuzz
 
 bench: $(ENVIRONMENT)
 	$(PYTHON) -m benchmarks
 
 docs: $(ENVIRONMENT)
 	$(PYTHON) -m fcos.config.keys > docs/CONFIG.md
+	$(PYTHON) -m fcos.checkpoint.zoo_page docs/MODEL_ZOO.md
+
+site: $(ENVIRONMENT)
+	$(PYTHON) -m pip install -q -c constraints.txt -e '.[docs]'
+	$(PYTHON) docs/site/stage.py build/pages
+	$(PYTHON) -m mkdocs build --strict -f docs/site/mkdocs.yml
 
 lint: $(ENVIRONMENT)
 	$(PYTHON) -m ruff format --check .

@@ -24,6 +24,8 @@ VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
         (),
         "inspect, convert or verify a weights file, find scores to cut at",
     ),
+    "zoo": ("zoo", (), "list published models, whose names stand for their weights"),
+    "doctor": ("doctor", (), "say what is installed here and what is wrong with it"),
     "skeleton": ("skeleton", (), "write an exercise: this package without the steps of the paper"),
 }
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 __all__ = [
-    "add_config_file",
     "add_dataset",
+    "add_detector",
     "add_opts",
     "add_shown",
     "add_speed",
@@ -16,6 +16,7 @@ __all__ = [
     "check_dataset",
     "check_opts",
     "check_speed",
+    "parse_detector",
     "score",
     "share",
 ]
@@ -23,9 +24,46 @@ __all__ = [
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
-def add_config_file(parser: argparse.ArgumentParser) -> None:
-    """Add the required --config-file."""
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML of the model")
+def add_detector(parser: argparse.ArgumentParser, images: str = "") -> None:
+    """Add what names a detector: its weights, and --config-file.
+
+    Args:
+        parser: parses the command line with :func:`parse_detector`.
+        images: metavar of the images that the words behind the weights are; "" for none.
+    """
+    parser.add_argument(
+        "words",
+        nargs="*" if images else "?",
+        default=[],
+        metavar=f"WEIGHTS {images}".rstrip(),
+        help="the trained weights: a file, an address, a name of fcos zoo or the OUTPUT_DIR of a "
+        "training; by default MODEL.WEIGHTS of the config"
+        + (". Behind them the images, as with --input" if images else ""),
+    )
+    parser.add_argument(
+        "--config-file", metavar="FILE", help="YAML of the model (default: that of the weights)"
+    )
+
+
+def parse_detector(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None
+) -> argparse.Namespace:
+    """Parse a command line with a detector; its ``words`` become ``weights`` and ``input``.
+
+    A mistake ends the program with exit code 2.
+    """
+    args = parser.parse_intermixed_args(argv)
+    check_opts(parser, args)
+    words = [args.words] if isinstance(args.words, str) else list(args.words)
+    del args.words
+    args.weights, images = (words[0] if words else ""), words[1:]
+    if not (args.weights or args.config_file or "MODEL.WEIGHTS" in args.opts):
+        parser.error("name the trained weights, such as output/my_data/model_best.pth")
+    if images:
+        if args.input:
+            parser.error(f"--input, or images behind the weights: {images[0]} is neither")
+        args.input = images
+    return args
 
 
 def add_dataset(parser: argparse.ArgumentParser, text: str) -> None:

@@ -35,7 +35,9 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
     command.add_argument("--to", required=True, choices=list(FAMILIES), help="whose layout")
     command = commands.add_parser("record", help="write down what a weights file detects")
     command.add_argument("file", help="weights, file or address")
-    command.add_argument("--config-file", required=True, metavar="FILE", help="YAML of the model")
+    command.add_argument(
+        "--config-file", metavar="FILE", help="YAML of the model (default: that of the weights)"
+    )
     command.add_argument("--out", required=True, metavar="NPZ", help="file to write")
     command.add_argument("--image", metavar="FILE", help="image (default: a built-in one)")
     command.add_argument("--source", metavar="TEXT", help="what computes it (default: versions)")
@@ -81,7 +83,7 @@ def _add_thresholds(commands: Any) -> None:
     command.add_argument(
         "--config-file",
         metavar="FILE",
-        help="YAML of the model (default: config.yaml beside the checkpoint)",
+        help="YAML of the model (default: that of the checkpoint)",
     )
     command.add_argument(
         "--results",

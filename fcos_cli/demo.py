@@ -7,17 +7,19 @@ import os
 from collections.abc import Callable, Sequence
 
 from fcos_cli.arguments import (
-    add_config_file,
+    add_detector,
     add_opts,
     add_speed,
     at_least,
-    check_opts,
     check_speed,
+    parse_detector,
     score,
 )
-from fcos_cli.running import run_program
+from fcos_cli.running import detector_of, run_program
 
 EPILOG = """examples:
+  fcos demo output/my_data/model_best.pth a.jpg b.jpg --output out/
+  fcos demo torchvision/R_50_FPN a.jpg --output out/
   demo.py --config-file configs/R_50_1x.yaml --input a.jpg b.jpg --output out/ \\
       --opts MODEL.WEIGHTS model.pth
   demo.py --config-file configs/digits.yaml --dataset digits_val --output out/ \\
@@ -33,21 +35,26 @@ def parse_args(argv: Sequence[str] | None = None, prog: str | None = None) -> ar
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_config_file(parser)
+    add_detector(parser, "IMAGE")
     _add_inputs(parser)
     _add_outputs(parser)
     add_speed(parser)
     add_opts(parser)
-    args = parser.parse_args(argv)
+    args = parse_detector(parser, argv)
+    sources = [args.input, args.video_input, args.webcam, args.dataset]
+    if sum(source is not None for source in sources) != 1:
+        parser.error(
+            "one of the arguments --input --video-input --webcam --dataset is required, or images "
+            "behind the weights"
+        )
     if args.num_images is not None and args.dataset is None:
         parser.error("--num-images belongs to --dataset")
     check_speed(parser, args)
-    check_opts(parser, args)
     return args
 
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
-    source = parser.add_mutually_exclusive_group(required=True)
+    source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--input",
         nargs="+",
@@ -106,12 +113,11 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     def load() -> Callable[[], int]:
         import torchvision  # noqa: F401  (the first image needs its operators)
 
-        from fcos.config import read_cfg
         from fcos.predict.demo import run_demo
 
         def job() -> int:
             run_demo(
-                read_cfg(args.config_file, args.opts),
+                detector_of(args),
                 inputs=args.input or (),
                 video=args.webcam if args.video_input is None else args.video_input,
                 dataset=args.dataset,

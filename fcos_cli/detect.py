@@ -9,19 +9,20 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from fcos_cli.arguments import (
-    add_config_file,
+    add_detector,
     add_opts,
     add_speed,
     at_least,
-    check_opts,
     check_speed,
+    parse_detector,
     score,
 )
-from fcos_cli.running import run_program
+from fcos_cli.running import detector_of, run_program
 
 PROGRAM = "python -m fcos.detect"
 LABEL_FORMATS = ("yolo", "voc", "cvat", "coco")
 EPILOG = """examples:
+  fcos detect output/my_data/model_best.pth shots/ --recursive --output found/
   python -m fcos.detect --config-file configs/R_50_1x.yaml --input shots/ --recursive \\
       --output found/ --opts MODEL.WEIGHTS model.pth
   python -m fcos.detect --config-file configs/R_50_1x.yaml --list files.txt --num-gpus 2 \\
@@ -40,7 +41,7 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_config_file(parser)
+    add_detector(parser, "IMAGE")
     _add_images(parser)
     _add_switches(parser)
     _add_speed(parser)
@@ -49,16 +50,17 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
         "--debug", action="store_true", help="show where in the program an error was found"
     )
     add_opts(parser)
-    args = parser.parse_args(argv)
+    args = parse_detector(parser, argv)
+    if bool(args.input) == bool(args.list):
+        parser.error("name the images, behind the weights or by --input or --list")
     if args.recursive and args.list:
         parser.error("--recursive belongs to --input")
     check_speed(parser, args)
-    check_opts(parser, args)
     return args
 
 
 def _add_images(parser: argparse.ArgumentParser) -> None:
-    source = parser.add_mutually_exclusive_group(required=True)
+    source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--input",
         nargs="+",
@@ -140,7 +142,6 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
     args = parse_args(argv, prog)
 
     def load() -> Callable[[], int]:
-        from fcos.config import read_cfg
         from fcos.predict.many import DetectionJob, detect_many
 
         job = DetectionJob(
@@ -158,7 +159,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
             debug=args.debug,
         )
         return lambda: detect_many(
-            read_cfg(args.config_file, args.opts),
+            detector_of(args),
             job,
             num_gpus=args.num_gpus,
             num_machines=args.num_machines,

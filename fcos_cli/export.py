@@ -1,5 +1,6 @@
 """Write a trained detector as a file that other programs run, and compare it with the detector.
 
+fcos export output/my_data/model_best.pth --format onnx --output fcos.onnx
 python -m fcos.export --config-file configs/R_50_1x.yaml --format onnx --output fcos.onnx \\
     --opts MODEL.WEIGHTS model.pth
 """
@@ -10,8 +11,8 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from fcos_cli.arguments import add_config_file, add_opts, check_opts, score
-from fcos_cli.running import run_program
+from fcos_cli.arguments import add_detector, add_opts, parse_detector, score
+from fcos_cli.running import detector_of, run_program
 
 if TYPE_CHECKING:
     from fcos.export import Exported
@@ -25,7 +26,7 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
     """Parse the command line; a mistake ends the program with exit code 2."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    add_config_file(parser)
+    add_detector(parser)
     parser.add_argument("--format", required=True, choices=FORMATS, help="of the file")
     parser.add_argument("--output", required=True, metavar="FILE", help="the file to write")
     parser.add_argument(
@@ -58,9 +59,7 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
         "checkpoint, class by class, or 0.5)",
     )
     add_opts(parser)
-    args = parser.parse_args(argv)
-    check_opts(parser, args)
-    return args
+    return parse_detector(parser, argv)
 
 
 def _report(args: argparse.Namespace, written: Exported) -> str:
@@ -83,11 +82,10 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
     args = parse_args(argv, prog)
 
     def load() -> Callable[[], int]:
-        from fcos.config import read_cfg
         from fcos.export import export_detector
 
         def job() -> int:
-            cfg = read_cfg(args.config_file, args.opts)
+            cfg = detector_of(args)
             written = export_detector(
                 cfg,
                 args.output,

@@ -113,11 +113,14 @@ def _run_all(planned: Sequence[Planned]) -> int:
 
 def _run(run: Planned) -> int:
     """Start the program and wait for its end; return its exit code."""
+    from fcos.utils.files import append_to, check_writable
+
     verb = ["eval"] if run.weights else ["train", "--resume"]
     command = [sys.executable, "-m", "fcos_cli", *verb, "--config-file", run.config_file]
     command += run.options
-    os.makedirs(run.folder, exist_ok=True)
-    with open(_console(run), "w", encoding="utf-8") as console:
+    check_writable(run.folder)
+    with os.fdopen(append_to(_console(run)), "w", encoding="utf-8") as console:
+        console.truncate(0)
         process = subprocess.Popen(command, stdout=console, stderr=subprocess.STDOUT)
         try:
             return process.wait()

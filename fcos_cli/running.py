@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import gc
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-__all__ = ["run_program"]
+if TYPE_CHECKING:
+    from fcos.config import CfgNode
+
+__all__ = ["detector_of", "run_program"]
 
 
 def run_program(
@@ -38,9 +43,22 @@ def run_program(
         return 128 + signal.SIGINT
 
 
+def detector_of(args: argparse.Namespace) -> CfgNode:
+    """Show the log, and read the config of the detector on a command line.
+
+    Args:
+        args: of :func:`fcos_cli.arguments.parse_detector`.
+    """
+    from fcos.checkpoint import detector_cfg
+    from fcos.utils.terminal import show_log
+
+    show_log()
+    return detector_cfg(args.weights, args.config_file, args.opts)
+
+
 def _run(job: Callable[[], int], debug: bool, several: bool) -> int:
     # Imported by now.
-    from fcos.utils.errors import UserError
+    from fcos.utils.errors import UserError, of_system
     from fcos.utils.launched import torchrun_rank
 
     place = None if several else torchrun_rank()
@@ -55,10 +73,11 @@ def _run(job: Callable[[], int], debug: bool, several: bool) -> int:
         return int(rank == 0)  # torchrun ends the others after the first that fails
     try:
         return job()
-    except UserError as error:
-        if debug:
+    except (OSError, ValueError) as error:
+        said = error if isinstance(error, UserError) else of_system(error)
+        if debug or said is None:
             raise
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {said}", file=sys.stderr)
         return 1
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+import sys
 from collections.abc import Callable, Sequence
 
 from fcos_cli.arguments import add_speed, check_speed
@@ -14,6 +16,7 @@ Examples:
   train_net.py --config-file configs/R_50_1x.yaml SOLVER.IMS_PER_BATCH 4 SOLVER.BASE_LR 0.0025
   train_net.py --config-file configs/R_50_1x.yaml --resume
   train_net.py --config-file configs/R_50_1x.yaml --eval-only MODEL.WEIGHTS model.pth
+  fcos eval output/my_data/model_best.pth
   train_net.py --config-file configs/R_50_1x.yaml --num-gpus 2 MODEL.DEVICE cpu
 """
 
@@ -21,13 +24,28 @@ Examples:
 def parse_args(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     """Parse the command line; mistakes end the program with exit code 2."""
     parser = argument_parser(prog)
-    args = parser.parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    weights = _take_weights(words)
+    args = parser.parse_args(words)
+    args.weights = weights or (_take_weights(args.opts) if len(args.opts) % 2 else "")
+    if args.weights and not args.eval_only:
+        parser.error(
+            f"{args.weights}: --eval-only takes weights; to train from them, append MODEL.WEIGHTS "
+            f"{args.weights}"
+        )
     if args.optimize is not None and not args.eval_only:
         parser.error(
             "--optimize makes a copy of the model that cannot be trained: it belongs to --eval-only"
         )
     check_speed(parser, args)
     return args
+
+
+def _take_weights(words: list[str]) -> str:
+    """Take the weights off the front of words of a command line; "" if it has none there."""
+    at = 1 if words[:1] == ["--eval-only"] else 0
+    is_there = len(words) > at and not re.match(r"-|[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*$", words[at])
+    return words.pop(at) if is_there else ""
 
 
 def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -38,11 +56,17 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config-file", default="", metavar="FILE", help="YAML of the model")
+    parser.add_argument(
+        "--config-file",
+        default="",
+        metavar="FILE",
+        help="YAML of the model (with --eval-only, by default that of the weights)",
+    )
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint in OUTPUT_DIR"
     )
     parser.add_argument("--eval-only", action="store_true", help="evaluate, do not train")
+    parser.set_defaults(weights="")  # of --eval-only, which its first word may be
     _add_processes(parser)
     parser.add_argument(
         "--check-all-images",
@@ -51,13 +75,16 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     add_speed(parser, " (with --eval-only; KEY VALUE pairs need a PRECISION before them)")
     parser.add_argument(
-        "--debug", action="store_true", help="show where in the program an error was found"
+        "--debug",
+        action="store_true",
+        help="print all that goes into log.txt, and where in the program an error was found",
     )
     parser.add_argument(
         "opts",
         nargs=argparse.REMAINDER,
         metavar="KEY VALUE",
-        help="changes to the config; come last",
+        help="changes to the config; come last. With --eval-only, the first word of all may be the "
+        "weights: a file, an address or a name of fcos zoo",
     )
     return parser
 

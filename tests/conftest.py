@@ -33,10 +33,13 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def drop_handlers_of_closed_streams():
     """A program that is tested logs to the stderr of its test, which ends with it."""
+    level = logging.getLogger("fcos").level
     yield
+    logging.getLogger("fcos").setLevel(level)
     for name in ("fcos", "detectron2", "fvcore"):
         logger = logging.getLogger(name)
         for handler in list(logger.handlers):
             stream = getattr(handler, "stream", None)
-            if stream is not None and stream.closed:
+            is_ours = type(handler).__name__ == "Terminal"
+            if is_ours or (stream is not None and stream.closed):
                 logger.removeHandler(handler)

@@ -22,7 +22,9 @@ from fcos.checkpoint.importers import (
     leave_masks,
     recognise,
 )
-from fcos.checkpoint.reading import local_file, read_file
+from fcos.checkpoint.reading import DamagedFile, local_file, read_file
+from fcos.checkpoint.stored_config import CONFIG
+from fcos.checkpoint.sums import how_to_go_on
 from fcos.checkpoint.thresholds import THRESHOLDS
 from fcos.utils.agree import in_all, raise_together
 from fcos.utils.errors import UserError
@@ -44,7 +46,7 @@ class AdetCheckpointer(DetectionCheckpointer):
     Differences from its base: reading never runs code from a file; parameters of other
     implementations of FCOS are renamed to ours (:mod:`fcos.checkpoint.importers`); a file in
     ``save_dir`` is either complete or not there; :attr:`coverage` tells what the last :meth:`load`
-    filled; and :attr:`class_names` is saved in every file.
+    filled; and :attr:`class_names` and :attr:`config` are saved in every file.
 
     Args:
         model: the detector, wrapped for several processes or not.
@@ -64,6 +66,8 @@ class AdetCheckpointer(DetectionCheckpointer):
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         #: names of the classes in the order of the model's outputs; saved when not empty
         self.class_names: list[str] = []
+        #: of the detector, as :func:`fcos.checkpoint.stored_text`; saved when not empty
+        self.config = ""
         self._filled: Coverage | None = None
         self._by_heuristics = False
         self._read: dict[str, tuple[int, ...]] = {}
@@ -118,6 +122,19 @@ class AdetCheckpointer(DetectionCheckpointer):
         self._filled = comm.all_gather(self._filled)[0]
         raise_together(_not_finite(name, self.model, self._filled))
         return extra
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """Load the last checkpoint of ``save_dir``, or ``path``.
+
+        Raises:
+            UserError: as for :meth:`load`. Of a damaged checkpoint, it names the one before.
+        """
+        try:
+            return super().resume_or_load(path, resume=resume)
+        except DamagedFile as error:
+            if not (resume and self.has_checkpoint()):
+                raise
+            raise DamagedFile(f"{error} {how_to_go_on(self.get_checkpoint_file())}") from error
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         # Without checkpointables only the weights are used; the rest can stay in the file.
@@ -205,6 +222,8 @@ class AdetCheckpointer(DetectionCheckpointer):
         content.update(kwargs)
         if self.class_names:
             content["class_names"] = list(self.class_names)
+        if self.config:
+            content[CONFIG] = self.config
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info(f"Writing {path}")
         write_whole(path, lambda file: torch.save(content, file), _ADVICE)

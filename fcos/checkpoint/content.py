@@ -11,6 +11,8 @@ from fcos.utils.errors import UserError
 
 __all__ = ["as_checkpoint", "without_prefix"]
 
+_REPEATED = 2**20  # bytes that a tensor may have by repeating some
+
 
 def as_checkpoint(content: Any, path: str) -> dict[str, Any]:
     """Return what a file held with its weights under "model".
@@ -39,6 +41,7 @@ def as_checkpoint(content: Any, path: str) -> dict[str, Any]:
             }
             checkpoint.update(__author__="Caffe2", matching_heuristics=True)
     _check_weights(checkpoint["model"], path)
+    _check_tensors(checkpoint, path)
     return checkpoint
 
 
@@ -62,3 +65,29 @@ def _check_weights(weights: dict, path: str) -> None:
             )
         if isinstance(value, np.ndarray) and value.dtype.kind not in "biuf":
             raise UserError(f"{path}: the entry {name!r} is an array of {value.dtype}.")
+
+
+def _check_tensors(checkpoint: dict[str, Any], path: str) -> None:
+    """Refuse tensors, wherever they are in a file, that stand for more numbers than it holds."""
+    waiting: list[tuple[str, Any]] = list(checkpoint.items())
+    seen: set[int] = set()
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, (dict, list, tuple)):
+            if id(value) not in seen:
+                seen.add(id(value))
+                inside = value.items() if isinstance(value, dict) else enumerate(value)
+                waiting += [(str(key), inner) for key, inner in inside]
+        elif isinstance(value, torch.Tensor) and (problem := _problem_of_tensor(value)):
+            raise UserError(f"{path}: the entry {name!r} is {problem}: save the whole tensor.")
+
+
+def _problem_of_tensor(value: torch.Tensor) -> str:
+    if value.is_meta:
+        return "a tensor of the device 'meta', which has a shape and no values"
+    if value.layout != torch.strided or value.is_quantized:
+        return f"a tensor of the layout {value.layout} and the type {value.dtype}"
+    needed, there = value.numel() * value.element_size(), value.untyped_storage().nbytes()
+    if needed > there + _REPEATED:
+        return f"a tensor of {value.numel():,} values, which repeats few"
+    return ""

@@ -16,6 +16,7 @@ from fcos.checkpoint.importers import (
     recognise,
 )
 from fcos.checkpoint.reading import read_checkpoint
+from fcos.checkpoint.stored_config import CONFIG, carried_by
 from fcos.checkpoint.thresholds import thresholds_in
 from fcos.checkpoint.writing import write_weights
 from fcos.utils.errors import UserError
@@ -61,7 +62,10 @@ def inspect(path: str) -> str:
             f"not known     {len(unknown)} entries, such as {unknown[0]}, for which no config of "
             "this family has a place"
         )
-    lines += _config_lines(family, settings)
+    if CONFIG in checkpoint:
+        lines.append("config        carried by the file: no --config-file is needed")
+    else:
+        lines += _config_lines(family, settings)
     lines += [f"licence       {family.note}"] if family.note else []
     thresholds = thresholds_in(checkpoint, path)
     if thresholds is not None:
@@ -72,8 +76,9 @@ def inspect(path: str) -> str:
 def convert(source: str, target: str, to: str) -> str:
     """Write the weights of a file in the layout of another family.
 
-    Only the weights are converted, not the state of a training or the names of the classes.
-    Tensors stay in the file until they are written, so memory holds at most one copy.
+    Only the weights are converted, with their config and the names of their classes where the file
+    has a place for them, but not the state of a training. Tensors stay in the file until they are
+    written, so memory holds at most one copy.
 
     Args:
         source: file or address.
@@ -88,13 +93,17 @@ def convert(source: str, target: str, to: str) -> str:
             place for the weights.
     """
     keep_inputs(target, source)
-    weights = read_checkpoint(source)["model"]
+    checkpoint = read_checkpoint(source)
+    weights, carried = checkpoint["model"], carried_by(checkpoint)
     family, new = _family_of(weights, source), FAMILIES[to]
     imported = family.to_ours(weights).weights
     check_backbone(imported, family, source)
     tensors = {name: torch.as_tensor(value) for name, value in imported.items()}
     renamed = new.from_ours(tensors)
-    write_weights(target, renamed if target.endswith(".safetensors") else _wrapped(renamed, to))
+    if target.endswith(".safetensors"):
+        write_weights(target, renamed, carried)
+    else:
+        write_weights(target, _wrapped(renamed, to, carried))
     said = f"{len(renamed)} tensors of {source} ({family.name}) written to {target} ({to})."
     if family is not new:
         said += (
@@ -146,11 +155,13 @@ def _types(weights: Weights) -> set[str]:
     return {str(dtype).removeprefix("torch.") for dtype in types if dtype.is_floating_point}
 
 
-def _wrapped(weights: Weights, family: str) -> dict[str, Any]:
-    """Wrap weights as the files of a family do."""
+def _wrapped(weights: Weights, family: str, carried: dict[str, Any]) -> dict[str, Any]:
+    """Wrap weights as the files of a family do; with what they carry, where there is a place."""
     wrapper = _WRAPPERS.get(family)
+    if wrapper is None and family == "adelaidet" and carried:
+        wrapper = {"key": "model"}  # which AdelaiDet reads as well as weights alone
     if wrapper is None:
         return weights
     prefix = wrapper.get("prefix", "")
     named = {prefix + name: value for name, value in weights.items()}
-    return {**wrapper.get("more", {}), wrapper["key"]: named}
+    return {**wrapper.get("more", {}), wrapper["key"]: named, **carried}

@@ -6,22 +6,30 @@ import os
 import pickle
 import re
 import zipfile
-from collections import OrderedDict
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
 
-from detectron2.utils.file_io import PathManager
+from fcos.checkpoint import hugging_face
 from fcos.checkpoint.content import as_checkpoint, without_prefix
-from fcos.checkpoint.writing import safetensors_torch
+from fcos.checkpoint.plain_pickle import Forbidden, read_pickle
+from fcos.checkpoint.sums import damaged_part
+from fcos.checkpoint.torch_files import check_archive, check_old_file
+from fcos.checkpoint.writing import read_safetensors
+from fcos.checkpoint.zoo import fetch, fetched, nearest, published
 from fcos.utils.errors import UserError, one_line
+from fcos.utils.reading import WEIGHTS, open_file
 
-__all__ = ["local_file", "read_checkpoint", "read_file"]
+__all__ = ["DamagedFile", "local_file", "read_checkpoint", "read_file"]
 
 # The first bytes of a file tell its form; its name may not.
 _ZIP = b"PK\x03\x04"
 _OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # torch.save before 1.6
+
+
+class DamagedFile(UserError):
+    """A weights file is not as it was written."""
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:
@@ -32,9 +40,12 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     hold ``{"model": ...}``, ``{"state_dict": ...}``, ``{"blobs": ...}`` or only a mapping of names
     to arrays. A prefix ``module.`` of all names is dropped.
 
+    Checksums are looked at where the form has them (:mod:`fcos.checkpoint.sums`).
+
     Args:
         path: a file, or an address that detectron2's ``PathManager`` knows (``detectron2://``,
-            ``https://``), which is downloaded once and kept.
+            ``https://``), ``hf://owner/repository/file`` or the name of a published model, which
+            is downloaded once and kept.
 
     Returns:
         The content, with at least ``"model"``: parameter name -> CPU tensor or numpy array.
@@ -51,15 +62,18 @@ def read_checkpoint(path: str) -> dict[str, Any]:
 
 
 def local_file(path: str) -> str:
-    """Return the path of a weights file on this machine; download it if ``path`` is an address.
+    """Return the path of a weights file on this machine.
+
+    Args:
+        path: a file; or what is downloaded first, an address or the name of a published model.
 
     Raises:
         UserError: there is no such file, or it cannot be downloaded.
     """
-    try:
-        local = PathManager.get_local_path(path)
-    except (OSError, RuntimeError, KeyError) as error:
-        raise UserError(f"The weights file {path} cannot be fetched: {one_line(error)}") from None
+    if path.startswith(hugging_face.PREFIX):
+        return hugging_face.downloaded(path)
+    model = published(path)
+    local = fetched(model) if model else fetch(path, path)
     if os.path.isfile(local):
         return local
     where = os.path.abspath(local)
@@ -67,7 +81,9 @@ def local_file(path: str) -> str:
     kind = "is a folder, not a file" if folder == where else f"does not exist (looked for {where})"
     if os.path.exists(where) and folder != where:
         kind = "is no regular file"
-    raise UserError(f"The weights file {path} {kind}{_nearby(folder)}; check MODEL.WEIGHTS.")
+    near = nearest(path)
+    hint = f"did you mean {near} of fcos zoo?" if near else "check MODEL.WEIGHTS."
+    raise UserError(f"The weights file {path} {kind}{_nearby(folder)}; {hint}")
 
 
 def read_file(path: str, mmap: bool = False) -> dict[str, Any]:
@@ -79,23 +95,30 @@ def read_file(path: str, mmap: bool = False) -> dict[str, Any]:
             faster if only a part is needed, such as the weights without the optimizer's state.
     """
     try:
-        with open(path, "rb") as file:
+        with open_file(path, WEIGHTS) as file:
             start = file.read(len(_OLD_TORCH))
             file.seek(0)
+            length = os.path.getsize(path)
             if start.startswith(_ZIP):
-                content = _torch_load(path, _check_zip(path) and mmap)
+                _check_zip(path)
+                is_as_in_memory = check_archive(file, length)
+                _check_sums(path)
+                content = _torch_load(path, is_as_in_memory and mmap)
             elif start.startswith(_OLD_TORCH):
+                check_old_file(file, length)
                 content = _torch_load(path, mmap=False)
             elif _is_safetensors(start, path):
-                content = safetensors_torch(path).load_file(path)
+                content = read_safetensors(path)
             else:
-                content = _Unpickler(file, path).load()
+                content = read_pickle(file, length)
     except OSError as error:
         raise UserError(f"The weights file {path} cannot be read: {error.strerror}.") from None
     except UserError:
         raise
+    except Forbidden as error:
+        raise UserError(_would_run(path, str(error))) from None
     except Exception as error:  # damaged files raise errors of nearly every type
-        raise UserError(_damaged(path, one_line(error))) from None
+        raise DamagedFile(_damaged(path, one_line(error))) from None
     return as_checkpoint(content, path)
 
 
@@ -106,18 +129,21 @@ def _is_safetensors(start: bytes, path: str) -> bool:
     return start[8:9] == b"{" and (is_whole or path.endswith(".safetensors"))
 
 
-def _check_zip(path: str) -> bool:
-    """Return whether the tensors lie in the archive as they are, as torch.save writes them."""
+def _check_zip(path: str) -> None:
+    """Refuse archives that are no checkpoints."""
     if not zipfile.is_zipfile(path):  # the table of contents is at the end
-        raise UserError(_damaged(path, "its end is missing"))
+        raise DamagedFile(_damaged(path, "its end is missing"))
     with zipfile.ZipFile(path) as archive:
-        files = archive.infolist()
-    names = {file.filename.rsplit("/", 1)[-1] for file in files}
+        names = {name.rsplit("/", 1)[-1] for name in archive.namelist()}
     if "data.pkl" not in names:
         raise UserError(f"{path} is a zip archive, but not a checkpoint written by torch.save.")
     if "constants.pkl" in names:
         raise UserError(f"{path} is a TorchScript program, not a weights file.")
-    return all(file.compress_type == zipfile.ZIP_STORED for file in files)
+
+
+def _check_sums(path: str) -> None:
+    if part := damaged_part(path):
+        raise DamagedFile(_damaged(path, f"the checksum of {part} is another one"))
 
 
 # Numpy's helpers for pickling, taken from what it pickles. In files they have the module of numpy 1
@@ -144,51 +170,27 @@ def _torch_load(path: str, mmap: bool) -> Any:
     except pickle.UnpicklingError as error:
         forbidden = re.search(r"GLOBAL (\S+)", str(error))
         if forbidden is None:  # do not show torch's advice to run the file's code
-            raise UserError(_damaged(path, "its list of tensors makes no sense")) from None
+            raise DamagedFile(_damaged(path, "its list of tensors makes no sense")) from None
         raise UserError(_would_run(path, forbidden.group(1))) from None
 
 
-def _bytes_of_python2(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes encoded as {encoding}")
-    return text.encode("latin1")
-
-
-def _allowed_names() -> dict[tuple[str, str], Any]:
-    allowed: dict[tuple[str, str], Any] = {
-        ("collections", "OrderedDict"): OrderedDict,
-        ("_codecs", "encode"): _bytes_of_python2,
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-    }
-    for module in ("builtins", "__builtin__"):  # Python 3 and 2
-        for kind in (bytes, bytearray, complex, dict, frozenset, list, set, tuple):
-            allowed[module, kind.__name__] = kind
-    for name, function in _NUMPY_NAMES.items():
-        module, _, attribute = name.rpartition(".")
-        allowed[module, attribute] = function
-    return allowed
-
-
-_ALLOWED = _allowed_names()
-
-
-class _Unpickler(pickle.Unpickler):
-    """Builds numpy arrays and plain containers, and refuses everything else."""
-
-    def __init__(self, file: BinaryIO, path: str) -> None:
-        super().__init__(file, encoding="latin1")  # arrays pickled by Python 2
-        self._path = path
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
-            raise UserError(_would_run(self._path, f"{module}.{name}")) from None
+# First bytes of files that are mistaken for weights, and what to say of them.
+_IMAGES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
+_OTHERS = {
+    _IMAGES: "is an image, not weights; name the weights first, then the images",
+    (b"<",): "is a web page, not weights: the address or the download was wrong",
+}
 
 
 def _damaged(path: str, reason: str) -> str:
     size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        start = file.read(8)
+    for starts, sentence in _OTHERS.items():
+        if start.startswith(starts):
+            return f"{path} {sentence}."
+    if path.endswith((".yaml", ".yml")):
+        return f"{path} is a config, not weights: give it by --config-file."
     return (
         f"The weights file {path} ({size:,} bytes) is truncated, damaged or no weights file at "
         f"all ({reason}); copy or download it again."

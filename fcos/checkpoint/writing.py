@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any, BinaryIO
+import json
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
+from fcos.checkpoint.stored_config import CARRIED
 from fcos.utils.errors import UserError
 from fcos.utils.files import write_whole
 
-__all__ = ["safetensors_torch", "write_weights"]
+__all__ = ["read_safetensors", "safetensors_torch", "write_weights"]
 
 
-def write_weights(path: str, content: dict[str, Any]) -> None:
+def write_weights(
+    path: str, content: dict[str, Any], carried: Mapping[str, Any] | None = None
+) -> None:
     """Write weights: as safetensors if the name of the file ends so, otherwise by ``torch.save``.
 
     Args:
         path: of the file.
         content: the content of the file; for safetensors, a mapping of names to tensors.
+        carried: for safetensors, what else is written, as JSON in its metadata.
 
     Raises:
         UserError: it cannot be written, or safetensors is not installed.
     """
     if not path.endswith(".safetensors"):
-        write_whole(path, lambda file: torch.save(content, file), "Choose another place.")
+        write_whole(path, lambda file: torch.save(content, file))
         return
-    save_file = safetensors_torch(path).save_file
+    as_bytes = safetensors_torch(path).save
     tensors = {name: torch.as_tensor(value).contiguous() for name, value in content.items()}
-
-    def write(file: BinaryIO) -> None:
-        mode = os.stat(file.name).st_mode
-        save_file(tensors, file.name, metadata={"format": "pt"})
-        os.chmod(file.name, mode)  # the new file of safetensors is readable by its owner only
-
-    write_whole(path, write, "Choose another place.")
+    texts = {name: json.dumps(value) for name, value in (carried or {}).items()}
+    metadata = {"format": "pt", **texts}
+    write_whole(path, lambda file: file.write(as_bytes(tensors, metadata=metadata)))
 
 
 def safetensors_torch(path: str) -> Any:
@@ -54,3 +55,20 @@ def safetensors_torch(path: str) -> Any:
             "pip install safetensors."
         ) from None
     return safetensors.torch
+
+
+def read_safetensors(path: str) -> dict[str, Any]:
+    """Read what :func:`write_weights` wrote as safetensors, or another program without metadata.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The tensors under "model", and what they carry.
+    """
+    tensors = safetensors_torch(path).load_file(path)
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        metadata = json.loads(file.read(length)).get("__metadata__", {})
+    carried = {name: json.loads(metadata[name]) for name in CARRIED if name in metadata}
+    return {"model": tensors, **carried}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import yaml
@@ -12,6 +13,19 @@ import yaml
 import detectron2.config
 from fcos.config.files import find_base, find_config
 from fcos.utils.errors import UserError
+from fcos.utils.reading import CONFIG, TooMuchYaml, parse_yaml, read_bytes
+
+_MOST_FILES = 50  # that a config is made of, by _BASE_
+_chain: ContextVar[list[str]] = ContextVar("_chain")  # names of the files read for one config
+
+
+class _WithoutAliases(yaml.SafeLoader):
+    """Reads plain values only, and each only once."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has an alias")
+        return super().compose_node(parent, index)
 
 
 class CfgNode(detectron2.config.CfgNode):
@@ -36,6 +50,7 @@ class CfgNode(detectron2.config.CfgNode):
         if allow_unsafe:
             raise UserError("allow_unsafe=True: a config file must not construct Python objects.")
         path = find_config(cfg_filename)
+        token = _chain.set([])
         try:
             super().merge_from_file(path, allow_unsafe=False)
         except UserError as error:
@@ -45,10 +60,38 @@ class CfgNode(detectron2.config.CfgNode):
                 f"{cfg_filename}: refused, because it would construct a Python object "
                 f"({error.problem}); a config holds plain values only."
             ) from None
+        except TooMuchYaml as error:
+            raise UserError(f"{cfg_filename} is not a usable config: {error}.") from None
         except yaml.YAMLError as error:
             raise UserError(f"{cfg_filename} is not valid YAML: {_sentence(error)}") from None
         except (AssertionError, AttributeError, NotImplementedError, OSError, ValueError) as error:
             raise UserError(f"{cfg_filename} is not a usable config: {_sentence(error)}") from None
+        finally:
+            _chain.reset(token)
+
+    def merge_from_text(self, text: str) -> None:
+        """Merge YAML that is complete in itself, of an unknown source.
+
+        Args:
+            text: a mapping of keys to values, without ``_BASE_`` and without aliases, which a few
+                lines can multiply until the memory is full.
+
+        Raises:
+            UserError: it is something else, or has a key or a type of value that is unknown here.
+        """
+        try:
+            content = yaml.load(text, _WithoutAliases)
+            if not isinstance(content, dict):
+                raise UserError("It is no mapping of keys to values.")
+            self.merge_from_other_cfg(type(self)(content))
+        except UserError:
+            raise
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError) as error:
+            raise UserError(f"It is not a usable config: {_sentence(error)}") from None
+        except (ValueError, yaml.YAMLError) as error:
+            raise UserError(f"It is not valid YAML: {_sentence(error)}") from None
+        except (MemoryError, RecursionError):
+            raise UserError("It is nested too deeply.") from None
 
     @classmethod
     def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> Any:
@@ -57,8 +100,14 @@ class CfgNode(detectron2.config.CfgNode):
         Args:
             filename: path of the file.
             allow_unsafe: see :meth:`merge_from_file`.
+
+        Raises:
+            ValueError: it cannot be read, or is no mapping of keys to values; or the files that
+                ``_BASE_`` names are too many, as they are if one leads back to another.
         """
-        return super().load_yaml_with_base(find_base(filename), allow_unsafe=allow_unsafe)
+        path = find_base(filename)
+        _check_file(path)
+        return super().load_yaml_with_base(path, allow_unsafe=allow_unsafe)
 
     def merge_from_other_cfg(self, cfg_other: detectron2.config.CfgNode) -> None:
         """Merge another config node into this one.
@@ -104,7 +153,7 @@ class CfgNode(detectron2.config.CfgNode):
 
     def _set_new(self, key: str, value: Any) -> None:
         try:
-            content = yaml.safe_load(value) if isinstance(value, str) else value
+            content = parse_yaml(value) if isinstance(value, str) else value
         except yaml.YAMLError as error:
             raise UserError(f"{key} is not valid YAML: {_sentence(error)}") from None
         *parents, last = key.split(".")
@@ -132,6 +181,30 @@ class CfgNode(detectron2.config.CfgNode):
             if not isinstance(node, detectron2.config.CfgNode) or part not in node:
                 raise UserError(f"Unknown config key {key}.{_hint(key, list(leaves(self)))}")
             node = node[part]
+
+
+def _check_file(path: str) -> None:
+    """Check a file before detectron2 reads it: what it is, and how much it stands for."""
+    chain = _chain.get([])
+    if path in chain[-1:]:
+        raise ValueError(f"_BASE_ of {path} leads back to itself")
+    chain.append(path)
+    if len(chain) > _MOST_FILES:
+        raise ValueError(
+            f"_BASE_ leads to more than {_MOST_FILES} files, such as {path}, perhaps in a circle"
+        )
+    try:
+        content = parse_yaml(read_bytes(path, CONFIG, as_text=True).decode("utf-8"), path)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error.reason})") from error
+    bases = content.get("_BASE_", []) if isinstance(content, dict) else content
+    if not isinstance(content, dict) or not all(
+        isinstance(base, str) for base in (bases if isinstance(bases, list) else [bases])
+    ):
+        what = "no mapping of keys to values" if content is bases else "a _BASE_ that is no path"
+        raise ValueError(f"{path} holds {what}")
 
 
 def leaves(node: detectron2.config.CfgNode, prefix: str = "") -> Iterator[str]:

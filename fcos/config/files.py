@@ -70,7 +70,15 @@ def find_base(path: str) -> str:
 
     Args:
         path: the name, in the folder of the file that names it.
+
+    Raises:
+        UserError: it is an address. A file is fetched only where the user names it.
     """
+    if "://" in path:
+        raise UserError(
+            f"_BASE_ {path} is an address, which is not fetched: download the file, and let _BASE_ "
+            "name it."
+        )
     if PathManager.isfile(path):
         return path
     parts = Path(path).parts
@@ -86,5 +94,5 @@ def _own(name: str) -> str | None:
     parts = parts[1:] if parts[:1] == (FOLDER,) else parts
     if not parts or Path(*parts).is_absolute() or ".." in parts:
         return None
-    path = configs_folder().joinpath(*parts)
-    return str(path) if path.is_file() else None
+    path = str(configs_folder().joinpath(*parts))
+    return path if os.path.isfile(path) else None  # Path.is_file raises errors of its own

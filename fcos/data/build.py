@@ -144,7 +144,8 @@ def _leave_out_unreadable(cfg: CfgNode, name: str, is_train: bool) -> None:
             return known
         resize = resize_of(cfg, "TRAIN" if is_train else "TEST")
         records = read_dataset(name, is_train, cfg.MODEL.MASK_ON)
-        use = ImageUse(name, records, is_train, resize, cfg.INPUT.STRETCH_RANGE)
+        reading = cfg.INPUT.STRETCH_RANGE, cfg.INPUT.MAX_PIXELS
+        use = ImageUse(name, records, is_train, resize, *reading)
         checked = check_images([use], skip_unreadable=True)[0]
         logger.info(f"Data set {name!r}: {' '.join(checked.notes)}")
         return frozenset(checked.unreadable)

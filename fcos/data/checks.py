@@ -12,6 +12,7 @@ from detectron2.data import MetadataCatalog
 from fcos.config.detector_keys import FCOS_KEYS, Setting, setting_of
 from fcos.config.model_classes import ModelClasses, model_classes
 from fcos.data.image_checks import ImageUse, check_images
+from fcos.data.images import MAX_PIXELS
 from fcos.data.left_out import leave_out, without_left_out
 from fcos.data.mask_checks import check_masks
 from fcos.data.notes import notes_on, places_of
@@ -60,6 +61,7 @@ def check_datasets(
             cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else "",
             resize_of(cfg, "TRAIN" if for_training else "TEST"),
             cfg.INPUT.STRETCH_RANGE,
+            cfg.INPUT.MAX_PIXELS,
             setting_of(cfg, "most_found"),
         )
         for name, for_training in names
@@ -111,6 +113,7 @@ class DatasetUse:
     mask_format: str = ""
     resize: Resize | None = None
     stretch_range: bool = False
+    max_pixels: int = MAX_PIXELS
     most_found: Setting = (0, "")
 
 
@@ -129,8 +132,8 @@ def _check(
         reports = _reports(uses, records, model)
     checked = check_images(
         [
-            ImageUse(use.name, of_use, use.for_training, use.resize, use.stretch_range)
-            for use, of_use in zip(uses, records, strict=True)
+            ImageUse(u.name, of_use, u.for_training, u.resize, u.stretch_range, u.max_pixels)
+            for u, of_use in zip(uses, records, strict=True)
         ],
         all_images=all_images,
         skip_unreadable=skip_unreadable,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from detectron2.utils.file_io import PathManager
 from fcos.utils.errors import UserError
 from fcos.utils.json_files import is_id, read_json
+from fcos.utils.reading import ANNOTATIONS, open_file
 from fcos.utils.values import is_text
 
 __all__ = ["equal_ids", "import_advice", "mixed_ids", "read_lists"]
@@ -77,7 +78,7 @@ def _read(json_file: str) -> Any:
 def _other_kind(path: str) -> str:
     """What a file is, by its first character, that does not begin as JSON does; else ""."""
     try:
-        with PathManager.open(path, "rb") as file:
+        with open_file(PathManager.get_local_path(path), ANNOTATIONS) as file:
             start = file.read(1000).removeprefix(b"\xef\xbb\xbf").lstrip()
     except OSError:
         return ""

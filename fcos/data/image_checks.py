@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from fcos.data.images import DecodedImage, decode_image
+from fcos.data.images import MAX_PIXELS, DecodedImage, decode_image
 from fcos.data.records import DatasetRecords, ImageRecord
 from fcos.data.resize import Resize
 from fcos.utils.errors import UserError
@@ -43,6 +43,7 @@ class ImageUse:
         for_training: else they are to be evaluated on.
         resize: how they are resized; ``None``: not at all.
         stretch_range: whether the range of images of 16 bits is stretched.
+        max_pixels: of an image that is read.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ImageUse:
     for_training: bool = True
     resize: Resize | None = None
     stretch_range: bool = False
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,15 +69,18 @@ class CheckedImages:
     notes: tuple[str, ...]
 
 
-def image_problem(record: dict[str, Any], resize: Resize | None = None) -> str | None:
+def image_problem(
+    record: dict[str, Any], resize: Resize | None = None, max_pixels: int = MAX_PIXELS
+) -> str | None:
     """Say in a sentence why the image of ``record`` cannot be used; None if it can. Decodes it.
 
     Args:
         record: "file_name" and, if the data set gives them, "width" and "height" of the image.
         resize: what is to be done to it; ``None``: it stays as it is.
+        max_pixels: an image of more cannot be used.
     """
     try:
-        image = decode_image(record["file_name"])
+        image = decode_image(record["file_name"], max_pixels=max_pixels)
     except UserError as error:
         return str(error)
     return _problem_of_size(image, record, resize)
@@ -123,11 +128,12 @@ class _Key(NamedTuple):
     height: float
     resize: Resize | None
     stretch_range: bool
+    max_pixels: int
 
     @classmethod
     def of(cls, use: ImageUse, image: ImageRecord) -> _Key:
-        path = use.records.path_of(image)
-        return cls(path, image.width, image.height, use.resize, use.stretch_range)
+        path, reading = use.records.path_of(image), (use.stretch_range, use.max_pixels)
+        return cls(path, image.width, image.height, use.resize, *reading)
 
 
 class _Found(NamedTuple):
@@ -140,7 +146,7 @@ def _look(key: _Key) -> _Found:
     if math.isfinite(key.width + key.height):
         record.update(width=key.width, height=key.height)
     try:
-        image = decode_image(key.path, key.stretch_range)
+        image = decode_image(key.path, key.stretch_range, key.max_pixels)
     except UserError as error:
         return _Found(str(error))
     is_dark = image.has_16_bits and not key.stretch_range

@@ -11,35 +11,40 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, NamedTuple
 
 import numpy as np
 import PIL.Image
-from PIL.Image import Image, Transpose
+from PIL.Image import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from detectron2.utils.file_io import PathManager
 from fcos.data.orientation import SIDEWAYS, orientation_of
-from fcos.data.pixels import from_colours, from_gray, to_bgr
+from fcos.data.pixels import from_colours, gray_conversion, upright_bgr
 from fcos.utils.errors import UserError, one_line
+from fcos.utils.reading import IMAGE, open_file
 
 __all__ = [
-    "MOST_MEGAPIXELS",
+    "MAX_PIXELS",
     "DecodedImage",
     "ImageSize",
     "ImageTooLarge",
     "decode_image",
+    "opened",
     "read_bgr",
     "read_size",
 ]
 
-# So that no file can fill the memory: an image of this size takes 2.5 GB, with alpha 4.5 GB.
-MOST_MEGAPIXELS = 250
+# Of an image that is read, unless INPUT.MAX_PIXELS says otherwise, so that no file can fill the
+# memory. It is where Pillow begins to warn, and takes 1.3 GB: 4 bytes a pixel that Pillow holds, 3
+# of the result. What decoders need besides is theirs: for a progressive JPEG up to 6 more, for WebP
+# and JPEG 2000 up to 16. Colours of 16 bits whose range is stretched take 16.
+MAX_PIXELS = 178_956_970
 
-# Unless told otherwise, Pillow warns from 89 megapixels on and refuses the 181 of some cameras.
+# Pillow itself refuses twice this number while it opens a file. Ours is smaller.
 if PIL.Image.MAX_IMAGE_PIXELS is not None:
-    PIL.Image.MAX_IMAGE_PIXELS = max(PIL.Image.MAX_IMAGE_PIXELS, MOST_MEGAPIXELS * 10**6)
+    PIL.Image.MAX_IMAGE_PIXELS = max(PIL.Image.MAX_IMAGE_PIXELS, 2**30)
 
 # Modes of Pillow.
 _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
@@ -52,20 +57,10 @@ _REFUSED = {
 
 # Tags of TIFF.
 _WIDTH, _HEIGHT, _BITS, _VALUES, _KIND = 256, 257, 258, 277, 339
-# How to turn an image upright, by its orientation.
-_UPRIGHT = {
-    2: Transpose.FLIP_LEFT_RIGHT,
-    3: Transpose.ROTATE_180,
-    4: Transpose.FLIP_TOP_BOTTOM,
-    5: Transpose.TRANSPOSE,
-    6: Transpose.ROTATE_270,
-    7: Transpose.TRANSVERSE,
-    8: Transpose.ROTATE_90,
-}
 
 
 class ImageTooLarge(UserError):
-    """An image has more than MOST_MEGAPIXELS."""
+    """An image has more pixels than are read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,13 +78,14 @@ class DecodedImage:
     has_16_bits: bool = False
 
 
-def read_bgr(path: str, stretch_range: bool = False) -> np.ndarray:
+def read_bgr(path: str, stretch_range: bool = False, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read an image, turned upright by its EXIF orientation.
 
     Args:
         path: of the file; anything that detectron2's ``PathManager`` opens.
         stretch_range: of an image of 16 bits, stretch the range from the lowest to the highest
             value to 0 to 255, instead of the range from 0 to 65,535.
+        max_pixels: an image of more, by its header, is not decoded.
 
     Returns:
         (H, W, 3) uint8, blue, green, red.
@@ -98,12 +94,14 @@ def read_bgr(path: str, stretch_range: bool = False) -> np.ndarray:
         UserError: the file is missing, truncated, not an image, too large, or of a kind that has
             no agreed conversion to 8 bits.
     """
-    return decode_image(path, stretch_range).bgr
+    return decode_image(path, stretch_range, max_pixels).bgr
 
 
-def decode_image(path: str, stretch_range: bool = False) -> DecodedImage:
+def decode_image(
+    path: str, stretch_range: bool = False, max_pixels: int = MAX_PIXELS
+) -> DecodedImage:
     """Read an image, and what there is to know about its file; see `read_bgr`."""
-    with _opened(path) as image:
+    with opened(path, max_pixels) as image:
         has_16_bits = _has_16_bits(image)
         if not (has_16_bits or image.mode in _EIGHT_BITS):
             kind = _REFUSED.get(image.mode, f"pixels of the mode {image.mode}")
@@ -111,13 +109,16 @@ def decode_image(path: str, stretch_range: bool = False) -> DecodedImage:
         orientation = orientation_of(image)
         image.load()
         left = orientation_of(image)  # 1 for a TIFF, which Pillow and OpenCV turn on loading
+        convert: Callable[[Image], Image] = _same
         if has_16_bits and image.mode not in _EIGHT_BITS:
-            image = from_gray(image, stretch_range)
+            convert = gray_conversion(image, stretch_range)
         elif has_16_bits and (stretch_range or "transparency" in image.info):
             image = from_colours(path, image, stretch_range)
-        if left != 1:
-            image = image.transpose(_UPRIGHT[left])
-        return DecodedImage(to_bgr(image), orientation, has_16_bits)
+        return DecodedImage(upright_bgr(image, convert, left), orientation, has_16_bits)
+
+
+def _same(image: Image) -> Image:
+    return image
 
 
 class ImageSize(NamedTuple):
@@ -134,7 +135,7 @@ def read_size(path: str) -> ImageSize:
     Raises:
         UserError: there is no such header.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         width, height = image.size
         orientation = orientation_of(image)
         if image.format == "TIFF":  # Pillow's size may be that of the upright image already
@@ -145,10 +146,14 @@ def read_size(path: str) -> ImageSize:
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[Image]:
-    """Open an image, not decoded yet; make sentences of errors, also of those in the block."""
+def opened(path: str, max_pixels: int = MAX_PIXELS) -> Iterator[Image]:
+    """Open an image, not decoded yet; make sentences of errors, also of those in the block.
+
+    Raises:
+        UserError: as for :func:`read_bgr`.
+    """
     try:
-        file = PathManager.open(path, "rb")
+        file = open_file(PathManager.get_local_path(path), IMAGE)
     except FileNotFoundError as error:
         raise UserError(f"Image {path} does not exist.") from error
     except OSError as error:
@@ -156,13 +161,13 @@ def _opened(path: str) -> Iterator[Image]:
     with file:
         try:
             image = PIL.Image.open(file)
-            if image.width * image.height > MOST_MEGAPIXELS * 10**6:
-                raise _too_large(path, f"{image.width * image.height / 10**6:,.1f}")
+            if image.width * image.height > max_pixels:
+                raise _too_large(path, f"{image.width * image.height:,}", max_pixels)
             yield image
         except (UserError, MemoryError):
             raise
         except PIL.Image.DecompressionBombError as error:
-            raise _too_large(path, f"more than {2 * MOST_MEGAPIXELS}") from error
+            raise _too_large(path, f"more than {2**31:,}", max_pixels) from error
         except PIL.UnidentifiedImageError as error:
             if kind := _kind_of_tiff(file):
                 raise _no_conversion(path, kind) from error
@@ -210,8 +215,9 @@ def _no_conversion(path: str, kind: str) -> UserError:
     )
 
 
-def _too_large(path: str, megapixels: str) -> ImageTooLarge:
+def _too_large(path: str, pixels: str, most: int) -> ImageTooLarge:
     return ImageTooLarge(
-        f"Image {path} has {megapixels} megapixels, and none of more than {MOST_MEGAPIXELS} is "
-        "read, so that no file can fill the memory: make it smaller, or cut it into tiles."
+        f"Image {path} has {pixels} pixels, and none of more than {most:,} is read "
+        "(INPUT.MAX_PIXELS), so that no file can fill the memory: make it smaller, or cut it into "
+        "tiles."
     )

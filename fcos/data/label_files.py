@@ -6,9 +6,9 @@ that names no images, and refuses two images of one name in different folders.
 
 from __future__ import annotations
 
+import contextlib
 import filecmp
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
@@ -18,7 +18,8 @@ from fcos.data.importing.annotations import coco_pieces, common_folder
 from fcos.data.importing.labels import LabelledImage, LabelledObject
 from fcos.data.importing.masks import runs_of_crop
 from fcos.utils.errors import UserError
-from fcos.utils.files import check_writable
+from fcos.utils.files import write_text
+from fcos.utils.folders import made_folder
 
 __all__ = ["LABEL_FORMATS", "WITH_MASKS", "check_label_names", "write_labels"]
 
@@ -62,32 +63,29 @@ def write_labels(
     Raises:
         UserError: the folder has other content, or cannot be written.
     """
-    unfinished = f"{folder}.unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    check_writable(unfinished)
     root = common_folder(image.path for image in images)
-    for name, pieces in LABEL_FORMATS[kind](images, class_names, root, note):
-        _write(os.path.join(unfinished, name), pieces)
-    if os.path.exists(folder):
-        other = _first_difference(folder, unfinished)
-        shutil.rmtree(unfinished)
-        if other:
-            raise UserError(
-                f"{folder} is there already with other content ({other}), perhaps corrected by "
-                "hand: move it away, and run the same command again."
-            )
-        return
-    os.rename(unfinished, folder)
+    with contextlib.suppress(_Same), made_folder(folder) as unfinished:
+        for name, pieces in LABEL_FORMATS[kind](images, class_names, root, note):
+            path = os.path.join(unfinished, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            # Names of files may be other than UTF-8.
+            write_text(path, pieces, errors="surrogateescape", survives_power_loss=False)
+        if os.path.lexists(folder):
+            _compare(folder, unfinished)
 
 
-def _write(path: str, pieces: Iterable[str]) -> None:
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        # Names of files may be other than UTF-8.
-        with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            file.writelines(pieces)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}.") from error
+class _Same(Exception):
+    """The folder is there already."""
+
+
+def _compare(folder: str, unfinished: str) -> None:
+    """Raise :class:`_Same`, or an error if the folder that is there has other content."""
+    if other := _first_difference(folder, unfinished):
+        raise UserError(
+            f"{folder} is there already with other content ({other}), perhaps corrected by hand: "
+            "move it away, and run the same command again."
+        )
+    raise _Same
 
 
 def _first_difference(first: str, second: str) -> str:

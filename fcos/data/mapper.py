@@ -17,7 +17,7 @@ from detectron2.structures import Instances
 from fcos.config.data_checks import check_input
 from fcos.data.augmenting import augment_of, choose_sizes
 from fcos.data.image_checks import ADVICE, image_problem
-from fcos.data.images import read_bgr
+from fcos.data.images import MAX_PIXELS, read_bgr
 from fcos.data.resize import Resize
 from fcos.utils.errors import UserError
 
@@ -40,18 +40,20 @@ class ImageMapper(DatasetMapper):
         is_train: bool,
         *,
         stretch_range: bool = False,
+        max_pixels: int = MAX_PIXELS,
         augment: Augment | None = None,
         **kwargs: Any,
     ) -> None:
         """
         Args:
             is_train: whether the objects are wanted.
-            stretch_range: as of ``read_bgr``.
+            stretch_range, max_pixels: as of ``read_bgr``.
             augment: what is done before the ``augmentations``.
             kwargs: as of ``DatasetMapper``; ``image_format`` is "BGR" or "RGB".
         """
         super().__init__(is_train, **kwargs)
-        self.stretch_range, self.augment = stretch_range, augment
+        self.stretch_range, self.max_pixels = stretch_range, max_pixels
+        self.augment = augment
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
@@ -62,7 +64,8 @@ class ImageMapper(DatasetMapper):
             cfg.defrost()
             cfg.INPUT.MIN_SIZE_TRAIN = (0, 0)  # no resizing
         arguments = super().from_config(cfg, is_train)
-        return {**arguments, "stretch_range": cfg.INPUT.STRETCH_RANGE, "augment": augment}
+        reading = {"stretch_range": cfg.INPUT.STRETCH_RANGE, "max_pixels": cfg.INPUT.MAX_PIXELS}
+        return {**arguments, **reading, "augment": augment}
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         """Return the sample of a record; the same as of ``DatasetMapper``, with the same chance.
@@ -92,7 +95,7 @@ class ImageMapper(DatasetMapper):
         return sample
 
     def _read(self, record: dict[str, Any]) -> np.ndarray:
-        image = read_bgr(record["file_name"], self.stretch_range)
+        image = read_bgr(record["file_name"], self.stretch_range, self.max_pixels)
         detection_utils.check_image_size(record, image)
         return image if self.image_format == "BGR" else image[:, :, ::-1]
 
@@ -143,7 +146,8 @@ class CheckedMapper:
         try:
             return self.mapper(record)
         except Exception as error:
-            problem = image_problem(record, self.resize)
+            most = getattr(self.mapper, "max_pixels", MAX_PIXELS)
+            problem = image_problem(record, self.resize, most)
             if problem is None:
                 raise
             raise UserError(f"{problem} {ADVICE}") from error

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from fcos.data.records import DatasetRecords
+from fcos.utils.reading import IMAGE, open_file
 from fcos.utils.values import listed
 
 __all__ = ["ImageFile", "image_files", "note_on_overlap"]
@@ -105,7 +106,7 @@ def _beginning(path: str) -> bytes | None:
 
 def _digest(path: str, length: int = -1) -> bytes | None:
     try:
-        with open(path, "rb") as file:
+        with open_file(path, IMAGE) as file:
             return hashlib.blake2b(file.read(length)).digest()
     except OSError:
         return None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import reprlib
 from typing import Any
 
 from detectron2.structures import BoxMode
 from fcos.data.boxes import corners
+from fcos.data.image_names import image_path
 from fcos.data.mask_forms import BROKEN_POLYGONS, POLYGONS, RUN_LENGTHS, loadable
 
 __all__ = [
@@ -156,8 +156,12 @@ class DatasetRecords:
         return {category_id: index for index, category_id in enumerate(self.category_ids)}
 
     def path_of(self, image: ImageRecord) -> str:
-        """Return the path of an image."""
-        return os.path.join(self.image_root, image.file_name)
+        """Return the path of an image.
+
+        Raises:
+            UserError: it is not below ``image_root``.
+        """
+        return image_path(self.image_root, image.file_name)
 
     def dicts(self, for_training: bool = False, filter_empty: bool = False) -> list[dict[str, Any]]:
         """Return the images in detectron2's form.

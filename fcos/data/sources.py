@@ -14,7 +14,9 @@ from typing import Any
 import filelock
 
 from fcos.utils.errors import UserError
-from fcos.utils.files import check_writable, write_text
+from fcos.utils.files import write_text
+from fcos.utils.folders import subfolder
+from fcos.utils.reading import ANNOTATIONS, open_file
 
 __all__ = [
     "SEED",
@@ -36,6 +38,7 @@ SOURCE_KEYS = {
     name.upper(): name
     for name in ("coco", "cvat", "via", "labelme", "voc", "open_images", "yolo", "csv")
 }
+_LONGEST_LINE = 2**24  # bytes
 SPLITS = ("train", "val", "test")
 VAL_FRACTION, SEED = 0.2, 0  # of a split that the labels do not have
 _FORM = 1  # to be raised when the same labels are read in another way
@@ -113,8 +116,8 @@ def bring_up_to_date(json_file: str) -> None:
     entry = _registered.get(json_file)
     if entry is None or entry.is_current:
         return
-    check_writable(os.path.dirname(json_file))
-    with _locked(os.path.join(os.path.dirname(json_file), "lock")):
+    folder = subfolder(entry.output_dir, "datasets")
+    with _locked(os.path.join(folder, "lock")):
         try:
             state = _state_of(entry)
             if _info_of(json_file).get("state") != _state_for(entry.source, state):
@@ -143,9 +146,10 @@ def _locked(path: str) -> Iterator[None]:
 def _info_of(json_file: str) -> Mapping[str, Any]:
     """Return what the first line of an annotation file says; empty if there is no such file."""
     try:
-        with open(json_file, encoding="utf-8") as file:
-            info = json.loads(file.readline().rstrip().rstrip(",") + "}")["info"]
-    except (OSError, ValueError, KeyError):
+        with open_file(json_file, ANNOTATIONS) as file:
+            line = file.readline(_LONGEST_LINE).decode("utf-8")
+        info = json.loads(line.rstrip().rstrip(",") + "}")["info"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
     return info if isinstance(info, dict) else {}
 

@@ -43,7 +43,8 @@ class WeightAverage(HookBase):
     Args:
         model: the detector in training, not inside DistributedDataParallel.
         decay: how much an update keeps at most, in (0, 1); see :func:`decay_at`.
-        checkpointer: of the training; says where files are written, and the names of the classes.
+        checkpointer: of the training; says where files are written, the names of the classes and
+            the config.
 
     Attributes:
         model: a detector with the averaged weights.
@@ -57,6 +58,7 @@ class WeightAverage(HookBase):
         self.model: nn.Module = self._averaged.module
         self.checkpointer = AdetCheckpointer(self.model, checkpointer.save_dir)
         self.checkpointer.class_names = checkpointer.class_names
+        self.checkpointer.config = checkpointer.config
 
     def before_train(self) -> None:
         if self._averaged.n_averaged == 0:

@@ -7,15 +7,16 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from detectron2.utils.logger import setup_logger
 from fcos.checkpoint import (
     AdetCheckpointer,
     ScoreThresholds,
     add_thresholds,
     check_has_place,
+    detector_cfg,
     read_checkpoint,
+    weights_file,
 )
-from fcos.config import CfgNode, read_cfg
+from fcos.config import CfgNode
 from fcos.config.detector_keys import has_square_roots, most_found_by
 from fcos.data import register_custom_datasets
 from fcos.data.register import note_classes
@@ -25,10 +26,9 @@ from fcos.evaluation import thresholds_of_results
 from fcos.utils.device import check_device
 from fcos.utils.errors import UserError
 from fcos.utils.files import check_writable, keep_inputs
+from fcos.utils.terminal import show_log
 
 __all__ = ["write_thresholds"]
-
-_NAMES = ("model_best.pth", "model_final.pth")
 
 
 def write_thresholds(
@@ -46,7 +46,7 @@ def write_thresholds(
     Args:
         checkpoint: the file, or the OUTPUT_DIR of a training: its best checkpoint or, without one,
             its last.
-        config_file: None for the ``config.yaml`` beside the checkpoint.
+        config_file: None for that of the checkpoint (:func:`fcos.checkpoint.cfg_of_weights`).
         results: detections of this checkpoint on the data set, in COCO's results format; None to
             evaluate it now.
         output: a file to write; None to write into the checkpoint.
@@ -59,7 +59,7 @@ def write_thresholds(
     Raises:
         UserError: something cannot be read, used or written, or there is no such score.
     """
-    path = _file_of(checkpoint)
+    path = weights_file(checkpoint)
     check_has_place(path)
     if output is not None:
         keep_inputs(output, path)
@@ -76,29 +76,16 @@ def write_thresholds(
     return f"{found.table(names)}\nWritten to {output or path}."
 
 
-def _file_of(checkpoint: str) -> str:
-    if not os.path.isdir(checkpoint):
-        return checkpoint
-    there = [name for name in _NAMES if os.path.isfile(os.path.join(checkpoint, name))]
-    if not there:
-        raise UserError(f"{checkpoint} has neither {' nor '.join(_NAMES)}: name the checkpoint.")
-    return os.path.join(checkpoint, there[0])
-
-
 def _config_of(path: str, config_file: str | None, options: Sequence[str]) -> CfgNode:
-    file = config_file or os.path.join(os.path.dirname(path), "config.yaml")
-    if not config_file and not os.path.isfile(file):
-        raise UserError(f"There is no config.yaml beside {path}: name its config by --config-file.")
-    cfg = read_cfg(file, options)
+    show_log()
+    cfg = detector_cfg(path, config_file, options)
     if not cfg.DATASETS.TEST:
         raise UserError(
             "DATASETS.TEST is empty, so there is nothing to find scores on: append --opts "
             "DATASETS.TEST \"('my_val',)\"."
         )
     cfg.DATASETS.TEST = cfg.DATASETS.TEST[:1]
-    cfg.MODEL.WEIGHTS = path
     cfg.freeze()
-    setup_logger(name="fcos")
     register_custom_datasets(cfg)
     return cfg
 

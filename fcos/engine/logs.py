@@ -13,6 +13,7 @@ from detectron2.engine import TrainerBase
 from detectron2.utils.events import EventWriter, JSONWriter, get_event_storage
 from fcos.engine.hooks import TrainingStopped
 from fcos.utils.errors import UserError
+from fcos.utils.files import append_to
 from fcos.utils.json_files import for_json
 from fcos.utils.lifelines import wait_for_news
 
@@ -30,7 +31,7 @@ class MetricsFile(EventWriter):
     """
 
     def __init__(self, path: str, window: int = 20) -> None:
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115, closed in close()
+        self._file = os.fdopen(append_to(path), "a", encoding="utf-8")
         self._window = window
         self._last = -1  # iteration that was written
 

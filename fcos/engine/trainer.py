@@ -16,7 +16,7 @@ from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model, hoo
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
-from fcos.checkpoint import AdetCheckpointer
+from fcos.checkpoint import AdetCheckpointer, stored_text
 from fcos.config import CfgNode
 from fcos.config.evaluation_checks import check_evaluations
 from fcos.config.keys import check_keys
@@ -106,7 +106,7 @@ class Trainer(DefaultTrainer):
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
         self._last_iter: int | None = None  # where the training ends early
         self.checkpointer = AdetCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
-        self.checkpointer.class_names = class_names(cfg)
+        self.checkpointer.class_names, self.checkpointer.config = class_names(cfg), stored_text(cfg)
         self.loop.register_hooks([LossGuard(self.checkpointer), ClippingWatch(cfg)])
         self.register_hooks(self.build_hooks())
         if comm.is_main_process():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from detectron2.structures import Boxes, BoxMode, Instances
+from fcos.data.image_names import image_path
 from fcos.data.images import read_bgr
 from fcos.evaluation.figures import CURVES
 from fcos.evaluation.truth import Truth
@@ -123,7 +123,7 @@ class Drawer:
             UserError: the image is missing, damaged, or has another size than the annotations say.
         """
         record = self._truth.coco.imgs[image_id]
-        path = os.path.join(self._truth.image_root, record["file_name"])
+        path = image_path(self._truth.image_root, record["file_name"])
         image = read_bgr(path)
         size = record["height"], record["width"]
         if image.shape[:2] != size:

@@ -11,6 +11,8 @@ The file is an NPZ archive of numpy without pickles, so any program that has num
 ``classes``        (K,) int in [0, C)
 ``config``         text: the config file, such as "configs/published/adelaidet/R_50_1x.yaml"
 ``options``        (2n,) texts: keys and values that change the config; may be missing
+``config_text``    text: in place of a file (``config`` is ""), the whole config as YAML; may be
+                   missing
 ``source``         text: what computed the detections
 ``tolerance_px``   float: how far a side of a box may be from the recorded one; may be missing
 ``tolerance``      float: the same for a score; may be missing
@@ -23,12 +25,13 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from fcos.utils.errors import UserError
 from fcos.utils.files import write_whole
+from fcos.utils.reading import REFERENCE, open_file
 
 __all__ = [
     "Reference",
@@ -40,6 +43,7 @@ __all__ = [
 ]
 
 _FORMAT = "fcos reference 1"
+_MOST_BYTES = 2**29  # of the arrays, uncompressed: an image of 178 megapixels
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Reference:
     source: str = "nobody says"
     tolerance_px: float = 0.01
     tolerance: float = 1e-5
+    config_text: str = ""
 
     def __post_init__(self) -> None:
         number = len(self.scores) if self.scores.ndim else -1
@@ -72,6 +77,8 @@ class Reference:
             value = getattr(self, name)
             if not is_right or value.dtype.kind not in kinds or value.dtype == np.uint64:
                 raise ValueError(f"{name}: expected {shape}, got {value.shape} of {value.dtype}")
+        if bool(self.config) == bool(self.config_text):
+            raise ValueError("config, config_text: expected one of them")
         if not (self.tolerance_px >= 0 and self.tolerance >= 0):
             raise ValueError("tolerance_px, tolerance: expected numbers of at least 0")
 
@@ -153,13 +160,15 @@ def read_reference(path: str) -> Reference:
         UserError: it cannot be read, is no such file, or a field is missing or of another shape.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            fields = {name: archive[name] for name in archive.files}
+        with open_file(path, REFERENCE) as file:
+            fields = _fields(path, file)
     except OSError as error:
         raise UserError(
             f"The reference {path} cannot be read: {error.strerror or error}."
         ) from None
-    except (AttributeError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except UserError:
+        raise
+    except Exception as error:  # damaged archives raise a dozen kinds, some of zlib
         # numpy's own message advises to load a file that is no archive "unsafely".
         raise UserError(
             f"{path} is damaged or no NPZ archive of plain arrays, as 'python -m fcos.checkpoint "
@@ -175,7 +184,7 @@ def read_reference(path: str) -> Reference:
     if missing:
         raise UserError(f"The reference {path} lacks {', '.join(missing)}.")
     values = {name: fields[name] for name in known if name in fields}
-    for name in ("config", "source"):
+    for name in ("config", "config_text", "source"):
         if name in values:
             values[name] = str(values[name])
     values["options"] = tuple(str(text) for text in np.atleast_1d(values.get("options", ())))
@@ -186,6 +195,25 @@ def read_reference(path: str) -> Reference:
         return Reference(**values)
     except (TypeError, ValueError) as error:
         raise UserError(f"The reference {path}: {error}.") from None
+
+
+def _fields(path: str, file: BinaryIO) -> dict[str, Any]:
+    """Read the known arrays of an archive, unless they would fill the memory."""
+    known = {"format", *Reference.__dataclass_fields__}
+    with zipfile.ZipFile(file) as archive:
+        sizes = {m.filename: m.file_size for m in archive.infolist()}
+    size = sum(bytes_ for name, bytes_ in sizes.items() if name.removesuffix(".npy") in known)
+    if size > _MOST_BYTES:
+        raise UserError(
+            f"The arrays of the reference {path} have {size:,} bytes, and none with more than "
+            f"{_MOST_BYTES:,} is read."
+        )
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as archive:
+        fields = {name: archive[name] for name in archive.files if name in known}
+    if not all(isinstance(value, np.ndarray) for value in fields.values()):
+        raise ValueError("a member that is no array")
+    return fields
 
 
 def built_in_image(height: int = 192, width: int = 256) -> np.ndarray:

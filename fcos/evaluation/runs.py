@@ -14,6 +14,7 @@ import yaml
 
 from fcos.utils.errors import UserError
 from fcos.utils.json_files import is_id, read_json
+from fcos.utils.reading import CONFIG, parse_yaml, read_bytes
 
 __all__ = [
     "RESULTS",
@@ -192,8 +193,7 @@ def _read_config(path: str) -> dict[str, Any]:
     if not os.path.isfile(file):
         return {}
     try:
-        with open(file, encoding="utf-8") as stream:
-            config = yaml.safe_load(stream)
+        config = parse_yaml(read_bytes(file, CONFIG).decode("utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(
             f"{file} cannot be read: {' '.join(str(error).split())}. To do without it, name the "
@@ -263,7 +263,7 @@ def _check_result(where: str, result: object) -> None:
     try:
         numbers = [float(number) for number in (*result["bbox"], result["score"])]
         is_sound = len(numbers) == 5 and all(map(math.isfinite, numbers))
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         is_sound = False
     if not is_sound:
         raise UserError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import platform
 from collections.abc import Sequence
@@ -12,7 +11,8 @@ import numpy as np
 import torch
 
 import fcos
-from fcos.config import read_cfg
+from fcos.checkpoint import CONFIG, cfg_in, detector_cfg, stored_text
+from fcos.config import CfgNode
 from fcos.data.images import read_bgr
 from fcos.evaluation.reference import (
     Reference,
@@ -33,7 +33,7 @@ _ROOT = Path(fcos.__file__).resolve().parents[1]
 
 def record(
     weights: str,
-    config_file: str,
+    config_file: str | None,
     out: str,
     *,
     image_file: str | None = None,
@@ -45,7 +45,7 @@ def record(
 
     Args:
         weights: file or address, of any family that can be read.
-        config_file: config of the model.
+        config_file: config of the model; None for that of the weights.
         out: the file to write.
         image_file: None for the built-in image.
         source: what the reference says computed it; None for versions, device and weights.
@@ -61,7 +61,8 @@ def record(
     keep_inputs(out, weights, config_file, image_file)
     image = built_in_image() if image_file is None else read_bgr(image_file)[:, :, ::-1]
     image = np.ascontiguousarray(image)
-    found = _detect_unresized(weights, config_file, options, image, device)
+    cfg = _unresized(detector_cfg(weights, config_file, options), device)
+    found = _detect(cfg, image)
     if not len(found[1]):
         raise UserError(
             f"{weights} detects nothing in {image_file or 'the built-in image'}, so there is "
@@ -71,9 +72,11 @@ def record(
         f"fcos {fcos.__version__}, torch {torch.__version__} on {device}, "
         f"{platform.machine()}, weights {os.path.basename(weights)}"
     )
-    path = Path(config_file).resolve()
+    path = Path(config_file or "").resolve()
     config = str(path.relative_to(_ROOT)) if path.is_relative_to(_ROOT) else config_file
-    write_reference(out, Reference(image, *found, config, tuple(options), source))
+    text = "" if config_file else stored_text(cfg)
+    reference = Reference(image, *found, config or "", tuple(options), source, config_text=text)
+    write_reference(out, reference)
     return f"{len(found[1])} detections of {weights} recorded in {out}."
 
 
@@ -90,7 +93,7 @@ def verify(
     Args:
         weights: file or address, of any family that can be read.
         against: the reference file.
-        config_file: None for the one that the reference names.
+        config_file: None for the one that the reference names or holds.
         device: the device to run on.
         options: keys and values that change the config, after those of the reference.
 
@@ -101,14 +104,13 @@ def verify(
         UserError: something cannot be read or used.
     """
     reference = read_reference(against)
-    reference = dataclasses.replace(reference, config=config_file or reference.config)
-    options = (*reference.options, *options)
-    found = _detect_unresized(weights, reference.config, options, reference.image, device)
+    cfg = _config_of(reference, against, weights, config_file, options)
+    found = _detect(_unresized(cfg, device), reference.image)
     result = match_reference(reference, *found)
     pixels = f"{result.box_px:.2g} px, {reference.tolerance_px:g} allowed"
     lines = [
         f"reference   {len(reference.scores)} detections, by {reference.source}",
-        f"config      {reference.config}",
+        f"config      {config_file or reference.config or 'that of the recorded weights'}",
         f"pairs       {result.pairs}, of one class each; {result.only_recorded} only in the "
         f"reference, {result.only_found} only here",
         f"boxes       largest difference {pixels}",
@@ -121,22 +123,37 @@ def verify(
     return "\n".join(lines), result.is_equal
 
 
-def _detect_unresized(
-    weights: str, config: str, options: Sequence[str], image: np.ndarray, device: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Detect in an image that the network gets as it is.
+def _config_of(
+    reference: Reference,
+    against: str,
+    weights: str,
+    config_file: str | None,
+    options: Sequence[str],
+) -> CfgNode:
+    """Read the config to verify with, for the arguments of :func:`verify`."""
+    options = (*reference.options, *options)
+    file = config_file or reference.config
+    if file:  # a relative path that does not exist starts at the repository
+        return detector_cfg(weights, file if os.path.exists(file) else str(_ROOT / file), options)
+    cfg = cfg_in({CONFIG: reference.config_text}, against)
+    assert cfg is not None  # Reference has either
+    cfg.merge_from_list(list(options))
+    cfg.MODEL.WEIGHTS = weights
+    return cfg
 
-    Args:
-        weights, options, device: as for :func:`record`.
-        config: the config file; a relative path that does not exist starts at the repository.
-        image: (H, W, 3) uint8, red, green, blue.
+
+def _unresized(cfg: CfgNode, device: str) -> CfgNode:
+    """Let the network get an image as it is."""
+    cfg.MODEL.DEVICE, cfg.INPUT.MIN_SIZE_TEST = device, 0
+    return cfg
+
+
+def _detect(cfg: CfgNode, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Detect in an image, (H, W, 3) uint8, red, green, blue.
 
     Returns:
         Boxes (K, 4) in pixels of the image, scores (K,) and classes (K,).
     """
-    cfg = read_cfg(config if os.path.exists(config) else str(_ROOT / config), options)
-    cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE = weights, device
-    cfg.INPUT.MIN_SIZE_TEST = 0  # no resizing
     predictor = Predictor(cfg, threshold=0)
     with exact_float32():
         found = predictor(np.ascontiguousarray(image[:, :, ::-1]))

@@ -29,6 +29,8 @@ __all__ = ["FORMATS", "INPUT_TYPES", "Exported", "export_detector"]
 
 FORMATS = ("onnx", "torchscript", "torch_export")
 INPUT_TYPES = {"uint8": torch.uint8, "float32": torch.float32}
+# What programs take a file for by its name. One of torch.export always ends in .pt2.
+_ENDINGS = {"onnx": ".onnx", "torchscript": ".pt", "torch_export": ".pt2"}
 
 # Not square, and no multiple of a stride, so that no size is mistaken for another one.
 _EXAMPLE = (2, 3, 130, 200)
@@ -66,7 +68,7 @@ def export_detector(
 
     Args:
         cfg: the config, with MODEL.WEIGHTS.
-        path: of the file.
+        path: of the file; it ends in .pt2 for "torch_export", and as no other format's otherwise.
         file_format: one of :data:`FORMATS`. ONNX is made on the CPU, the others on MODEL.DEVICE.
         raw: leave out decoding and suppression.
         with_sizes: add a second input, the sizes of the images without padding.
@@ -127,6 +129,7 @@ def _checked(cfg: CfgNode, path: str, file_format: str) -> CfgNode:
         onnx_file.require_onnx()
     if os.path.isdir(path):
         raise UserError(f"--output {path} is a folder: name a file.")
+    _check_ending(path, file_format)
     check_writable(os.path.dirname(path))
     if cfg.TEST.AUG.ENABLED:
         raise UserError(
@@ -146,6 +149,17 @@ def _checked(cfg: CfgNode, path: str, file_format: str) -> CfgNode:
     return cfg
 
 
+def _check_ending(path: str, file_format: str) -> None:
+    stem, ending = os.path.splitext(path)
+    own = _ENDINGS[file_format]
+    others = {name for name in _ENDINGS.values() if name != own}
+    if ending.lower() in others or (file_format == "torch_export" and ending != own):
+        raise UserError(
+            f"--output {path}: a file of --format {file_format} ends in {own}: "
+            f"name it {stem if ending.lower() in others else path}{own}."
+        )
+
+
 def _pixels(cfg: CfgNode, path: str | None) -> Tensor:
     """Read or make an image, (3, H, W) uint8, in the size and channel order of the config."""
     short, limit = cfg.INPUT.MIN_SIZE_TEST or 800, cfg.INPUT.MAX_SIZE_TEST
@@ -153,7 +167,7 @@ def _pixels(cfg: CfgNode, path: str | None) -> Tensor:
         size = (3, short, min(limit, 4 * short // 3))
         noise = torch.Generator().manual_seed(0)
         return torch.randint(0, 256, size, generator=noise, dtype=torch.uint8)
-    bgr = read_bgr(path, cfg.INPUT.STRETCH_RANGE)
+    bgr = read_bgr(path, cfg.INPUT.STRETCH_RANGE, cfg.INPUT.MAX_PIXELS)
     pixels = bgr[:, :, ::-1] if cfg.INPUT.FORMAT == "RGB" else bgr
     pixels = resized(np.ascontiguousarray(pixels), ResizeShortestEdge([short] * 2, limit))
     return torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

@@ -47,7 +47,9 @@ def dataset_classes(dataset: str) -> DatasetClasses:
         try:
             note_classes(dataset)
         except UserError as error:
-            logger.warning(f"The class names of {dataset} are not at hand. {error}")
+            logger.warning(
+                f"The classes of {dataset}, and their category ids, are not at hand. {error}"
+            )
             return DatasetClasses()
     names = tuple(metadata.get("thing_classes", ()))
     index_of = metadata.get("thing_dataset_id_to_contiguous_id", {})

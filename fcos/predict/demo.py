@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
-from detectron2.utils.logger import setup_logger
 from fcos.checkpoint import DEFAULT_SCORE
 from fcos.config.model_classes import num_detected_classes
 from fcos.data.register import dataset_records
@@ -40,6 +39,7 @@ from fcos.predict.results import ResultsFile
 from fcos.predict.sinks import ImageFiles, Sink, VideoFile, Window
 from fcos.predict.video import Video
 from fcos.utils.errors import UserError
+from fcos.utils.terminal import progress_bar, show_log
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def run_demo(
             others are done.
         KeyboardInterrupt: Ctrl-C. What was done until then is kept, the results file included.
     """
-    setup_logger(name="fcos")
+    show_log()
     cfg = prepare_cfg(cfg, threshold)
     records: Iterable[Record]
     total: int | None
@@ -157,7 +157,7 @@ class Demo:
             UserError: some images cannot be read; the others are done.
         """
         left_out: list[str] = []
-        with tqdm(total=total, disable=total == 1, unit="image") as progress:
+        with progress_bar(total, disable=total == 1) as progress:
             for batch in _batches(records, self.detector.predictor.batch_size):
                 start = time.perf_counter()
                 images = self._read(batch, left_out, go_on=total != 1)

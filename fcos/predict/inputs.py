@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import glob
+import io
 import logging
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
+from fcos.data.image_names import is_address
 from fcos.utils.errors import UserError
+from fcos.utils.reading import LIST, read_bytes
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -48,6 +51,7 @@ def read_list(file: str) -> list[str]:
     """Read the paths of image files from a text file, one on each line; they need not exist.
 
     Empty lines and lines that begin with # are skipped. Relative paths start at the current folder.
+    Nothing is fetched: an address is the path of a file, too, and hardly one that exists.
 
     Returns:
         Paths in the order of the lines, each file once.
@@ -57,15 +61,16 @@ def read_list(file: str) -> list[str]:
     """
     try:
         # File names are bytes. "surrogateescape" keeps those that are not UTF-8 unchanged.
-        with open(os.path.expanduser(file), encoding="utf-8", errors="surrogateescape") as stream:
-            lines = [line.rstrip("\r\n") for line in stream]
+        content = read_bytes(os.path.expanduser(file), LIST, as_text=True)
     except OSError as error:
         raise UserError(f"The list {file} cannot be read: {error.strerror}.") from error
-    paths = [os.path.expanduser(line) for line in lines if line.strip() and line[0] != "#"]
+    lines = io.StringIO(content.decode("utf-8", errors="surrogateescape"), newline=None)
+    paths = [
+        os.path.expanduser(line.rstrip("\n")) for line in lines if line.strip() and line[0] != "#"
+    ]
+    paths = [os.path.join(os.curdir, path) if is_address(path) else path for path in paths]
     if not paths:
         raise UserError(f"The list {file} names no image: it needs one path on each line.")
-    if any("\0" in path for path in paths):
-        raise UserError(f"{file} is not a text file: a list has one path on each line.")
     return _each_once(paths)
 
 

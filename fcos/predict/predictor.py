@@ -15,7 +15,7 @@ from detectron2.config import CfgNode
 from detectron2.data.transforms import ResizeShortestEdge, ResizeTransform
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
-from fcos.checkpoint import AdetCheckpointer, thresholds_in
+from fcos.checkpoint import AdetCheckpointer, detector_cfg, thresholds_in, weights_file
 from fcos.config.keys import check_keys
 from fcos.config.model_classes import num_detected_classes
 from fcos.data.images import read_bgr
@@ -43,20 +43,23 @@ class Predictor:
 
     def __init__(
         self,
-        cfg: CfgNode,
+        cfg: CfgNode | None = None,
         optimize: str | None = None,
         compile: bool = False,
         *,
+        weights: str | None = None,
         threshold: float | None = None,
         default: float = 0.0,
     ) -> None:
-        """Build the model and load ``MODEL.WEIGHTS``.
+        """Build the model and load its weights.
 
         Args:
-            cfg: the config.
+            cfg: the config; ``None``: that of the weights (:func:`fcos.checkpoint.detector_cfg`).
             optimize: a precision for :func:`fcos.modeling.optimize.optimize_for_inference`, such as
                 "auto"; ``None`` runs the model as it was trained.
             compile: with ``optimize``, compile it as well.
+            weights: a file, an address, a name of ``fcos zoo`` or the OUTPUT_DIR of a training;
+                ``None``: ``MODEL.WEIGHTS``.
             threshold: score in [0, 1] that a detection must have at least. ``None``: that of its
                 class in the file of the weights, which trainings write there.
             default: the same for a file that has none. 0 keeps all that
@@ -66,10 +69,11 @@ class Predictor:
             UserError: the config cannot be used, the weights are missing or do not cover the
                 model, or the device is missing or does not support the precision.
         """
+        cfg = _with_weights(cfg, weights)
         check_keys(cfg)
         num_detected_classes(cfg)
         self._is_rgb = cfg.INPUT.FORMAT == "RGB"
-        self._stretch_range = cfg.INPUT.STRETCH_RANGE
+        self._reading = cfg.INPUT.STRETCH_RANGE, cfg.INPUT.MAX_PIXELS
         is_augmented = cfg.TEST.AUG.ENABLED
         # The views are made from the original image: 0 means no resizing.
         short = 0 if is_augmented else cfg.INPUT.MIN_SIZE_TEST
@@ -96,8 +100,8 @@ class Predictor:
         self.lowest = lowest_scores(cfg, threshold, stored, default)
 
     def read(self, path: str) -> np.ndarray:
-        """Read an image file as :func:`fcos.data.read_bgr` does, by INPUT.STRETCH_RANGE."""
-        return read_bgr(path, self._stretch_range)
+        """Read an image file as :func:`fcos.data.read_bgr` does, by the keys of INPUT."""
+        return read_bgr(path, *self._reading)
 
     def __call__(self, image: np.ndarray) -> Instances:
         """Detect the objects in one image; see :meth:`detect_batch`."""
@@ -156,6 +160,16 @@ def resized(image: np.ndarray, augmentation: ResizeShortestEdge) -> np.ndarray:
         size = max(1, resize.new_h), max(1, resize.new_w)
         resize = ResizeTransform(*image.shape[:2], *size)
     return resize.apply_image(image)
+
+
+def _with_weights(cfg: CfgNode | None, weights: str | None) -> CfgNode:
+    if cfg is None:
+        return detector_cfg(weights or "")
+    if weights:
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.WEIGHTS = weights_file(weights)
+    return cfg
 
 
 @contextlib.contextmanager

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, BinaryIO
 
 from fcos.utils.errors import UserError
-from fcos.utils.files import check_writable, write_text
+from fcos.utils.files import check_writable, write_whole
 
 __all__ = ["ResultsFile"]
 
@@ -27,11 +29,22 @@ class ResultsFile:
         if os.path.exists(file) and not _is_list(file):
             raise UserError(f"{file} holds something else than detections: name another file.")
         self._file = file
-        self._results: list[dict[str, Any]] = []
+        # Of many images, they would fill the memory. This file has no name, so it never stays.
+        self._parts = tempfile.TemporaryFile(dir=os.path.dirname(file) or os.curdir)  # noqa: SIM115
+        self._separator = b""
 
     def add(self, results: Iterable[dict[str, Any]]) -> None:
-        """Add the detections of an image, as :meth:`fcos.predict.detector.Detector.results`."""
-        self._results += results
+        """Add the detections of an image, as :meth:`fcos.predict.detector.Detector.results`.
+
+        Raises:
+            UserError: they cannot be written, such as on a full disk.
+        """
+        try:
+            for result in results:
+                self._parts.write(self._separator + json.dumps(result).encode())
+                self._separator = b", "
+        except OSError as error:
+            raise UserError(f"{self._file} cannot be written: {error.strerror}.") from error
 
     def close(self) -> None:
         """Write the file, whole or not at all.
@@ -39,7 +52,14 @@ class ResultsFile:
         Raises:
             UserError: it cannot be written.
         """
-        write_text(self._file, [json.dumps(self._results)])
+        write_whole(self._file, self._write)
+        self._parts.close()
+
+    def _write(self, file: BinaryIO) -> None:
+        self._parts.seek(0)  # which writes what is still in memory
+        file.write(b"[")
+        shutil.copyfileobj(self._parts, file)
+        file.write(b"]")
 
 
 def _is_list(file: str) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from detectron2.utils.logger import setup_logger
 from fcos.config.defaults import get_cfg, read_cfg
 from fcos.data.images import read_bgr
 from fcos.data.register import dataset_records, get_class_names, register_custom_datasets
@@ -17,6 +16,7 @@ from fcos.predict.draw import draw_instances, ground_truth_instances
 from fcos.predict.inputs import evenly_spaced
 from fcos.predict.sinks import ImageFiles, Sink, Window
 from fcos.utils.errors import UserError
+from fcos.utils.terminal import progress_bar, show_log
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def show_dataset(
         UserError: the data set cannot be used, or a picture cannot be written; or some images
             could not be read, after all others are done.
     """
-    setup_logger(name="fcos")
+    show_log()
     cfg = read_cfg(config_file) if config_file else get_cfg()
     register_custom_datasets(cfg)
     records = evenly_spaced(dataset_records(name), num_images)
@@ -47,9 +47,10 @@ def show_dataset(
     sink: Sink = Window(wait_ms=0) if output is None else ImageFiles(output, files)
     left_out = []
     try:
-        for record in tqdm(records, disable=len(records) == 1, unit="image"):
+        bar = progress_bar(len(records), iterable=records, disable=len(records) == 1)
+        for record in bar:
             try:
-                image = read_bgr(record["file_name"], cfg.INPUT.STRETCH_RANGE)
+                image = read_bgr(record["file_name"], cfg.INPUT.STRETCH_RANGE, cfg.INPUT.MAX_PIXELS)
             except UserError as error:
                 tqdm.write(f"Left out: {error}", file=sys.stderr)
                 left_out.append(record["file_name"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import numpy as np
 
 from fcos.predict.inputs import IMAGE_SUFFIXES
 from fcos.utils.errors import UserError
-from fcos.utils.files import check_writable
+from fcos.utils.files import write_by_name, write_whole
+from fcos.utils.folders import subfolder
 
 __all__ = ["ImageFiles", "Sink", "VideoFile", "Window"]
 
@@ -55,9 +57,9 @@ class ImageFiles:
                 "name a folder."
             )
         else:
-            files = [output]
+            files, output = [output], os.path.dirname(output)
         self._file_of = dict(zip(inputs, files, strict=True))
-        _check_targets(files, inputs)
+        _check_targets(files, inputs, output)
 
     def show(self, picture: np.ndarray, name: str) -> bool:
         """Write the picture of the input ``name``.
@@ -71,11 +73,7 @@ class ImageFiles:
         is_encoded, data = cv2.imencode(os.path.splitext(file)[1], picture)
         if not is_encoded:
             raise UserError(f"{file}: this format cannot hold {picture.shape[1]}x{len(picture)}.")
-        try:
-            with open(file, "wb") as stream:
-                stream.write(data.tobytes())
-        except OSError as error:
-            raise UserError(f"{file} cannot be written: {error.strerror}.") from error
+        write_whole(file, lambda stream: stream.write(data.tobytes()), survives_power_loss=False)
         return True
 
     def close(self) -> None:
@@ -104,7 +102,9 @@ class VideoFile:
         self._file = output
         self._fps = fps
         self._writer: Any = None
-        _check_targets([output], [source])
+        self._number = 0
+        self._place = contextlib.ExitStack()
+        _check_targets([output], [source], os.path.dirname(output))
 
     def show(self, picture: np.ndarray, name: str) -> bool:
         """Append a frame; all must have the size of the first one.
@@ -115,14 +115,16 @@ class VideoFile:
         if self._writer is None:
             self._writer = self._open(picture.shape[1], picture.shape[0])
         self._writer.write(picture)
+        self._number += 1
         return True
 
     def _open(self, width: int, height: int) -> Any:
         import cv2
 
         codec = _CODECS[os.path.splitext(self._file)[1].lower()]
+        self._unfinished = self._place.enter_context(write_by_name(self._file))
         writer = cv2.VideoWriter(
-            self._file, cv2.VideoWriter.fourcc(*codec), self._fps, (width, height)
+            self._unfinished, cv2.VideoWriter.fourcc(*codec), self._fps, (width, height)
         )
         if not writer.isOpened():
             raise UserError(
@@ -132,9 +134,32 @@ class VideoFile:
         return writer
 
     def close(self) -> None:
-        """Write the index, which players need."""
-        if self._writer is not None:
-            self._writer.release()
+        """Write the index, which players need, and give the file its name.
+
+        Raises:
+            UserError: it is not whole, such as on a full disk.
+        """
+        with self._place:
+            if self._writer is not None:
+                self._writer.release()
+                _check_video(self._unfinished, self._file, self._number)
+
+
+def _check_video(path: str, name: str, number: int) -> None:
+    """Check that a video has so many frames; OpenCV does not say what could not be written."""
+    import cv2
+
+    video = cv2.VideoCapture(path)
+    try:
+        found = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
+        video.set(cv2.CAP_PROP_POS_FRAMES, max(0, number - 1))
+        if found < number or not video.read()[0]:
+            raise UserError(
+                f"{name} cannot be written: only {max(0, found)} of {number} frames are in it, "
+                "perhaps because the disk is full. Choose another place."
+            )
+    finally:
+        video.release()
 
 
 class Window:
@@ -203,13 +228,14 @@ def _file_names(paths: Sequence[str]) -> list[str]:
     return [name if name.lower().endswith(IMAGE_SUFFIXES) else name + ".png" for name in names]
 
 
-def _check_targets(files: Sequence[str], inputs: Sequence[str]) -> None:
+def _check_targets(files: Sequence[str], inputs: Sequence[str], root: str) -> None:
     inputs_behind_links = {os.path.realpath(path) for path in inputs}
     for file in files:
         if os.path.realpath(file) in inputs_behind_links:
             raise UserError(f"--output would overwrite the input {file}: name another place.")
     for folder in sorted({os.path.dirname(file) for file in files}):
-        check_writable(folder)
+        inner = os.path.relpath(folder or os.curdir, root or os.curdir)
+        subfolder(root, *(() if inner == os.curdir else inner.split(os.sep)))
 
 
 def _has_display() -> bool:

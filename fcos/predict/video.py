@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 __all__ = ["Video"]
 
 _USUAL_FPS = 25.0
+_MOST_WEBCAMS = 100
 
 
 class Video:
@@ -38,6 +39,9 @@ class Video:
         import cv2
 
         is_webcam = isinstance(source, int)
+        # OpenCV may end the process for others.
+        if isinstance(source, int) and not 0 <= source < _MOST_WEBCAMS:
+            raise UserError(f"There is no webcam {source}: the first has the number 0.")
         self.name = f"webcam {source}" if is_webcam else str(source)
         if not is_webcam and not os.path.isfile(source):
             raise UserError(f"The video {source} does not exist.")

@@ -10,7 +10,14 @@ from torch import Tensor
 
 from fcos.utils.errors import UserError
 
-__all__ = ["check_device", "exact_float32", "gpu_has_bfloat16", "make_current", "upload"]
+__all__ = [
+    "check_device",
+    "device_here",
+    "exact_float32",
+    "gpu_has_bfloat16",
+    "make_current",
+    "upload",
+]
 
 
 def check_device(device: str) -> None:
@@ -34,6 +41,19 @@ def check_device(device: str) -> None:
             f"MODEL.DEVICE is {device}, but torch finds {number or 'no'} GPU{'s' * (number > 1)} "
             "here; set MODEL.DEVICE to cpu to run on the CPU, which is slow."
         )
+
+
+def device_here(device: str) -> str:
+    """Return a device, or what stands in for it on a machine that lacks it: a GPU, else the CPU.
+
+    Args:
+        device: the value of MODEL.DEVICE that was right on another machine.
+    """
+    try:
+        check_device(device)
+    except UserError:
+        return "cuda" if device.startswith("cuda") and torch.cuda.device_count() else "cpu"
+    return device
 
 
 def make_current(device: str) -> None:

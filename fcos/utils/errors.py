@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import reprlib
 import traceback
 from collections.abc import Iterator
 
-__all__ = ["UserError", "config_errors", "one_line", "printable"]
+__all__ = ["UserError", "config_errors", "of_system", "one_line", "printable"]
 
 
 class UserError(ValueError):
@@ -37,6 +38,21 @@ def one_line(error: BaseException, most: int = 200) -> str:
     """Return the text of an error on one line, cut after ``most`` characters, or its type."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= most else text[:most] + "..."
+
+
+def of_system(error: BaseException) -> UserError | None:
+    """Return what an error of the operating system means for the user; None for any other error.
+
+    Most places know better what they were about to do, and say it. This is for all others.
+    """
+    if isinstance(error, UnicodeEncodeError) and error.reason.startswith("surrogates"):
+        return UserError(f"{reprlib.repr(error.object)} is no text that a file or its name can be.")
+    if type(error) is ValueError and str(error) == "embedded null byte":
+        return UserError("A name of a file has a NUL character, which none can have.")
+    if not isinstance(error, OSError) or not error.strerror:
+        return None
+    name = error.filename if isinstance(error.filename, str) else ""
+    return UserError(f"{name or 'The system'}: {error.strerror}.")
 
 
 # Whose errors without a sentence mean a value in the config that they do not know.

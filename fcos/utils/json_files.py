@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Any
 
 from detectron2.utils.file_io import PathManager
 from fcos.utils.errors import UserError
+from fcos.utils.reading import ANNOTATIONS, open_file, read_bytes
 
 __all__ = ["for_json", "is_id", "read_json"]
 
@@ -22,17 +22,18 @@ def read_json(path: str, if_broken: str = "") -> Any:
         if_broken: advice for a file that is empty or incomplete.
 
     Raises:
-        UserError: it cannot be read, is not UTF-8 without a byte order mark, or is not JSON.
+        UserError: it cannot be read, is too large, is not UTF-8 without a byte order mark, or is
+            not JSON.
     """
     advice = f": {if_broken}" if if_broken else ""
     try:
-        with PathManager.open(path, "rb") as file:
+        local = PathManager.get_local_path(path)
+        with open_file(local, ANNOTATIONS) as file:
             start = file.read(4)
-            if not start:
-                raise UserError(f"{path} is empty{advice}.")
-            _check_encoding(path, start)
-            file.seek(0)
-            return json.load(io.TextIOWrapper(file, encoding="utf-8"))
+        if not start:
+            raise UserError(f"{path} is empty{advice}.")
+        _check_encoding(path, start)
+        return json.loads(read_bytes(local, ANNOTATIONS, as_text=True).decode("utf-8"))
     except UserError:
         raise
     except OSError as error:

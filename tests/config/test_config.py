@@ -1,5 +1,6 @@
 """The config: its defaults, and one sentence for each mistake of a user."""
 
+import os
 import pickle
 import re
 
@@ -45,7 +46,8 @@ def test_detectron2s_own_defaults_are_untouched():
     del ours.MODEL["FCOS"], ours.MODEL["TIMM"], ours.DATASETS["CUSTOM"], ours.TEST["BEST_METRIC"]
     del ours.MODEL["CHANNELS_LAST"], ours.TEST["IMS_PER_BATCH"]
     del ours.MODEL["COMPILE"], ours.MODEL["ACTIVATION_CHECKPOINTING"], ours.SOLVER.AMP["PRECISION"]
-    del ours.INPUT["STRETCH_RANGE"], ours.INPUT["AUGMENTATIONS"]
+    for key in ("STRETCH_RANGE", "MAX_PIXELS", "AUGMENTATIONS"):
+        del ours.INPUT[key]
     del ours.DATALOADER["SKIP_UNREADABLE"], ours["LOGGERS"]
     del ours.TEST["VALIDATION_LOSS"], ours.TEST["PATIENCE"]
     del ours.SOLVER["OPTIMIZER"], ours.SOLVER["ACCUMULATION_STEPS"], ours.SOLVER["EMA_DECAY"]
@@ -198,3 +200,36 @@ def test_files_that_are_no_config(tmp_path, text, message):
 def test_a_missing_file():
     with pytest.raises(UserError, match=r"The config file nowhere.yaml does not exist\."):
         get_cfg().merge_from_file("nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("_BASE_: config.yaml\n", r"is not a usable config: _BASE_ of .*config\.yaml leads back"),
+        ("_BASE_: other.yaml\n", r"_BASE_ leads to more than 50 files, such as .*, perhaps in"),
+        ("_BASE_: [other.yaml, other.yaml]\n", r"_BASE_ leads to more than 50 files"),
+        ("_BASE_: pipe\n", r"pipe cannot be read: it is a named pipe, not a file\.?$"),
+        ("_BASE_: /dev/zero\n", r"/dev/zero cannot be read: it is a device, not a file"),
+        ("_BASE_: 5\n", r"config\.yaml holds a _BASE_ that is no path"),
+        ("_BASE_: [5]\n", r"config\.yaml holds a _BASE_ that is no path"),
+        ("a: &a [*a]\n", r"is not a usable config: an alias leads back to what it is in\.$"),
+        ("[" * 100_000, r"is not a usable config: it has more than 50 layers\.$"),
+        ("\0", r"config\.yaml cannot be read: it has NUL bytes, so it is no text in UTF-8"),
+        ("- 1\n", r"config\.yaml holds no mapping of keys to values"),
+    ],
+)
+def test_configs_that_would_never_end(tmp_path, text, message):
+    os.mkfifo(tmp_path / "pipe")
+    write(tmp_path, "_BASE_: config.yaml\n", "other.yaml")
+    with pytest.raises(UserError, match=message):
+        get_cfg().merge_from_file(write(tmp_path, text))
+
+
+def test_a_chain_of_configs(tmp_path):
+    write(tmp_path, "SEED: 5\n", "0.yaml")
+    for i in range(1, 40):
+        write(tmp_path, f"_BASE_: {i - 1}.yaml\n", f"{i}.yaml")
+    cfg = get_cfg()
+    for _ in range(2):  # each file anew
+        cfg.merge_from_file(str(tmp_path / "39.yaml"))
+    assert cfg.SEED == 5

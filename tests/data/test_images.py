@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 
@@ -397,37 +399,87 @@ def test_kinds_of_tiff_that_pillow_does_not_know(tmp_path, dtype, channels, kind
 
 
 def test_a_large_image_is_read(tmp_path):
-    """181 megapixels, which Pillow refuses unless it is told otherwise."""
+    """181 megapixels, which Pillow warns of unless it is told otherwise."""
     path = tmp_path / "large.png"
     image = Image.new("1", (13454, 13454))
     image.putpixel((13453, 13452), 1)
     image.save(path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        read = read_bgr(str(path))
+        read = read_bgr(str(path), max_pixels=2 * 10**8)
     assert read.shape == (13454, 13454, 3)
     assert read[-2:, -2:, 0].tolist() == [[0, 255], [0, 0]]
-    assert read_size(str(path)) == (13454, 13454, 1)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(
-    ("side", "megapixels"), [(15812, r"250\.0"), (22360, r"500\.0"), (22365, "more than 500")]
+    ("side", "pixels"),
+    [(13378, "178,970,884"), (32768, "1,073,741,824"), (65000, "more than 2,147,483,648")],
 )
-def test_an_image_that_would_fill_the_memory(read, side, megapixels):
+def test_an_image_that_would_fill_the_memory(read, side, pixels):
     content = png([0], bits=8, colour=0)
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     content = content[:8] + chunk(b"IHDR", header) + content[33:]
     refused(
         read,
         content,
-        rf"has {megapixels} megapixels, and none of more than 250 is read, so that no file can "
-        r"fill the memory: make it smaller, or cut it into tiles\.$",
+        rf"has {pixels} pixels, and none of more than 178,956,970 is read "
+        r"\(INPUT\.MAX_PIXELS\), so that no file can fill the memory: make it smaller, or cut it "
+        r"into tiles\.$",
     )
 
 
+def test_the_limit_of_pixels_is_chosen(tmp_path):
+    path = str(tmp_path / "a.png")
+    Image.new("L", (4, 3)).save(path)
+    assert read_bgr(path, max_pixels=12).shape == (3, 4, 3)
+    with pytest.raises(UserError, match=r"has 12 pixels, and none of more than 11 is read \(INPUT"):
+        read_bgr(path, max_pixels=11)
+
+
+MEMORY = """
+import resource, sys
+from fcos.data.images import read_bgr
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sys.argv[1:]:
+    image = read_bgr(path)
+    taken = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    print(taken / (image.size / 3))
+    del image
+"""
+
+
+def test_the_memory_that_a_large_image_takes(tmp_path):
+    paths = []
+    for mode in ("I;16", "P", "RGB"):
+        paths.append(str(tmp_path / f"{len(paths)}.png"))
+        image = Image.new(mode, (5000, 6000))
+        image.save(paths[-1], compress_level=1, **({"transparency": 0} if mode == "P" else {}))
+    ran = subprocess.run([sys.executable, "-c", MEMORY, *paths], capture_output=True, text=True)
+    assert max(map(float, ran.stdout.split())) < 8.5, ran.stderr
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["RGB", "RGBA", "P", "I;16"])
+def test_strips_make_the_same_image(tmp_path, monkeypatch, kind, orientation):
+    values = np.random.default_rng(0).integers(0, 256, (5, 7, 4), np.uint8)
+    exif, path = Image.Exif(), str(tmp_path / "a.png")
+    exif[0x0112] = orientation
+    options = {"transparency": 3} if kind == "P" else {}
+    if kind == "I;16":
+        image = Image.fromarray(values[:, :, 0].astype(np.uint16) * 200 + 1000)
+    else:
+        image = Image.fromarray(values).convert(kind)
+    image.save(path, exif=exif, **options)
+    whole = read_bgr(path, stretch_range=True)
+    monkeypatch.setattr("fcos.data.pixels.AT_ONCE", 14)  # two rows
+    strips = read_bgr(path, stretch_range=True)
+    assert whole.shape == ((7, 5, 3) if orientation > 4 else (5, 7, 3))
+    np.testing.assert_array_equal(strips, whole)
+
+
 def test_files_that_cannot_be_opened(tmp_path):
-    with pytest.raises(UserError, match=r"cannot be opened \(Is a directory\)\.$"):
+    with pytest.raises(UserError, match=r"cannot be opened \(it is a folder, not a file\)\.$"):
         read_bgr(str(tmp_path))
     (tmp_path / "text.png").write_text("hello")
     with pytest.raises(UserError, match=r"is broken or not an image \(it is in no format that"):

@@ -264,11 +264,10 @@ def test_results_in_place_of_an_evaluation(run, monkeypatch):
 def test_an_older_checkpoint(run, tmp_path):
     content = torch.load("first/model_best.pth", weights_only=True)
     kept = content.pop("score_thresholds")
+    del content["fcos_config"]
     old = str(tmp_path / "old.pth")
     torch.save(content, old)
-    assert run(old)[2].endswith(
-        "There is no config.yaml beside " + f"{old}: name its config by --config-file.\n"
-    )
+    assert f"Error: {old} carries no config: give --config-file, the one that" in run(old)[2]
     assert run(old, "--config-file", "first/config.yaml", output=f"{old}.pth")[0] == 0
     assert read_checkpoint(f"{old}.pth")["score_thresholds"] == kept
 
@@ -277,7 +276,7 @@ def test_an_older_checkpoint(run, tmp_path):
     ("words", "message"),
     [
         (["gone.pth"], "The weights file gone.pth does not exist"),
-        (["datasets"], "datasets has neither model_best.pth nor model_final.pth: name the check"),
+        (["datasets"], "datasets is a folder with neither model_best.pth nor model_final.pth: na"),
         (["first", "--opts", "DATASETS.TEST", "()"], "DATASETS.TEST is empty, so there is nothing"),
         (["first", "--results", "gone.json"], "The results gone.json do not exist."),
         (["first", "--opts", "TEST.AUG.ENABLED", "True"], "TEST.AUG.ENABLED is True: for its sco"),

@@ -14,7 +14,11 @@ ROOT = os.path.dirname(demo.__file__)
 @pytest.mark.parametrize(
     "line, message",
     [
-        ("--input a", "the following arguments are required: --config-file"),
+        ("--input a", "name the trained weights, such as output/my_data/model_best.pth"),
+        ("", "name the trained weights, such as output/my_data/model_best.pth"),
+        ("model.pth", "one of the arguments --input --video-input --webcam --dataset is required"),
+        ("model.pth a --input b", "--input, or images behind the weights: a is neither"),
+        ("model.pth a --webcam", "one of the arguments --input --video-input --webcam --dataset"),
         ("--config-file c", "one of the arguments --input --video-input --webcam --dataset"),
         ("--config-file c --input a --dataset d", "--dataset: not allowed with argument --input"),
         ("--config-file c --input a --confidence-threshold 1.5", "'1.5' is not a score between"),
@@ -32,6 +36,22 @@ def test_mistakes_in_the_arguments(line, message, capsys):
         demo.parse_args(line.split())
     assert error.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "model.pth a.jpg b.jpg --output o --optimize",
+        "model.pth --output o a.jpg --optimize float32 b.jpg",
+        "--output o model.pth a.jpg b.jpg --opts MODEL.DEVICE cpu",
+        "model.pth --input a.jpg b.jpg --output o",
+    ],
+)
+def test_weights_and_images_without_a_config(line):
+    args = demo.parse_args(line.split())
+    assert (args.weights, args.config_file, args.output) == ("model.pth", None, "o")
+    assert args.input == ["a.jpg", "b.jpg"]
+    assert args.opts == (["MODEL.DEVICE", "cpu"] if "--opts" in line else [])
 
 
 def test_webcam_numbers():

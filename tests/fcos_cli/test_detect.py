@@ -63,7 +63,7 @@ def run(model, place, capfd):
 @pytest.fixture
 def logged(monkeypatch, caplog):
     """What is logged; setting the logger up, once per process, would keep it from caplog."""
-    monkeypatch.setattr("fcos.predict.many.running.setup_logger", lambda **_: None)
+    monkeypatch.setattr("fcos.predict.many.running.show_log", lambda *_: None)
     monkeypatch.setattr(logging.getLogger("fcos"), "propagate", True)
     caplog.set_level("INFO", logger="fcos.predict.many")
     return caplog
@@ -245,7 +245,8 @@ def test_debug_shows_where_it_was_found(run):
     "line, message",
     [
         ("--input a --list b --output o", "argument --list: not allowed with argument --input"),
-        ("--output o", "one of the arguments --input --list is required"),
+        ("--output o", "name the images, behind the weights or by --input or --list"),
+        ("m.pth a --list l --output o", "name the images, behind the weights or by --input or"),
         ("--input a", "the following arguments are required: --output"),
         ("--list a --recursive --output o", "--recursive belongs to --input"),
         ("--input a --output o --fresh --retry", "--retry: not allowed with argument --fresh"),

@@ -61,7 +61,7 @@ def test_a_data_set_that_is_not_there_is_logged(tmp_path, caplog):
     finally:
         DatasetCatalog.remove("gone_in_test")
         MetadataCatalog.remove("gone_in_test")
-    assert "The class names of gone_in_test are not at hand" in caplog.text
+    assert "The classes of gone_in_test, and their category ids, are not at hand" in caplog.text
 
 
 @pytest.mark.parametrize(

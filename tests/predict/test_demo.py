@@ -60,7 +60,7 @@ def place(tmp_path, monkeypatch):
 @pytest.fixture(autouse=True)
 def logs_reach_caplog(monkeypatch):
     """Handlers made once would write to the captured output of a test that is over."""
-    monkeypatch.setattr("fcos.predict.demo.setup_logger", lambda **_: None)
+    monkeypatch.setattr("fcos.predict.demo.show_log", lambda *_: None)
     monkeypatch.setattr(logging.getLogger("fcos"), "propagate", True)
 
 

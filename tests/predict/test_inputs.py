@@ -109,7 +109,10 @@ def test_a_list_gives_its_lines(folder, caplog):
     [
         (None, r"The list .*list\.txt cannot be read: No such file or directory\."),
         (b"\n# all\n", r"The list .*list\.txt names no image: it needs one path on each line\."),
-        (b"\x89PNG\0\0\n", r"list\.txt is not a text file"),
+        (
+            b"\x89PNG\0\0\n",
+            r"list\.txt cannot be read: it has NUL bytes, so it is no text in UTF-8\.",
+        ),
     ],
 )
 def test_lists_that_give_no_image(folder, content, message):

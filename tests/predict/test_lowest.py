@@ -154,8 +154,8 @@ def run(cfg, tmp_path, monkeypatch, caplog):
     """Run a program on the image; return what it found and what it logged."""
     cv2.imwrite(str(tmp_path / "a.png"), IMAGE)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fcos.predict.demo.setup_logger", lambda **_: None)
-    monkeypatch.setattr("fcos.predict.many.running.setup_logger", lambda **_: None)
+    monkeypatch.setattr("fcos.predict.demo.show_log", lambda *_: None)
+    monkeypatch.setattr("fcos.predict.many.running.show_log", lambda *_: None)
     caplog.set_level("INFO", logger="fcos.predict")
 
     def run(program, *words, weights="model.pth"):

@@ -10,7 +10,7 @@ from PIL import Image
 from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
-from fcos.checkpoint import AdetCheckpointer
+from fcos.checkpoint import AdetCheckpointer, stored_text
 from fcos.modeling import OneStageDetectorWithTTA
 from fcos.predict.predictor import Predictor, resized
 from fcos.utils.errors import UserError
@@ -30,6 +30,8 @@ def weights(tmp_path_factory):
     checkpointer = AdetCheckpointer(model, str(folder))
     checkpointer.class_names = ["cat", "dog", "bird"]
     checkpointer.save("whole")
+    checkpointer.config = stored_text(tiny_cfg())
+    checkpointer.save("with_config")
     backbone = {k: v for k, v in model.state_dict().items() if k.startswith("backbone.bottom_up")}
     torch.save({"model": backbone}, folder / "backbone.pth")
     return folder
@@ -68,6 +70,20 @@ def test_with_augmentation_the_views_are_made_from_the_image_itself(cfg):
 
 def test_class_names_come_with_the_weights(cfg):
     assert Predictor(cfg).class_names == ["cat", "dog", "bird"]
+
+
+def test_the_weights_alone_are_enough(cfg, weights):
+    path = str(weights / "with_config.pth")
+    found = Predictor(weights=path, threshold=0.2)
+    want = Predictor(tiny_cfg(), weights=path, threshold=0.2)
+    assert found.class_names == want.class_names == ["cat", "dog", "bird"]
+    assert torch.equal(found(IMAGE).scores, want(IMAGE).scores) and len(want(IMAGE))
+    assert Predictor(cfg, weights=path).class_names == ["cat", "dog", "bird"]
+    assert cfg.MODEL.WEIGHTS.endswith("whole.pth")  # not changed
+    with pytest.raises(UserError, match="whole.pth carries no config: give --config-file"):
+        Predictor(weights=str(weights / "whole.pth"))
+    with pytest.raises(UserError, match=r"Which detector\? Name its trained weights"):
+        Predictor()
 
 
 @pytest.mark.parametrize(

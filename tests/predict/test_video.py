@@ -94,3 +94,10 @@ def test_a_video_without_one_frame(monkeypatch):
     monkeypatch.setattr(cv2, "VideoCapture", lambda source: Camera(source, frames=0))
     with pytest.raises(UserError, match=r"No frame of the video webcam 0 can be decoded\."):
         list(Video(0))
+
+
+@pytest.mark.parametrize("number", [-1, -(10**12), 100, 10**20])
+def test_no_such_webcam(number):
+    """With some of these numbers OpenCV ends the process."""
+    with pytest.raises(UserError, match=rf"^There is no webcam {number}: the first has"):
+        Video(number)

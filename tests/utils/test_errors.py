@@ -1,10 +1,13 @@
 """What a refused config is told."""
 
+import errno
+import os
 import pickle
 
 import pytest
 
-from fcos.utils.errors import UserError, config_errors, one_line
+from fcos.utils.errors import UserError, config_errors, of_system, one_line
+from fcos_cli.running import run_program
 
 
 def raise_in(module, error):
@@ -58,3 +61,30 @@ def test_the_text_of_an_error_on_one_line():
     assert one_line(ValueError("one\n  two")) == "one two"
     assert one_line(ValueError("x" * 9), most=5) == "xxxxx..."
     assert one_line(KeyboardInterrupt()) == "KeyboardInterrupt"
+
+
+def test_errors_of_the_system():
+    said = {
+        "/nowhere/a": "/nowhere/a: No such file or directory.",
+        "a\0b": "A name of a file has a NUL character, which none can have.",
+        "\ud800": "'\\ud800' is no text that a file or its name can be.",
+    }
+    for path, sentence in said.items():
+        with pytest.raises((OSError, ValueError)) as error:
+            os.stat(path)
+        assert str(of_system(error.value)) == sentence
+    for other in (ValueError("not a UserError"), OSError("without a reason")):
+        assert of_system(other) is None
+
+
+def test_a_program_says_what_the_system_said(capsys):
+    def fail(error):
+        raise error
+
+    missing = FileNotFoundError(errno.ENOENT, "No such file or directory", "/nowhere/a")
+    assert run_program(lambda: lambda: fail(missing)) == 1
+    assert capsys.readouterr().err == "Error: /nowhere/a: No such file or directory.\n"
+    with pytest.raises(FileNotFoundError):
+        run_program(lambda: lambda: fail(missing), debug=True)
+    with pytest.raises(ValueError, match="of ours"):
+        run_program(lambda: lambda: fail(ValueError("of ours")))

@@ -78,6 +78,14 @@ _INPUT = group(
         default=False,
     ),
     Key(
+        "MAX_PIXELS",
+        Whole(1, 2**31 - 1),
+        "Pixels of the largest image that is read: a larger one, by its header, is refused before "
+        "it is decoded, so that no file can fill the memory. Decoding takes 8 bytes a pixel, more "
+        "of some formats.",
+        default=178_956_970,
+    ),
+    Key(
         "AUGMENTATIONS",
         Several(
             Either(Text("a name of a transform"), Mappings("a mapping of one to its arguments"))

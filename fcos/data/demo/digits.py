@@ -13,10 +13,10 @@ photograph nor a form filled in by a writer.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,13 @@ from tqdm import tqdm
 
 from fcos.data.demo.digit_scenes import Digit, load_digits, load_photographs, make_scene
 from fcos.utils.errors import UserError
+from fcos.utils.files import write_text, write_whole
+from fcos.utils.folders import made_folder
 
 __all__ = ["CLASS_NAMES", "write_digits"]
 
 CLASS_NAMES = tuple("0123456789")
+_END_OF_JPEG = b"\xff\xd9"
 RECIPE_VERSION = 2  # one more with every change to what is written
 
 
@@ -53,22 +56,19 @@ def write_digits(
     """
     if min(train, val) < 1 or seed < 0:
         raise ValueError(f"expected train, val >= 1 and seed >= 0, got {train}, {val}, {seed}")
-    root = Path(root)
+    root = Path(root).resolve()  # the folder may be a link
     recipe = {"version": RECIPE_VERSION, "seed": seed, "train": train, "val": val}
-    if _check_folder(root) == recipe:
+    if _check_folder(root) == recipe and _is_whole(root):
         return False
     _check_packages()
-    partial = root.with_name(root.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "annotations").mkdir(parents=True)
-    for number, (split, size) in enumerate({"train": train, "val": val}.items()):
-        contents = _write_split(partial / split, split, size, [seed, number])
-        contents["info"]["recipe"] = recipe
-        text = json.dumps(contents, separators=(",", ":"))
-        (partial / "annotations" / f"{split}.json").write_text(text, encoding="utf-8")
-    if root.exists():
-        shutil.rmtree(root)
-    partial.rename(root)
+    with made_folder(str(root), replace=True) as folder:
+        partial = Path(folder)
+        (partial / "annotations").mkdir()
+        for number, (split, size) in enumerate({"train": train, "val": val}.items()):
+            contents = _write_split(partial / split, split, size, [seed, number])
+            contents["info"]["recipe"] = recipe
+            text = json.dumps(contents, separators=(",", ":"))
+            write_text(str(partial / "annotations" / f"{split}.json"), [text])
     return True
 
 
@@ -87,6 +87,21 @@ def _check_folder(root: Path) -> dict[str, Any] | None:
             f"{root} exists and is not a demo data set made by fcos.data.demo.digits: "
             "choose another --root, or move it away."
         ) from None
+
+
+def _is_whole(root: Path) -> bool:
+    """Whether every picture ends as a JPEG does, and none is missing."""
+    try:
+        for split in ("train", "val"):
+            contents = json.loads((root / "annotations" / f"{split}.json").read_bytes())
+            for image in contents["images"]:
+                with open(root / split / image["file_name"], "rb") as file:
+                    file.seek(-len(_END_OF_JPEG), os.SEEK_END)
+                    if file.read() != _END_OF_JPEG:
+                        return False
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
 
 
 def _check_packages() -> None:
@@ -112,7 +127,9 @@ def _write_split(folder: Path, split: str, size: int, seed: list[int]) -> dict[s
         picture, digits = make_scene(rng, scans, labels, photographs)
         name = f"{index:05d}.jpg"
         # Full colour resolution: a small digit may differ from its surroundings in hue alone.
-        Image.fromarray(picture).save(folder / name, quality=95, subsampling=0)
+        image = Image.fromarray(picture)
+        write = functools.partial(image.save, format="JPEG", quality=95, subsampling=0)
+        write_whole(str(folder / name), write, survives_power_loss=False)
         height, width = picture.shape[:2]
         images.append({"id": index + 1, "file_name": name, "height": height, "width": width})
         for digit in digits:

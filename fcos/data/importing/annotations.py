@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from fcos.data.importing.labels import LabelledImage, LabelledObject
 from fcos.utils.errors import UserError
+from fcos.utils.files import copy_file
+from fcos.utils.folders import subfolder
 
 __all__ = ["coco_pieces", "common_folder", "copy_images"]
 
@@ -120,11 +121,6 @@ def copy_images(images: list[LabelledImage], target: str) -> None:
     """
     root = common_folder(image.path for image in images)
     for image in images:
-        path = os.path.join(target, os.path.relpath(image.path, root))
-        try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            shutil.copyfile(image.path, f"{path}.unfinished")
-            os.replace(f"{path}.unfinished", path)
-        except OSError as error:
-            raise UserError(f"{path} cannot be written: {error.strerror}.") from error
-        image.path = path
+        *folders, name = os.path.relpath(image.path, root).split(os.sep)
+        path = os.path.join(subfolder(target, *folders), name)
+        image.path = copy_file(image.path, path)

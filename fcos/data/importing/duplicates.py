@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import PIL.Image
 
+from fcos.data.images import opened
+
 __all__ = ["group_near_duplicates"]
 
 SIDE = 16  # pixels of a thumbnail
@@ -89,7 +91,7 @@ def _by_source(paths: list[str]) -> Iterable[list[int]]:
 
 def _thumbnail(path: str) -> np.ndarray | None:
     try:
-        with PIL.Image.open(path) as image:
+        with opened(path) as image:
             image.draft("L", (2 * SIDE, 2 * SIDE))  # JPEG: decode an eighth of the pixels only
             small = image.convert("L").resize((SIDE, SIDE), PIL.Image.Resampling.BOX)
     except Exception:  # not to be decoded: training names it

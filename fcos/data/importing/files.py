@@ -10,6 +10,7 @@ from typing import Any
 
 from fcos.data.importing.labels import LabelledImage, Unreadable
 from fcos.utils.errors import UserError
+from fcos.utils.places import is_below
 
 __all__ = ["IMAGE_ENDINGS", "Folder", "group_by", "nearest", "split_of", "stem_of"]
 
@@ -91,6 +92,10 @@ class Folder:
         relative = self.relative(path)
         return "" if os.path.isabs(relative) else split_of(relative.split(os.sep)[:-1])
 
+    def holds(self, path: str) -> bool:
+        """Whether a path lies below one of the folders that the user named."""
+        return any(is_below(path, root) for root in self.roots)
+
     def has_image_called(self, stem: str) -> bool:
         """Whether an image has this name, in small letters and without its ending."""
         return stem in self._by_stem
@@ -119,7 +124,12 @@ class Folder:
                 return nearest(found, os.path.join(os.path.dirname(labels), name))
             path = os.path.normpath(os.path.join(os.path.dirname(labels), name))
             if os.path.isfile(path):
-                return path
+                if self.holds(path):
+                    return path
+                raise Unreadable(
+                    "labels whose image lies elsewhere: name the folder of the images (--images or "
+                    "IMAGES)"
+                )
         raise Unreadable("labels whose image file was not found")
 
     def labelled(

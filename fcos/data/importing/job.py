@@ -21,6 +21,7 @@ from fcos.data.importing.split import split_images
 from fcos.data.sources import SEED, SPLITS, VAL_FRACTION
 from fcos.utils.errors import UserError
 from fcos.utils.files import check_writable, write_text
+from fcos.utils.folders import subfolder
 
 __all__ = ["Request", "import_labels"]
 
@@ -115,15 +116,15 @@ def _write(
 ) -> tuple[Plan, list[str]]:
     """Write everything; returns what is to be trained, and what was chosen in the config."""
     output = os.path.abspath(request.output)
-    check_writable(os.path.join(output, "annotations"))
+    annotations = subfolder(output, "annotations")
     if request.copy_images:
-        copy_images(labels.images, os.path.join(output, "images"))
+        copy_images(labels.images, subfolder(output, "images"))
     root = common_folder(image.path for image in labels.images)
     images = {name: [i for i in labels.images if i.split == name] for name in SPLITS}
     plan = Plan(
         name=_name_for(output),
         paths={
-            name: (os.path.join(output, "annotations", f"{name}.json"), root)
+            name: (os.path.join(annotations, f"{name}.json"), root)
             for name in SPLITS
             if images[name]
         },
@@ -141,7 +142,7 @@ def _write(
     write_text(os.path.join(output, "config.yaml"), [config])
     for name in set(SPLITS) - set(plan.paths):  # of an earlier import
         with contextlib.suppress(FileNotFoundError):
-            os.remove(os.path.join(output, "annotations", f"{name}.json"))
+            os.remove(os.path.join(annotations, f"{name}.json"))
     return plan, reasons
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from fcos.data.images import MAX_PIXELS
 from fcos.data.importing.files import Folder
 from fcos.data.importing.labels import (
     LabelledImage,
@@ -104,6 +105,8 @@ def _pixels(text: Any) -> np.ndarray:
     """Return the pixels of a PNG file in base 64."""
     try:
         with PIL.Image.open(io.BytesIO(base64.b64decode(text))) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError
             pixels = np.asarray(image).astype(bool)
     except Exception:  # decoders raise a dozen kinds on damaged files
         raise Unreadable("masks that are no PNG image in base 64") from None

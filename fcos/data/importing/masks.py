@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fcos.data.images import MOST_MEGAPIXELS
+from fcos.data.images import MAX_PIXELS
 from fcos.data.importing.labels import LabelledObject, Unreadable
 
 __all__ = ["crop_of_runs", "object_of_crop", "runs_of_crop"]
@@ -61,7 +61,7 @@ def crop_of_runs(counts: Sequence[int], width: int, height: int) -> np.ndarray:
     Raises:
         Unreadable: they do not fill the crop.
     """
-    is_sound = 0 < width * height <= MOST_MEGAPIXELS * 10**6 and min(counts, default=-1) >= 0
+    is_sound = 0 < width * height <= MAX_PIXELS and min(counts, default=-1) >= 0
     if not is_sound or sum(counts) != width * height:
         raise Unreadable("masks whose run lengths do not add up to their width times height")
     is_inside = np.arange(len(counts)) % 2 == 1

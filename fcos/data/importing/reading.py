@@ -8,6 +8,7 @@ from typing import Any
 from xml.parsers import expat
 
 from fcos.data.importing.labels import Unreadable
+from fcos.utils.reading import LABELS, open_file, read_bytes
 
 __all__ = ["Node", "read_json", "read_lines", "read_text", "read_xml"]
 
@@ -19,8 +20,7 @@ def read_text(path: str) -> str:
         Unreadable: it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            content = file.read()
+        content = read_bytes(path, LABELS)
     except OSError as error:
         raise Unreadable(f"files that cannot be read ({error.strerror})") from None
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -46,6 +46,8 @@ def read_json(path: str) -> Any:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise Unreadable(f"files that are not JSON ({error.msg})", error.lineno) from None
+    except ValueError:
+        raise Unreadable("files of JSON with a number of thousands of digits") from None
     except RecursionError:
         raise Unreadable("files of JSON in too many layers") from None
 
@@ -104,7 +106,7 @@ def read_xml(path: str) -> Node:
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler, parser.EntityDeclHandler = pieces.append, entity
     try:
-        with open(path, "rb") as file:
+        with open_file(path, LABELS) as file:
             parser.ParseFile(file)
     except OSError as error:
         raise Unreadable(f"files that cannot be read ({error.strerror})") from None

@@ -17,6 +17,7 @@ from fcos.data.importing.via import read_via
 from fcos.data.importing.voc import read_voc
 from fcos.data.importing.yolo import is_yolo_row, read_data_yaml, read_yolo
 from fcos.utils.errors import UserError
+from fcos.utils.reading import LABELS, open_file
 
 __all__ = ["FORMATS", "recognise"]
 
@@ -89,7 +90,7 @@ def _nothing(folder: Folder, only: str) -> str:
 def _ends_of(path: str) -> str:
     """Return the beginning and the end of a text file."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path, LABELS) as file:
             start = file.read(_SAMPLE)
             size = os.fstat(file.fileno()).st_size
             if size > _SAMPLE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-from fcos.data.images import MOST_MEGAPIXELS, ImageSize, ImageTooLarge, read_size
+from fcos.data.images import MAX_PIXELS, ImageSize, ImageTooLarge, read_size
 from fcos.data.importing.files import Folder
 from fcos.data.importing.labels import LabelledImage, Labels, Problems
 from fcos.data.orientation import SIDEWAYS
@@ -55,7 +55,7 @@ def _size_of(path: str) -> ImageSize | str:
     try:
         return read_size(path)
     except ImageTooLarge:
-        return f"images of more than {MOST_MEGAPIXELS} megapixels"
+        return f"images of more than {MAX_PIXELS:,} pixels"
     except UserError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return "images that do not exist"

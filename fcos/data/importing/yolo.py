@@ -26,10 +26,12 @@ from fcos.data.importing.labels import (
 )
 from fcos.data.importing.reading import read_lines, read_text
 from fcos.utils.errors import UserError
+from fcos.utils.reading import parse_yaml
 
 __all__ = ["is_yolo_row", "read_data_yaml", "read_yolo"]
 
 NAME_FILES = ("classes.txt", "obj.names", "predefined_classes.txt", "_darknet.labels")
+_ELSEWHERE = "folders that are not below the one that was named"
 ROUNDING = 0.02  # by which a fraction may lie outside 0 to 1
 
 _ROW = re.compile(r"\s*\d+(\.0*)?(\s+[-+]?[\d.]+(e[-+]?\d+)?){4,}\s*", re.IGNORECASE)
@@ -43,8 +45,8 @@ def is_yolo_row(line: str) -> bool:
 def read_data_yaml(path: str) -> dict[str, Any]:
     """Return the contents of a data.yaml; empty if it is none."""
     try:
-        content = yaml.safe_load(read_text(path))
-    except (Unreadable, yaml.YAMLError, RecursionError):
+        content = parse_yaml(read_text(path))
+    except (Unreadable, yaml.YAMLError):
         return {}
     is_one = isinstance(content, dict) and "names" in content and {"train", "val"} & set(content)
     return content if is_one else {}
@@ -116,10 +118,10 @@ def _images(
     for split in ("train", "val", "test"):
         entries = data.get(split) or ()
         for entry in entries if isinstance(entries, (list, tuple)) else [entries]:
-            place = _place(str(entry), os.path.dirname(data_files[0]), str(data.get("path") or ""))
+            place = _place(str(entry), data_files[0], str(data.get("path") or ""), folder)
             if not place:
                 where = f"{folder.relative(data_files[0])} ({split}: {entry})"
-                problems.add("folders that do not exist", where)
+                problems.add(f"{_ELSEWHERE} (--images names another)", where)
             for path in _images_in(place, folder) if place else ():
                 found.setdefault(path, split)
     if found:
@@ -127,18 +129,20 @@ def _images(
     return [(folder.split_of(path), path) for path in folder.images]
 
 
-def _place(entry: str, folder: str, base: str) -> str:
-    """Return where an entry of a data.yaml leads; "" if nowhere.
+def _place(entry: str, file: str, base: str, within: Folder) -> str:
+    """Return where an entry of a data.yaml leads; "" if nowhere, or out of the folder.
 
     Exported files say "../train/images" for what lies beside them, and many have the whole path of
     another machine: of its last parts, the longest that exists here is taken.
     """
+    folder = os.path.dirname(file)
     parts = entry.replace("\\", "/").split("/")
     tails = ["/".join(parts[start:]) for start in range(len(parts))]
     for tail in filter(None, tails):
         for path in (os.path.join(folder, base, tail), os.path.join(folder, tail)):
-            if os.path.exists(path):
-                return os.path.normpath(os.path.abspath(path))
+            place = os.path.normpath(os.path.abspath(path))
+            if os.path.exists(place) and (place in within.roots or within.holds(place)):
+                return place
     return ""
 
 
@@ -153,7 +157,8 @@ def _images_in(place: str, folder: Folder) -> list[str]:
             try:
                 paths.append(folder.image([line], place))
             except Unreadable:
-                paths.append(os.path.abspath(os.path.join(os.path.dirname(place), line)))
+                path = os.path.abspath(os.path.join(os.path.dirname(place), line))
+                paths += [path] if folder.holds(path) else []
     return paths
 
 

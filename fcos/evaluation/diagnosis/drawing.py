@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fcos.data.image_names import image_path
 from fcos.data.images import read_bgr
 from fcos.evaluation.pictures import jpeg
 from fcos.evaluation.truth import Truth
@@ -97,7 +97,7 @@ def read_picture(
     import cv2
 
     record = truth.coco.imgs[image_id]
-    path = os.path.join(truth.image_root, record["file_name"])
+    path = image_path(truth.image_root, record["file_name"])
     image = read_bgr(path, stretch_range)
     height, width = image.shape[:2]
     if (height, width) != (record["height"], record["width"]):

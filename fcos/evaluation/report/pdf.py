@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from pathlib import Path
 
 from fcos.utils.errors import UserError
 
@@ -42,5 +43,13 @@ def print_pdf(browser: str, page: str, pdf: str) -> None:
             reason = f"it ended with exit code {done.returncode}"
         except (OSError, subprocess.TimeoutExpired) as error:
             reason = str(error)
-    if not os.path.isfile(pdf):
+    if not _is_whole(pdf):
         raise UserError(f"{browser} did not print {page}: {reason}.")
+
+
+def _is_whole(pdf: str) -> bool:
+    """Look for the mark at the end."""
+    try:
+        return b"%%EOF" in Path(pdf).read_bytes()[-1024:]
+    except FileNotFoundError:
+        return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.structures import Boxes, Instances
 from fcos.config import CfgNode, get_cfg
+from fcos.data.image_names import image_path
 from fcos.evaluation.pictures import jpeg_of, svg_of
 from fcos.evaluation.report.examples import choose_spread
 from fcos.evaluation.report.loss_shapes import draw_loss_shapes
@@ -158,7 +158,7 @@ def _cfg_of(run: Measured) -> CfgNode:
 def _show(cfg: CfgNode, predictor: Predictor, truth: Truth, image_id: Any) -> _Shown:
     """Read an image and its objects, and run the detector on it."""
     name = truth.coco.imgs[image_id]["file_name"]
-    original = predictor.read(os.path.join(truth.image_root, name))
+    original = predictor.read(image_path(truth.image_root, name))
     sides = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
     image = resized(original, ResizeShortestEdge([sides[0]] * 2, sides[1]))
     pixels = image[:, :, ::-1] if cfg.INPUT.FORMAT == "RGB" else image

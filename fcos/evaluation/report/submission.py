@@ -10,13 +10,13 @@ import subprocess
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import fcos
 from fcos.evaluation.report.pdf import find_browser, print_pdf
 from fcos.evaluation.report.rows import RETINANET
 from fcos.utils.errors import UserError
-from fcos.utils.files import check_writable
+from fcos.utils.files import check_writable, write_whole
 from fcos.utils.json_files import read_json
 
 __all__ = ["Submission", "pack"]
@@ -155,16 +155,12 @@ def _line(best: dict[str, Any], dataset: str) -> str:
 
 
 def _write(path: str, name: str, files: dict[str, str], line: str) -> None:
-    unfinished = f"{path}.unfinished"
-    try:
-        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
+    def write(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(f"{name}/README.txt", f"{line}\n")
             for inner, source in files.items():
                 # Weights do not become smaller.
                 how = zipfile.ZIP_STORED if inner.endswith(".pth") else zipfile.ZIP_DEFLATED
                 archive.write(source, f"{name}/{inner}", how)
-        os.replace(unfinished, path)
-    except OSError as error:
-        if os.path.exists(unfinished):
-            os.remove(unfinished)
-        raise UserError(f"{path} cannot be written: {error.strerror}.") from error
+
+    write_whole(path, write)

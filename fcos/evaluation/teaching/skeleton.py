@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import shutil
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from pathlib import Path
 import fcos
 from fcos.config.files import configs_folder
 from fcos.utils.errors import UserError
+from fcos.utils.files import copy_file, write_text
+from fcos.utils.folders import made_folder
 
 __all__ = ["STEPS", "write_skeleton"]
 
@@ -97,17 +100,23 @@ def write_skeleton(output: str | os.PathLike[str]) -> Path:
     folder = Path(output)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is not empty: choose another --output.")
+    with made_folder(os.path.realpath(folder)) as unfinished:
+        _write(Path(unfinished))
+    return folder
+
+
+def _write(folder: Path) -> None:
+    copy = functools.partial(shutil.copytree, copy_function=copy_file, ignore=_LEFT_OUT)
     package = Path(fcos.__file__).parent
     for source in (package, package.parent / "fcos_cli"):
-        shutil.copytree(source, folder / source.name, ignore=_LEFT_OUT)
-    shutil.copytree(configs_folder(), folder / "configs")
+        copy(source, folder / source.name)
+    copy(configs_folder(), folder / "configs")
     for step, files in STEPS.items():
         for name, functions in files.items():
             path = folder / package.name / name
             text = path.read_text(encoding="utf-8")
-            path.write_text(without_bodies(text, functions, step), encoding="utf-8")
-    shutil.copytree(_EXERCISE, folder, ignore=_LEFT_OUT, dirs_exist_ok=True)
-    return folder
+            write_text(str(path), [without_bodies(text, functions, step)])
+    copy(_EXERCISE, folder, dirs_exist_ok=True)
 
 
 def without_bodies(source: str, functions: Sequence[str], step: str) -> str:

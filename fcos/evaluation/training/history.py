@@ -21,14 +21,15 @@ import numpy as np
 from fcos.evaluation.runs import RunFolder
 from fcos.utils.errors import UserError
 from fcos.utils.nested import flat
+from fcos.utils.reading import STATE, open_file
 
 __all__ = ["History", "Series", "read_history"]
 
 METRICS, LOG = "metrics.json", "log.txt"
 MEMORY = "max_mem"  # the name of a series in MiB, as detectron2's log lines call it
 _LONGEST_LINE = 2**20
-_STARTED = re.compile(r"Starting training from iteration (\d+)")
-_LOGGED = re.compile(r"\biter: (\d+) .*\bmax_mem: (\d+)M")
+_STARTED = re.compile(r"Starting training from iteration (\d{1,15})")
+_LOGGED = re.compile(r"\biter: (\d{1,15}) .*\bmax_mem: (\d{1,15})M")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,9 +166,9 @@ class _Record:
 
 def _lines_of(path: str) -> Iterator[str]:
     """Read a text file line by line; a line that has no end is given in parts."""
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open_file(path, STATE) as file:
         while line := file.readline(_LONGEST_LINE):
-            yield line
+            yield line.decode("utf-8", errors="replace")
 
 
 def _read_line(line: str) -> tuple[int, dict[str, float]] | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
+import re
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
@@ -16,9 +18,11 @@ from fcos.checkpoint.reading import local_file
 from fcos.config import CfgNode
 from fcos.predict.many.shards import FinishedImages
 from fcos.utils.errors import UserError
-from fcos.utils.files import check_writable, write_whole
+from fcos.utils.files import write_whole
+from fcos.utils.folders import subfolder
 from fcos.utils.locks import FolderLock
 from fcos.utils.nested import flat
+from fcos.utils.reading import STATE, WEIGHTS, open_file, read_bytes
 
 __all__ = ["DETECTIONS", "IMAGES", "LEFT_OUT", "DetectionFolder", "run_settings"]
 
@@ -28,6 +32,7 @@ Settings = dict[str, Any]
 
 DETECTIONS, IMAGES, LEFT_OUT = "detections.json", "images.json", "left_out.txt"
 _ADVICE = "When it can, the same command goes on where it stopped."
+_PART = re.compile(r"part-\d{5,9}-\d{5,9}\.jsonl")
 _NAMED = 3  # changed settings that a message names
 
 
@@ -54,9 +59,12 @@ def run_settings(cfg: CfgNode, **more: Any) -> Settings:
 def _fingerprint(weights: str) -> str:
     name, *_ = weights.partition("?")
     digest = hashlib.sha256()
-    with open(local_file(name), "rb") as file:
-        while part := file.read(2**20):
-            digest.update(part)
+    try:
+        with open_file(local_file(name), WEIGHTS) as file:
+            while part := file.read(2**20):
+                digest.update(part)
+    except OSError as error:
+        raise UserError(f"The weights file {name} cannot be read: {error.strerror}.") from error
     return digest.hexdigest()
 
 
@@ -91,7 +99,7 @@ class DetectionFolder:
         Raises:
             UserError: it cannot be written to, or another run is writing to it.
         """
-        check_writable(self._shards)
+        subfolder(self.folder, "shards")
         self._lock.acquire(
             f"Another run is writing to {self.folder}: wait for its end, or name another --output."
         )
@@ -113,10 +121,10 @@ class DetectionFolder:
             UserError: the folder has a run with other settings, or results without a run.
         """
         if not fresh and os.path.exists(self._shard("run.json")):
-            earlier = json.loads(self._read("run.json"))
-            self._compare(earlier["settings"], settings)
+            token, earlier = self._run()
+            self._compare(earlier, settings)
             self._compare_images(list_images())
-            return str(earlier["token"])
+            return token
         if not fresh and os.path.exists(self.path_of(DETECTIONS)):
             raise UserError(
                 f"{self.folder} has results already: name another --output, or add --fresh to "
@@ -135,7 +143,29 @@ class DetectionFolder:
         names = set(os.listdir(self._shards)) - {"lock"}
         # run.json first: without it, the other files are ignored.
         for name in sorted(names, key=lambda name: name != "run.json"):
-            os.remove(self._shard(name))
+            try:
+                os.remove(self._shard(name))
+            except OSError as error:
+                text = f"{self._shard(name)} cannot be removed: {error.strerror}."
+                raise UserError(text) from error
+
+    def _run(self) -> tuple[str, Settings]:
+        """Return the token and the settings of the run in the folder."""
+        content = self._read("run.json")
+        try:
+            run = json.loads(content)
+            token, settings = run["token"], run["settings"]
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise self._damaged("run.json") from error
+        if not isinstance(token, str) or not isinstance(settings, dict):
+            raise self._damaged("run.json")
+        return token, settings
+
+    def _damaged(self, name: str) -> UserError:
+        return UserError(
+            f"{self._shard(name)} is damaged, so that nobody knows what is done: name another "
+            "--output, or add --fresh to begin anew."
+        )
 
     def _compare(self, earlier: Settings, now: Settings) -> None:
         changed = [k for k in {**earlier, **now} if earlier.get(k) != now.get(k)]
@@ -164,24 +194,47 @@ class DetectionFolder:
         Raises:
             UserError: it sees another one.
         """
-        path = self._shard("run.json")
-        if not os.path.exists(path) or json.loads(self._read("run.json"))["token"] != token:
+        if not os.path.exists(self._shard("run.json")) or self._run()[0] != token:
             raise UserError(
                 f"--output {self.folder} is not the same folder on all machines: name one that "
                 "they share."
             )
 
     def paths(self) -> list[str]:
-        """Return the paths of all images."""
-        return [json.loads(line) for line in self._read("images.jsonl").splitlines()]
+        """Return the paths of all images.
+
+        Raises:
+            UserError: their file is damaged.
+        """
+        lines = self._read("images.jsonl").splitlines()
+        try:
+            paths = [json.loads(line) for line in lines]
+        except (ValueError, RecursionError) as error:
+            raise self._damaged("images.jsonl") from error
+        if not paths or not all(isinstance(path, str) and "\0" not in path for path in paths):
+            raise self._damaged("images.jsonl")
+        return paths
 
     def has_sizes(self) -> bool:
         """Say whether the sizes of the images are known."""
         return os.path.exists(self._shard("sizes.npy"))
 
-    def sizes(self) -> np.ndarray:
-        """Return (N, 2) int32, height and width of each image; (0, 0) where they are unknown."""
-        sizes: np.ndarray = np.load(self._shard("sizes.npy"))
+    def sizes(self, number: int) -> np.ndarray:
+        """Return (N, 2) int32, height and width of each image; (0, 0) where they are unknown.
+
+        Args:
+            number: of images, N.
+
+        Raises:
+            UserError: their file is damaged, or of another number of images.
+        """
+        content = io.BytesIO(self._read("sizes.npy"))
+        try:
+            sizes: np.ndarray = np.lib.format.read_array(content, allow_pickle=False)
+        except Exception as error:  # numpy parses the header as Python code
+            raise self._damaged("sizes.npy") from error
+        if sizes.shape != (number, 2) or sizes.dtype != np.int32 or (sizes < 0).any():
+            raise self._damaged("sizes.npy")
         return sizes
 
     def save_sizes(self, sizes: np.ndarray) -> None:
@@ -190,7 +243,7 @@ class DetectionFolder:
 
     def shards(self) -> list[str]:
         """Return the files with lines, those of earlier starts first."""
-        names = [name for name in os.listdir(self._shards) if name.startswith("part-")]
+        names = [name for name in os.listdir(self._shards) if _PART.fullmatch(name)]
         return [self._shard(name) for name in sorted(names)]
 
     def new_shards(self, processes: int) -> list[str]:
@@ -244,9 +297,11 @@ class DetectionFolder:
     def _shard(self, name: str) -> str:
         return os.path.join(self._shards, name)
 
-    def _read(self, name: str) -> bytes:
-        with open(self._shard(name), "rb") as file:
-            return file.read()
+    def _read(self, name: str) -> bytearray:
+        try:
+            return read_bytes(self._shard(name), STATE)
+        except OSError as error:
+            raise UserError(f"{self._shard(name)} cannot be read: {error.strerror}.") from error
 
     def _write(self, name: str, content: bytes) -> None:
         write_whole(self._shard(name), lambda file: file.write(content), _ADVICE)

@@ -12,6 +12,7 @@ import numpy as np
 
 from fcos.data.importing.labels import LabelledImage, LabelledObject
 from fcos.data.label_files import LABEL_FORMATS, WITH_MASKS, check_label_names, write_labels
+from fcos.data.mask_forms import RUN_LENGTHS, mask_form
 from fcos.predict.many.folder import DetectionFolder
 from fcos.predict.many.shards import FinishedImages
 from fcos.utils.errors import UserError
@@ -91,14 +92,20 @@ class FoundLabels:
         for number in np.flatnonzero(self._finished.is_done).tolist():
             height, width = self._finished.sizes[number].tolist()
             results = json.loads(b"[" + self._finished.results_of(number) + b"]")
-            objects = [self._object(result) for result in results]
+            objects = [self._object(result, (height, width)) for result in results]
             yield LabelledImage(self._paths[number], "", objects, width, height)
 
-    def _object(self, result: dict[str, Any]) -> LabelledObject:
+    def _object(self, result: dict[str, Any], size: tuple[int, int]) -> LabelledObject:
         x, y, width, height = result["bbox"]
-        name = self._names[result["category_id"]]
+        name = self._names.get(result["category_id"])
+        has_mask = self._has_masks and "segmentation" in result
+        if name is None or (has_mask and mask_form(result["segmentation"], *size) != RUN_LENGTHS):
+            raise UserError(
+                f"{self._folder} cannot be written: a detection of the run is damaged (its "
+                "category_id or its segmentation). Add --fresh to begin anew."
+            )
         labelled = LabelledObject(name, (x, y, x + width, y + height))
-        if self._has_masks and "segmentation" in result:
+        if has_mask:
             from pycocotools import mask as mask_api
 
             labelled.segmentation = result["segmentation"]

@@ -14,7 +14,6 @@ import torch
 
 from detectron2.data import DatasetFromList
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 from fcos.config import CfgNode
 from fcos.config.model_classes import num_detected_classes
 from fcos.config.same import check_same_config
@@ -34,6 +33,7 @@ from fcos.utils.agree import in_all, on_main
 from fcos.utils.device import check_device
 from fcos.utils.errors import UserError
 from fcos.utils.processes import Ending, choose_processes, run_processes
+from fcos.utils.terminal import show_log
 from fcos.utils.values import NAMED
 
 __all__ = ["detect_many"]
@@ -99,7 +99,7 @@ def _run_one(cfg: CfgNode, job: DetectionJob) -> Ending:
 
 
 def _detect_all(cfg: CfgNode, job: DetectionJob, folder: DetectionFolder) -> int:
-    setup_logger(name="fcos", distributed_rank=comm.get_rank())
+    show_log(comm.get_rank())
     check_same_config(cfg)
     register_custom_datasets(cfg)
     on_main(folder.lock)
@@ -173,7 +173,7 @@ def _begin(
 def _sizes(folder: DetectionFolder, paths: Sequence[str], threads: int) -> np.ndarray:
     """Read the sizes of all images, or take those of an earlier start from the folder."""
     if on_main(folder.has_sizes):
-        return folder.sizes()
+        return folder.sizes(len(paths))
     sizes = read_sizes(paths, threads)
 
     def save() -> None:

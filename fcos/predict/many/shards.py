@@ -10,10 +10,16 @@ from typing import Any
 import numpy as np
 
 from fcos.utils.errors import UserError
+from fcos.utils.files import append_to
+from fcos.utils.json_files import is_id
+from fcos.utils.reading import SHARD, open_file
+from fcos.utils.values import is_number
 
 __all__ = ["FinishedImages", "ShardWriter", "problem_line", "result_line"]
 
 _BEFORE_RESULTS = b'"results": ['
+_ADVICE = "When it can, the same command goes on where it stopped."
+_LONGEST_LINE = 2**29  # bytes: a thousand masks, and far more boxes
 _OPEN_FILES = 200  # at a time; a process may open about a thousand
 
 
@@ -35,6 +41,25 @@ def problem_line(image: int, problem: str) -> bytes:
     return json.dumps({"image": image, "problem": problem}).encode() + b"\n"
 
 
+def _is_result(content: dict[str, Any], line: bytes) -> bool:
+    """Say whether a line is as :func:`result_line` makes it, so that it can be cut."""
+    sides, results = (content["height"], content["width"]), content["results"]
+    return (
+        len(content) == 4
+        and line.count(_BEFORE_RESULTS) == 1  # inside of a text, its quotes have a backslash
+        and line.endswith(b"]}\n")
+        and all(type(side) is int and side > 0 for side in sides)
+        and isinstance(results, list)
+        and all(map(_is_detection, results))
+    )
+
+
+def _is_detection(result: Any) -> bool:
+    box, ids = result["bbox"], (result["image_id"], result["category_id"])
+    are_numbers = isinstance(box, list) and all(map(is_number, (*box, result["score"])))
+    return are_numbers and len(box) == 4 and all(map(is_id, ids))
+
+
 class ShardWriter:
     """Appends lines to a new file; they are kept however the process ends."""
 
@@ -45,10 +70,7 @@ class ShardWriter:
             UserError: the file exists or cannot be made.
         """
         self._path = path
-        try:
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
-        except OSError as error:
-            raise self._error(error) from error
+        self._file = append_to(path, _ADVICE, new=True)
 
     def write(self, lines: Iterable[bytes]) -> None:
         """Append lines.
@@ -61,17 +83,12 @@ class ShardWriter:
             while rest:
                 rest = rest[os.write(self._file, rest) :]
         except OSError as error:
-            raise self._error(error) from error
+            text = f"{self._path} cannot be written: {error.strerror}. {_ADVICE}"
+            raise UserError(text) from error
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
-
-    def _error(self, error: OSError) -> UserError:
-        return UserError(
-            f"{self._path} cannot be written: {error.strerror}. When it can, the same command goes "
-            "on where it stopped."
-        )
 
 
 class FinishedImages:
@@ -110,8 +127,8 @@ class FinishedImages:
         shard, offset = len(self._paths), 0
         self._paths.append(path)
         try:
-            with open(path, "rb") as file:
-                for line in file:
+            with open_file(path, SHARD) as file:
+                while line := file.readline(_LONGEST_LINE):
                     self._take(line, shard, offset)
                     offset += len(line)
         except OSError as error:
@@ -124,14 +141,13 @@ class FinishedImages:
             content = json.loads(line)
             image = content["image"]
             size = None if "problem" in content else (content["height"], content["width"])
+            if not (type(image) is int and 0 <= image < len(self.sizes)):
+                return
+            if not (_is_result(content, line) if size else isinstance(content["problem"], str)):
+                return
             self.sizes[image] = size or (0, 0)
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            IndexError,
-        ):  # after a crash, a file system may have left anything
-            return
+        except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
+            return  # after a crash, a file system may have left anything
         self.is_done[image] = size is not None
         self.is_left_out[image] = size is None
         self._shard[image], self._offset[image], self._length[image] = shard, offset, len(line)

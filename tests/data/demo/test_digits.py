@@ -221,11 +221,11 @@ def test_written_again_only_with_another_recipe(tmp_path):
 
 
 def test_remains_of_a_killed_run_do_no_harm(tmp_path):
-    (tmp_path / "digits.partial" / "train").mkdir(parents=True)
-    (tmp_path / "digits.partial" / "train" / "junk").touch()
+    (tmp_path / "digits.unfinished" / "train").mkdir(parents=True)
+    (tmp_path / "digits.unfinished" / "train" / "junk").touch()
     digits.write_digits(tmp_path / "digits", train=1, val=1)
     assert [p.name for p in (tmp_path / "digits" / "train").iterdir()] == ["00000.jpg"]
-    assert not (tmp_path / "digits.partial").exists()
+    assert not (tmp_path / "digits.unfinished").exists()
 
 
 def test_empty_folder_is_used(tmp_path):

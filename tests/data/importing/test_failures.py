@@ -124,8 +124,9 @@ def test_a_data_yaml_that_leads_nowhere(refused, source):
     write(source / "data.yaml", "train: gone/train\nval: gone/val\nnames: [cat]\n")
     message = refused()
     assert (
-        "folders that do not exist (2): data.yaml (train: gone/train), data.yaml (val:" in message
-    )
+        "folders that are not below the one that was named (--images names another) (2): data.yaml "
+        "(train: gone/train), data.yaml (val:"
+    ) in message
 
 
 # ---- the output ------------------------------------------------------------------------------

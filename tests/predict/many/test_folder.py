@@ -226,3 +226,72 @@ def test_no_detections_and_nothing_left_out_any_more(folder):
     with open(folder.path_of("detections.json")) as file:
         assert json.load(file) == []
     assert sorted(os.listdir(folder.folder)) == ["detections.json", "images.json", "shards"]
+
+
+# ---- damaged ---------------------------------------------------------------------------------
+
+
+DAMAGED = {
+    "run.json": [
+        *(
+            b"",
+            b"{",
+            b"[]",
+            b"null",
+            b"{}",
+            b"[" * 100_000,
+            b"\xff",
+            b'{"token": 1, "settings": {}}',
+        ),
+        b'{"token": "a", "settings": []}',
+    ],
+    "images.jsonl": [b"", b"{", b"1\n", b'"a\\u0000"\n', b"[" * 100_000, b"\xff\n", b'"a"\n"b'],
+    "sizes.npy": [b"", b"\x93NUMPY", b"\x93NUMPY\1\0\2\0(\n", b"PK\3\4", b"x" * 200],
+}
+
+
+def go_on(folder):
+    token = begin(folder)
+    folder.check_token(token)
+    return folder.sizes(len(folder.paths()))
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_files_of_a_run(folder, name):
+    begin(folder)
+    folder.save_sizes(np.array([[1, 2], [0, 0], [3, 4]], np.int32))
+    assert go_on(folder).tolist() == [[1, 2], [0, 0], [3, 4]]
+    path = os.path.join(folder.folder, "shards", name)
+    for content in DAMAGED[name]:
+        with open(path, "wb") as file:
+            file.write(content)
+        with pytest.raises(UserError, match=rf"{name} is damaged, so that .* --fresh"):
+            go_on(folder)
+    os.remove(path)
+    os.mkfifo(path)
+    with pytest.raises(UserError, match=rf"{name} cannot be read: it is a named pipe, not a"):
+        go_on(folder)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        np.zeros((2, 2), np.int32),
+        np.zeros((3, 2), np.int64),
+        np.full((3, 2), -1, np.int32),
+        np.array([[None, 1]] * 3),
+    ],
+)
+def test_sizes_that_are_not_of_the_images(folder, sizes):
+    begin(folder)
+    np.save(os.path.join(folder.folder, "shards", "sizes.npy"), sizes)
+    with pytest.raises(UserError, match=r"sizes\.npy is damaged"):
+        go_on(folder)
+
+
+def test_other_files_among_the_shards(folder):
+    begin(folder)
+    for name in ("part-x", "part-1-2.jsonl", "part-00000-00000.jsonl~"):
+        open(os.path.join(folder.folder, "shards", name), "w").close()
+    assert folder.shards() == []
+    assert [os.path.basename(path) for path in folder.new_shards(1)] == ["part-00000-00000.jsonl"]

@@ -47,7 +47,28 @@ def test_a_torn_line_counts_for_nothing(tmp_path, kept):
     assert finished_of(2, path).is_done.tolist() == [True, False]
 
 
-@pytest.mark.parametrize("line", [b"\0" * 40 + b"\n", b"[]\n", b'{"image": 7}\n', b"\xff\n"])
+def line_of(**changes):
+    """A line of image 0, some values of which are others."""
+    content = {"image": 0, "height": 5, "width": 6, **changes}
+    return json.dumps({**content, "results": changes.get("results", [])}).encode() + b"\n"
+
+
+DAMAGED_LINES = [
+    *(b"\0" * 40 + b"\n", b"[]\n", b'{"image": 7}\n', b"\xff\n", b"[" * 100_000 + b"\n"),
+    *(line_of(image=image) for image in (-1, 2, True, 0.0, [0, 1], None, "0", 10**30)),
+    *(line_of(height=side) for side in (-1, 0, 2**40, 1.5, "5", None)),
+    *(line_of(results=results) for results in (None, {}, [1], [{}], [{**BOX, "bbox": [1, 2]}])),
+    *(line_of(results=[{**BOX, "score": score}]) for score in (10**400, None, "1")),
+    line_of(results=[{**BOX, "category_id": None}]),
+    line_of(more=1),
+    line_of().replace(b'"results": ', b'"results":'),
+    line_of().replace(b"]}", b'], "results": []}'),
+    line_of().replace(b"]}", b"] }"),
+    json.dumps({"image": 0, "problem": 1}).encode() + b"\n",
+]
+
+
+@pytest.mark.parametrize("line", DAMAGED_LINES, ids=lambda line: str(line[:60]))
 def test_damaged_lines_count_for_nothing(tmp_path, line):
     path = write(tmp_path / "a", line, result_line(1, (5, 6), []))
     assert finished_of(2, path).is_done.tolist() == [False, True]
