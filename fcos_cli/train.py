@@ -75,7 +75,9 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     add_speed(parser, " (with --eval-only; KEY VALUE pairs need a PRECISION before them)")
     parser.add_argument(
-        "--debug", action="store_true", help="show where in the program an error was found"
+        "--debug",
+        action="store_true",
+        help="print all that goes into log.txt, and where in the program an error was found",
     )
     parser.add_argument(
         "opts",

@@ -74,8 +74,8 @@ def _cfg(number: int):
     cfg.merge_from_file("tiny.yaml")
     iterations = number // BATCH
     cfg.SOLVER.MAX_ITER, cfg.SOLVER.IMS_PER_BATCH = iterations, BATCH
-    cfg.SOLVER.CHECKPOINT_PERIOD = cfg.TEST.EVAL_PERIOD = max(1, iterations // 20)
-    cfg.DATALOADER.NUM_WORKERS = 2
+    cfg.SOLVER.CHECKPOINT_PERIOD = cfg.TEST.EVAL_PERIOD = max(5, iterations // 10)
+    cfg.DATALOADER.NUM_WORKERS = 1
     os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
     register_custom_datasets(cfg)
     return cfg

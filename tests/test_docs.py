@@ -233,7 +233,8 @@ def test_there_are_commands_to_check():
     assert len(readme) >= 15
     typed = {words[1] for words in readme if words[0] == "fcos"} - {"train", "eval", "demo"}
     assert typed == {
-        *("data", "detect", "export", "compare", "curves", "diagnose", "checkpoint", "skeleton")
+        *("data", "detect", "export", "compare", "curves", "diagnose", "checkpoint", "skeleton"),
+        *("zoo", "doctor"),
     }
     (script,) = [
         words

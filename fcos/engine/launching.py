@@ -15,6 +15,7 @@ from fcos.config.same import check_same_config
 from fcos.engine.hooks import TrainingStopped
 from fcos.engine.loop import amp_dtype
 from fcos.engine.preflight import check_evaluation, check_training
+from fcos.engine.progress import ProgressBar
 from fcos.engine.startup import load_cfg, setup
 from fcos.engine.trainer import Trainer
 from fcos.modeling.optimize import dtype_for, optimize_for_inference
@@ -22,6 +23,7 @@ from fcos.utils.device import check_device
 from fcos.utils.errors import UserError
 from fcos.utils.locks import FolderLock
 from fcos.utils.processes import Ending, choose_processes, run_processes
+from fcos.utils.terminal import is_terminal
 
 __all__ = ["train_or_evaluate"]
 
@@ -81,6 +83,8 @@ def _run_one(cfg: CfgNode, args: argparse.Namespace) -> Ending:
 def _train(cfg: CfgNode, args: argparse.Namespace) -> None:
     check_training(cfg, resume=args.resume, check_all_images=args.check_all_images)
     trainer = Trainer(cfg)
+    if comm.is_main_process() and is_terminal():
+        trainer.register_hooks([ProgressBar()])
     trainer.resume_or_load(resume=args.resume)
     trainer.train()
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import logging
 import os
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 
 from detectron2.data import MetadataCatalog
@@ -24,7 +26,9 @@ from fcos.utils.errors import UserError
 from fcos.utils.files import check_writable, write_text
 from fcos.utils.locks import FolderLock
 from fcos.utils.memory import keep_freed_memory
-from fcos.utils.terminal import show_log
+from fcos.utils.terminal import for_people, show_log
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["check_output_dir", "class_names", "load_cfg", "setup", "start_without_file"]
 
@@ -87,9 +91,23 @@ def setup(cfg: CfgNode, args: argparse.Namespace, lock: FolderLock | None = None
     on_main(claim)
     # It writes the file into log.txt; the name may be that of a config that comes with fcos.
     file = find_config(args.config_file) if args.config_file else ""
-    default_setup(cfg, argparse.Namespace(**vars(args) | {"config_file": file}))
-    on_main(lambda: write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), [cfg.dump()]))
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="fcos", abbrev_name="fcos")
+    rank = comm.get_rank()
+    with for_people(rank, everything=args.debug):
+        default_setup(cfg, argparse.Namespace(**vars(args) | {"config_file": file}))
+        on_main(lambda: write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), [cfg.dump()]))
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="fcos", abbrev_name="fcos")
+    logger.info(_where(cfg))
+
+
+def _where(cfg: CfgNode) -> str:
+    """Say on what it runs, and where its files go."""
+    wanted, number = torch.device(cfg.MODEL.DEVICE), comm.get_world_size()
+    name = torch.cuda.get_device_name() if wanted.type == "cuda" else "the CPU"
+    processes = f", {number} processes" if number > 1 else ""
+    return (
+        f"Running on {name}{processes}. Files go to {cfg.OUTPUT_DIR}: log.txt has what is said "
+        "here and the environment, config.yaml the whole config."
+    )
 
 
 def check_output_dir(path: str, may_have_checkpoints: bool) -> None:

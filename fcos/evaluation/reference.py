@@ -197,7 +197,7 @@ def read_reference(path: str) -> Reference:
         raise UserError(f"The reference {path}: {error}.") from None
 
 
-def _fields(path: str, file: BinaryIO) -> dict[str, np.ndarray]:
+def _fields(path: str, file: BinaryIO) -> dict[str, Any]:
     """Read the known arrays of an archive, unless they would fill the memory."""
     known = {"format", *Reference.__dataclass_fields__}
     with zipfile.ZipFile(file) as archive:

@@ -39,7 +39,7 @@ from fcos.predict.results import ResultsFile
 from fcos.predict.sinks import ImageFiles, Sink, VideoFile, Window
 from fcos.predict.video import Video
 from fcos.utils.errors import UserError
-from fcos.utils.terminal import show_log
+from fcos.utils.terminal import progress_bar, show_log
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ class Demo:
             UserError: some images cannot be read; the others are done.
         """
         left_out: list[str] = []
-        with tqdm(total=total, disable=total == 1, unit="image") as progress:
+        with progress_bar(total, disable=total == 1) as progress:
             for batch in _batches(records, self.detector.predictor.batch_size):
                 start = time.perf_counter()
                 images = self._read(batch, left_out, go_on=total != 1)

@@ -16,7 +16,7 @@ from fcos.predict.draw import draw_instances, ground_truth_instances
 from fcos.predict.inputs import evenly_spaced
 from fcos.predict.sinks import ImageFiles, Sink, Window
 from fcos.utils.errors import UserError
-from fcos.utils.terminal import show_log
+from fcos.utils.terminal import progress_bar, show_log
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,8 @@ def show_dataset(
     sink: Sink = Window(wait_ms=0) if output is None else ImageFiles(output, files)
     left_out = []
     try:
-        for record in tqdm(records, disable=len(records) == 1, unit="image"):
+        bar = progress_bar(len(records), iterable=records, disable=len(records) == 1)
+        for record in bar:
             try:
                 image = read_bgr(record["file_name"], cfg.INPUT.STRETCH_RANGE, cfg.INPUT.MAX_PIXELS)
             except UserError as error:

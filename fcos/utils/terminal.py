@@ -1,39 +1,179 @@
-"""What a person sees of the log: sentences, without the environment and the inside of a program."""
+"""What a person sees of a program: sentences and progress. The log file has all the rest."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
+import re
+import shutil
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 from tqdm import tqdm
 
-__all__ = ["Terminal", "show_log"]
+__all__ = ["Terminal", "for_people", "is_terminal", "progress_bar", "show_log"]
+
+_LOGGERS = ("fcos", "detectron2", "fvcore")
+
+# Of the frameworks, who says something that a person needs. Warnings are always shown.
+_TOLD = {
+    "fcos",
+    "fvcore.common.checkpoint",  # files that are read and written
+    "detectron2.engine.hooks",  # how long it took
+    "detectron2.evaluation.evaluator",  # progress
+    "detectron2.evaluation.testing",  # figures to copy
+    "detectron2.utils.events",  # progress
+}
+_FOR_LOGS = {"detectron2.utils.events", "detectron2.evaluation.testing"}  # a person has a bar
+_UNTOLD = re.compile(r"Start inference on|Total inference|COCO's summary for")
+_EVALUATED = re.compile(r"Inference done (\d+)/(\d+)")
+
+
+def is_terminal() -> bool:
+    """Whether a person looks at the standard output; else it is a log."""
+    return sys.stdout.isatty()
 
 
 class Terminal(logging.Handler):
     """Writes to the standard output of the moment, above a progress bar where there is one."""
 
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.addFilter(_is_told)
+        self._bar: tqdm | None = None
+
     def emit(self, record: logging.LogRecord) -> None:
         try:
+            done = _EVALUATED.match(record.getMessage())
+            if done and is_terminal():
+                self._show(*map(int, done.groups()))
+                return
+            self._close()
             tqdm.write(self.format(record), file=sys.stdout)
+            sys.stdout.flush()
         except Exception:  # as every handler of Python
             self.handleError(record)
+
+    def _show(self, done: int, total: int) -> None:
+        """Show how far an evaluation is."""
+        if self._bar is None:
+            self._bar = progress_bar(
+                total, initial=done, desc="Evaluation", file=sys.stdout, leave=False
+            )
+        self._bar.update(done - self._bar.n)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the message, with its level where that matters and the time where it is a log."""
         text = super().format(record)
         if record.levelno >= logging.WARNING:
             text = f"{record.levelname.capitalize()}: {text}"
-        if sys.stdout.isatty():
+        if is_terminal():
             return text
-        return f"[{self.formatter_of_time.formatTime(record, '%m/%d %H:%M:%S')}] {text}"
-
-    formatter_of_time = logging.Formatter()
+        return f"[{_TIME.formatTime(record, '%m/%d %H:%M:%S')}] {text}"
 
 
-def show_log(rank: int = 0) -> None:
-    """Let the log of this package appear on the terminal, once; only that of process 0."""
-    log = logging.getLogger("fcos")
-    if rank == 0 and not any(isinstance(handler, Terminal) for handler in log.handlers):
-        log.addHandler(Terminal(logging.INFO))
-        log.setLevel(logging.INFO)
+_TIME = logging.Formatter()
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    if record.levelno >= logging.WARNING:
+        return True
+    if record.name.partition(".")[0] != "fcos" and record.name not in _TOLD:
+        return False
+    if record.name in _FOR_LOGS and is_terminal():
+        return False
+    return not _UNTOLD.match(record.getMessage())
+
+
+# One, so that a line of any logger ends the bar of an evaluation.
+_THE_TERMINAL = Terminal()
+
+
+def show_log(rank: int = 0, names: tuple[str, ...] = ("fcos",)) -> None:
+    """Let the log of this package appear on the terminal, once; only that of process 0.
+
+    Args:
+        rank: number of this process.
+        names: of the loggers.
+    """
+    for name in names:
+        log = logging.getLogger(name)
+        if rank == 0 and not _terminals_of(log):
+            log.addHandler(_THE_TERMINAL)
+            log.setLevel(min(log.level or logging.INFO, logging.INFO))
+
+
+@contextlib.contextmanager
+def for_people(rank: int, everything: bool = False) -> Iterator[None]:
+    """Set logging up in here; on the terminal, show only what a person needs of it.
+
+    detectron2's set-up would print hundreds of lines of environment and config, which its log file
+    has too.
+
+    Args:
+        rank: number of this process; only 0 writes to the terminal.
+        everything: let detectron2 print all that goes into the log file.
+    """
+    if everything:
+        for name in _LOGGERS:
+            log = logging.getLogger(name)
+            for handler in _terminals_of(log):
+                log.removeHandler(handler)
+        yield
+        return
+    hidden = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(hidden):
+            yield
+    finally:
+        for name in _LOGGERS:
+            log = logging.getLogger(name)
+            for handler in list(log.handlers):
+                if getattr(handler, "stream", None) is hidden:
+                    log.removeHandler(handler)
+    show_log(rank, _LOGGERS)
+
+
+def _terminals_of(log: logging.Logger) -> list[logging.Handler]:
+    return [handler for handler in log.handlers if isinstance(handler, Terminal)]
+
+
+def progress_bar(total: int | None, *, file: Any = None, **options: Any) -> tqdm:
+    """Make a progress bar; where it is written to a log, lines with half a minute between.
+
+    Args:
+        total: what there is to do, if it is known.
+        file: where to; by default the standard error.
+        options: as of tqdm.
+    """
+    file = file or sys.stderr
+    options = {"total": total, "unit": "image", "file": file, **options}
+    if file.isatty():
+        columns = shutil.get_terminal_size((0, 0)).columns  # none, in some containers
+        return tqdm(
+            **options, **({"dynamic_ncols": True} if columns else {"ncols": 80, "nrows": 24})
+        )
+    shape = "{desc}: " if options.get("desc") else ""
+    shape += "{n_fmt}" + ("/{total_fmt}" if total else "") + " {unit}s, {elapsed} so far"
+    shape += ", {remaining} left" if total else ""
+    calm = {"mininterval": 30, "maxinterval": 60, "file": _Lines(file), "bar_format": shape}
+    return tqdm(**{**options, **calm})
+
+
+class _Lines(io.TextIOBase):
+    """A stream that gets a line for each state of a bar."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if line := text.strip():
+            print(line, file=self._stream, flush=True)
+        return len(text)

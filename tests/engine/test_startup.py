@@ -44,6 +44,7 @@ def test_the_gpu_of_the_config_becomes_the_current_one(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "set_device", seen.append)
     for name in ("default_setup", "setup_logger"):  # other tests need the loggers as they are
         monkeypatch.setattr(startup, name, lambda *args, **kwargs: None)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     options = ["OUTPUT_DIR", str(tmp_path / "out"), "MODEL.DEVICE", "cuda:1"]
     setup(load_cfg(str(write_project(tmp_path)), options), arguments())
     assert seen == [torch.device("cuda", 1)]

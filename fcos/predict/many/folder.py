@@ -79,7 +79,7 @@ class DetectionFolder:
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self._shards = os.path.join(folder, "shards")
-        self._lock = FolderLock(self._shards, "lock")
+        self._lock = FolderLock(folder, os.path.join("shards", "lock"))
 
     def __enter__(self) -> DetectionFolder:
         return self

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from tqdm import tqdm
 
 from detectron2.structures import Instances
 from detectron2.utils import comm
@@ -21,6 +19,7 @@ from fcos.predict.many.batches import size_of
 from fcos.predict.many.shards import problem_line, result_line
 from fcos.utils.errors import UserError
 from fcos.utils.lifelines import main_host
+from fcos.utils.terminal import progress_bar
 
 __all__ = ["LineMaker", "Progress", "claims", "read_sizes"]
 
@@ -70,12 +69,8 @@ class Progress:
         """
         self.store = _shared_store()
         self._before = int(is_finished.sum())
-        self._bar = tqdm(
-            total=len(is_finished),
-            initial=self._before,
-            unit="image",
-            disable=not comm.is_main_process(),
-            mininterval=0.5 if sys.stderr.isatty() else 30,  # seldom in a log file
+        self._bar = progress_bar(
+            len(is_finished), initial=self._before, disable=not comm.is_main_process()
         )
 
     def add(self, images: int) -> None:
@@ -130,7 +125,7 @@ def read_sizes(paths: Sequence[str], threads: int) -> np.ndarray:
     is_quiet = rank > 0 or len(mine) <= _BLOCK
     with (
         ThreadPoolExecutor(threads) as pool,
-        tqdm(total=len(mine), unit="image", desc="Sizes", disable=is_quiet) as bar,
+        progress_bar(len(mine), desc="Sizes", disable=is_quiet) as bar,
     ):
         for begin in range(0, len(mine), _BLOCK):
             block = mine[begin : begin + _BLOCK]
