@@ -1,6 +1,6 @@
 """A page that shows what a detector finds: a picture, a slider for the threshold, the labels.
 
-Needs gradio. Colons, commas and all other options of its server: GRADIO_SERVER_PORT and others.
+Needs gradio, whose variables (GRADIO_SERVER_PORT, GRADIO_SERVER_NAME) say where the page is served.
 
 python examples/app.py output/my_data/config.yaml output/my_data/model_best.pth
 """

@@ -61,7 +61,10 @@ def commands_of(text):
     blocks += [block for language, block in fences(text) if language == "bash"]
     typed = [span for span in spans(text) if re.match(r"(fcos|make|python|pip) \S", span)]
     # A name alone stands for the program, not for what one would type.
-    blocks += [re.sub(r"^(fcos \w+|python -m [\w.]+)$", r"\1 --help", span) for span in typed]
+    blocks += [
+        re.sub(r"^(fcos (data |checkpoint )?\w+|python -m [\w.]+)$", r"\1 --help", span)
+        for span in typed
+    ]
     for block in blocks:
         for line in _whole_lines(block):
             words = shlex.split(line, comments=True)
