@@ -13,6 +13,7 @@
 # make bench       speed, beside torchvision's FCOS, detectron2's and pycocotools
 # make fuzz        files of every kind damaged at random, and read; SECONDS=600 for each kind
 # make docs        docs/CONFIG.md, the reference page of config keys, and the table of docs/MODEL_ZOO.md
+# make site        all pages, the notebook and the API as a web site, in build/site
 # make lint        formatter, linter, spelling, types
 # make dist        wheels and source distributions, in dist/
 #
@@ -28,7 +29,7 @@ PYTHON := $(VENV)/bin/python
 ENVIRONMENT := $(VENV)/installed
 endif
 
-.PHONY: demo demo-mask compare-masks report submission test test-oldest test-newest torture torture-launchers soak fuzz bench docs lint dist env clean
+.PHONY: demo demo-mask compare-masks report submission test test-oldest test-newest torture torture-launchers soak fuzz bench docs site lint dist env clean
 
 demo: CONFIG := digits
 demo-mask: CONFIG := digits_mask
@@ -98,6 +99,11 @@ bench: $(ENVIRONMENT)
 docs: $(ENVIRONMENT)
 	$(PYTHON) -m fcos.config.keys > docs/CONFIG.md
 	$(PYTHON) -m fcos.checkpoint.zoo_page docs/MODEL_ZOO.md
+
+site: $(ENVIRONMENT)
+	$(PYTHON) -m pip install -q -c constraints.txt -e '.[docs]'
+	$(PYTHON) docs/site/stage.py build/pages
+	$(PYTHON) -m mkdocs build --strict -f docs/site/mkdocs.yml
 
 lint: $(ENVIRONMENT)
 	$(PYTHON) -m ruff format --check .

@@ -81,5 +81,18 @@ setup(
             "setuptools>=77",  # builds the wheels that a test installs
         ],
         "dist": ["build", "twine"],
+        # What docs/RECIPES.md shows, and tests/test_recipes.py runs.
+        "recipes": [
+            "accelerate",
+            "gradio",
+            "huggingface_hub",
+            "lightning",
+            "nncf",
+            "openvino",
+            "sahi",
+            "supervision",
+        ],
+        # make site
+        "docs": ["mkdocs-jupyter", "mkdocs-material", "mkdocstrings-python"],
     },
 )

@@ -37,8 +37,8 @@ EXCEPTIONS = {
 
 def opens_to_write(call, name):
     """Whether a call of some ``open`` may write."""
-    if name == "fdopen":
-        return not isinstance(call.args[0], ast.Call) or call.args[0].func.id != "append_to"
+    if name == "fdopen" and isinstance(call.args[0], ast.Call):
+        return call.args[0].func.id != "append_to"
     mode = next((k.value for k in call.keywords if k.arg in ("mode", "flags")), None)
     if (
         mode is None and ast.unparse(call.func) == "archive.open"
@@ -47,8 +47,8 @@ def opens_to_write(call, name):
     if mode is None:
         place = 0 if isinstance(call.func, ast.Attribute) and not of_module(call.func) else 1
         mode = call.args[place] if len(call.args) > place else ast.Constant("r")
-    if isinstance(mode, ast.Attribute):
-        return mode.attr != "O_RDONLY"
+    if "os.O_" in ast.unparse(mode):
+        return any(flag in ast.unparse(mode) for flag in ("O_WRONLY", "O_RDWR", "O_CREAT"))
     return not isinstance(mode, ast.Constant) or bool(set(str(mode.value)) & set("wax+"))
 
 
@@ -150,7 +150,8 @@ def test_other_ways_are_found(code):
         "open(path, 'rb')",
         "path.open('rb')",
         "archive.open(part)",
-        "os.open(path, os.O_RDONLY)",
+        "os.open(path, os.O_RDONLY | os.O_CLOEXEC)",
+        "os.fdopen(number, 'rb')",
         "PIL.Image.open(file)",
         "text.replace('a', 'b')",
         "dataclasses.replace(a, b=1)",

@@ -134,8 +134,7 @@ class AdetCheckpointer(DetectionCheckpointer):
         except DamagedFile as error:
             if not (resume and self.has_checkpoint()):
                 raise
-            advice = how_to_go_on(self.get_checkpoint_file())
-            raise DamagedFile(f"{error} {advice}") from error
+            raise DamagedFile(f"{error} {how_to_go_on(self.get_checkpoint_file())}") from error
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         # Without checkpointables only the weights are used; the rest can stay in the file.

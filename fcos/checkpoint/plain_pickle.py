@@ -93,7 +93,7 @@ class _Type:
             raise ValueError(f"an array of the type {code[:20]}")
 
     def build(self, state: Any) -> None:
-        order = state[1]
+        order: Any = state[1]
         order = order.decode("latin-1") if isinstance(order, bytes) else order
         if order not in ("<", ">", "|", "="):
             raise ValueError("an unknown byte order")

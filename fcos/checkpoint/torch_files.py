@@ -11,6 +11,7 @@ import zipfile
 from typing import Any, BinaryIO
 
 from fcos.checkpoint.plain_pickle import Name, read_pickle
+from fcos.checkpoint.sums import expect_no_sums
 
 __all__ = ["check_archive", "check_old_file"]
 
@@ -40,6 +41,7 @@ def check_archive(file: BinaryIO, length: int) -> bool:
         Forbidden, ValueError, zipfile.BadZipFile, ...: torch must not read it.
     """
     with zipfile.ZipFile(file) as archive:
+        expect_no_sums(archive.infolist())
         members = {member.filename: member for member in archive.infolist()}
         if len(members) < len(archive.infolist()):
             raise ValueError("it has two records of one name")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from fcos.checkpoint.published import MODELS
+from fcos.utils.files import write_text
 
 __all__ = ["markdown", "page_with_table"]
 
@@ -35,5 +36,4 @@ def page_with_table(page: str) -> str:
 if __name__ == "__main__":
     with open(sys.argv[1], encoding="utf-8") as file:
         text = page_with_table(file.read())
-    with open(sys.argv[1], "w", encoding="utf-8") as file:
-        file.write(text)
+    write_text(sys.argv[1], [text])

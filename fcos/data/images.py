@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, NamedTuple
 
 import numpy as np
@@ -109,7 +109,7 @@ def decode_image(
         orientation = orientation_of(image)
         image.load()
         left = orientation_of(image)  # 1 for a TIFF, which Pillow and OpenCV turn on loading
-        convert = _same
+        convert: Callable[[Image], Image] = _same
         if has_16_bits and image.mode not in _EIGHT_BITS:
             convert = gray_conversion(image, stretch_range)
         elif has_16_bits and (stretch_range or "transparency" in image.info):

@@ -39,7 +39,8 @@ class Video:
         import cv2
 
         is_webcam = isinstance(source, int)
-        if is_webcam and not 0 <= source < _MOST_WEBCAMS:  # for others OpenCV may crash
+        # OpenCV may end the process for others.
+        if isinstance(source, int) and not 0 <= source < _MOST_WEBCAMS:
             raise UserError(f"There is no webcam {source}: the first has the number 0.")
         self.name = f"webcam {source}" if is_webcam else str(source)
         if not is_webcam and not os.path.isfile(source):

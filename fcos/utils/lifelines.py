@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import multiprocessing
 import os
 import selectors
@@ -25,7 +26,9 @@ from typing import Any
 
 from fcos.utils.launched import Place
 
-__all__ = ["Lifelines", "main_host", "wait_for_news"]
+__all__ = ["Lifelines", "addresses", "main_host", "wait_for_news"]
+
+logger = logging.getLogger(__name__)
 
 _MEET_S = 30  # that the first process waits for the connections of the others
 _PART_S = 30  # that a process which has ended waits for the others
@@ -48,7 +51,7 @@ def main_host() -> str:
     return _current.host if _current is not None else "127.0.0.1"
 
 
-def _addresses(place: Place) -> tuple[str, str]:
+def addresses(place: Place) -> tuple[str, str]:
     """Choose the address at which the other processes reach this one.
 
     Returns:
@@ -123,6 +126,7 @@ class Lifelines:
         self._lines: dict[int, _Line] = {}
         self._left: set[int] = set()
         self._all_left = threading.Event()
+        self._has_failed = False
         self._lock = threading.Lock()
         self._parent = _parent(has_parent)
 
@@ -135,18 +139,23 @@ class Lifelines:
         global _current
         token = uuid.uuid4().hex
         if self._place.rank == 0:
-            listen, told = _addresses(self._place)
+            listen, told = addresses(self._place)
             family = socket.AF_INET6 if ":" in listen else socket.AF_INET
             with socket.create_server((listen, 0), family=family) as server:
                 self.host, *_ = share((told, server.getsockname()[1], token))[0]
                 self._accept(server, token)
         else:
             self.host, port, token = share(None)[0]
-            with contextlib.suppress(OSError):
+            try:
                 line = _Line(socket.create_connection((self.host, port), _MEET_S))
                 line.socket.settimeout(None)
                 line.send(rank=self._place.rank, token=token)
                 self._lines[0] = line
+            except OSError as error:
+                logger.warning(
+                    f"Rank {self._place.rank} cannot reach rank 0 at {self.host}:{port} "
+                    f"({error}): when one of the two is killed, the other one will not notice."
+                )
         # A process that is forked, to load data say, would hold the connections open.
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._close)
@@ -160,9 +169,10 @@ class Lifelines:
                 server.settimeout(max(0.01, deadline - time.monotonic()))
                 line = _Line(server.accept()[0])
                 line.socket.settimeout(5)
-                for hello in line.receive() or []:
-                    if hello.get("token") == token:
-                        self._lines[hello["rank"]] = line
+                with contextlib.suppress(ValueError, TypeError, LookupError):  # of a stranger
+                    for hello in line.receive() or []:
+                        if hello["token"] == token:
+                            self._lines[hello["rank"]] = line
                 line.socket.settimeout(None)
 
     def _close(self) -> None:
@@ -216,6 +226,8 @@ class Lifelines:
 
     def _lose(self, rank: int, how: str, is_told: bool) -> None:
         """End this process, since another one has ended."""
+        if self._has_failed:  # they have ended because of this one
+            return
         if self._place.rank == 0:
             self._tell(lost=rank, how=how, is_told=is_told)
         if self._speaks(rank, is_told):
@@ -250,6 +262,7 @@ class Lifelines:
 
     def fail(self, code: int) -> None:
         """Tell the others that this process ends by an error that is its own."""
+        self._has_failed = True
         if self._place.rank == 0:
             self._tell(lost=0, how=f"ended with exit code {code}", is_told=True)
         else:

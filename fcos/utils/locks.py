@@ -21,7 +21,7 @@ class FolderLock:
 
     Args:
         folder: its path.
-        name: of the file in it that is locked; it stays.
+        name: of the file in it that is locked, perhaps in a folder below; it stays.
     """
 
     def __init__(self, folder: str, name: str) -> None:

@@ -205,14 +205,8 @@ def test_a_missing_file():
 @pytest.mark.parametrize(
     "text, message",
     [
-        (
-            "_BASE_: config.yaml\n",
-            r"is not a usable config: _BASE_ of .*config\.yaml leads back to",
-        ),
-        (
-            "_BASE_: other.yaml\n",
-            r"_BASE_ leads to more than 50 files, such as .*perhaps in a circle",
-        ),
+        ("_BASE_: config.yaml\n", r"is not a usable config: _BASE_ of .*config\.yaml leads back"),
+        ("_BASE_: other.yaml\n", r"_BASE_ leads to more than 50 files, such as .*, perhaps in"),
         ("_BASE_: [other.yaml, other.yaml]\n", r"_BASE_ leads to more than 50 files"),
         ("_BASE_: pipe\n", r"pipe cannot be read: it is a named pipe, not a file\.?$"),
         ("_BASE_: /dev/zero\n", r"/dev/zero cannot be read: it is a device, not a file"),

@@ -99,7 +99,5 @@ def test_a_video_without_one_frame(monkeypatch):
 @pytest.mark.parametrize("number", [-1, -(10**12), 100, 10**20])
 def test_no_such_webcam(number):
     """With some of these numbers OpenCV ends the process."""
-    with pytest.raises(
-        UserError, match=rf"^There is no webcam {number}: the first has the number 0"
-    ):
+    with pytest.raises(UserError, match=rf"^There is no webcam {number}: the first has"):
         Video(number)

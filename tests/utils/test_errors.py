@@ -1,5 +1,7 @@
 """What a refused config is told."""
 
+import errno
+import os
 import pickle
 
 import pytest
@@ -62,30 +64,27 @@ def test_the_text_of_an_error_on_one_line():
 
 
 def test_errors_of_the_system():
-    with pytest.raises(OSError) as error:
-        open("/nowhere/a")
-    assert str(of_system(error.value)) == "/nowhere/a: No such file or directory."
-    for path in ("a\0b", "\ud800"):
-        with pytest.raises(ValueError) as error:
-            open(path)
-        assert "NUL" in str(of_system(error.value)) or "is no text that" in str(
-            of_system(error.value)
-        )
+    said = {
+        "/nowhere/a": "/nowhere/a: No such file or directory.",
+        "a\0b": "A name of a file has a NUL character, which none can have.",
+        "\ud800": "'\\ud800' is no text that a file or its name can be.",
+    }
+    for path, sentence in said.items():
+        with pytest.raises((OSError, ValueError)) as error:
+            os.stat(path)
+        assert str(of_system(error.value)) == sentence
     for other in (ValueError("not a UserError"), OSError("without a reason")):
         assert of_system(other) is None
 
 
 def test_a_program_says_what_the_system_said(capsys):
-    def job():
-        open("/nowhere/a")
+    def fail(error):
+        raise error
 
-    assert run_program(lambda: job) == 1
+    missing = FileNotFoundError(errno.ENOENT, "No such file or directory", "/nowhere/a")
+    assert run_program(lambda: lambda: fail(missing)) == 1
     assert capsys.readouterr().err == "Error: /nowhere/a: No such file or directory.\n"
     with pytest.raises(FileNotFoundError):
-        run_program(lambda: job, debug=True)
-
-    def mistake():
-        raise ValueError("of ours")
-
+        run_program(lambda: lambda: fail(missing), debug=True)
     with pytest.raises(ValueError, match="of ours"):
-        run_program(lambda: mistake)
+        run_program(lambda: lambda: fail(ValueError("of ours")))

@@ -1,16 +1,18 @@
 """A process that ends before its time tells the others."""
 
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import time
 
 import pytest
 
 from fcos.utils.launched import Place
-from fcos.utils.lifelines import Lifelines
+from fcos.utils.lifelines import Lifelines, addresses
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 FORKED = multiprocessing.get_context("fork") if hasattr(os, "fork") else None
@@ -54,11 +56,16 @@ class Group:
                     time.sleep(60)
                     os._exit(0)
                 pipe.send(pid)
+            elif word == "_tell_left":  # as part() does, which then waits
+                lines._tell(left=True)
+                pipe.send(word)
             elif word == "hold":  # Python's lock, about a second: no other thread runs
                 pipe.send(sum(range(10**7)))
             else:
                 getattr(lines, word)(*values)
                 pipe.send(word)
+            if word == "fail":  # it may take a while to end
+                time.sleep(0.3)
             if word in ("part", "fail"):
                 os._exit(values[0] if values else 0)
 
@@ -141,8 +148,8 @@ def test_processes_part_together(group):
 
 def test_one_that_has_parted_is_not_missed(group):
     two = group(2)
-    two.tell(1, "part")
-    time.sleep(0.2)
+    two.tell(1, "_tell_left")
+    assert two.pipes[1].recv() == "_tell_left"
     two.processes[1].kill()
     assert two.codes(0.5) == [None, -signal.SIGKILL]
     two.tell(0, "part")
@@ -155,7 +162,8 @@ def test_what_a_killed_process_has_forked_does_not_hide_its_end(group):
     forked = two.pipes[1].recv()
     try:
         two.processes[1].kill()
-        assert two.codes(2) == [1, -signal.SIGKILL]
+        two.processes[0].join(10)
+        assert [process.exitcode for process in two.processes] == [1, -signal.SIGKILL]
     finally:
         os.kill(forked, signal.SIGKILL)
 
@@ -170,3 +178,47 @@ def test_a_process_that_lets_no_thread_run_is_alive(group):
     for rank in (0, 1):
         two.tell(rank, "part")
     assert two.codes() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("host", "local_size", "listen", "told"),
+    [
+        ("10.255.0.9", 2, "127.0.0.1", "127.0.0.1"),  # all on one machine
+        ("localhost", 1, "", "localhost"),  # a name that only this machine takes for its own
+        ("127.0.1.1", 1, "", "127.0.1.1"),
+    ],
+)
+def test_where_the_others_reach_the_first(host, local_size, listen, told):
+    assert addresses(Place(0, 2, 0, local_size, host, 9)) == (listen, told)
+
+
+def test_a_stranger_at_the_port_is_not_heard(tmp_path):
+    """It is no process of the group, so the first one waits on for the real one."""
+    ports = multiprocessing.SimpleQueue()
+
+    def share(value):
+        ports.put(value)
+        return [value]
+
+    def first():
+        sys.stderr = (tmp_path / "stderr").open("w")
+        lines = Lifelines(Place(0, 2, 0, 2, "127.0.0.1", 9), False, REMEDY)
+        lines.meet(share)
+        time.sleep(20)
+
+    process = FORKED.Process(target=first)
+    process.start()
+    host, port, token = ports.get()
+    connections = []
+    for line in (b"GET / HTTP/1.1\r\n\r\n", b"[1]\n", b'{"token": "x", "rank": 1}\n'):
+        connections.append(socket.create_connection((host, port)))
+        connections[-1].sendall(line)
+    with socket.create_connection((host, port)) as real:
+        real.sendall(json.dumps({"rank": 1, "token": token}).encode() + b"\n")
+        time.sleep(0.2)
+        assert process.exitcode is None
+    process.join(5)
+    assert process.exitcode == 1
+    assert (tmp_path / "stderr").read_text() == sentence(1, 2)
+    for connection in connections:
+        connection.close()

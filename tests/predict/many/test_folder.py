@@ -265,13 +265,11 @@ def test_damaged_files_of_a_run(folder, name):
     for content in DAMAGED[name]:
         with open(path, "wb") as file:
             file.write(content)
-        with pytest.raises(UserError, match=rf"{name} is damaged, so that .* add --fresh to begin"):
+        with pytest.raises(UserError, match=rf"{name} is damaged, so that .* --fresh"):
             go_on(folder)
     os.remove(path)
     os.mkfifo(path)
-    with pytest.raises(
-        UserError, match=rf"{name} cannot be read: it is a named pipe, not a file\.$"
-    ):
+    with pytest.raises(UserError, match=rf"{name} cannot be read: it is a named pipe, not a"):
         go_on(folder)
 
 
