@@ -80,7 +80,7 @@ class Machine:
 
 def look() -> Machine:
     """Look at this machine."""
-    versions = {}
+    versions: dict[str, str] = {}
     for distribution in metadata.distributions():
         name = distribution.metadata["Name"]
         if name:

@@ -8,7 +8,7 @@ import os
 import pytest
 import torch
 
-from fcos.checkpoint import read_checkpoint, thresholds_in
+from fcos.checkpoint import cfg_in, read_checkpoint, thresholds_in
 from fcos.config import get_cfg
 from fcos.data import register_custom_datasets
 from fcos.engine import Trainer
@@ -230,6 +230,14 @@ def run(root, capsys, tmp_path):
 
     run.output = str(tmp_path / "new.pth")
     return run
+
+
+def test_every_file_of_the_training_carries_its_config(root):
+    files = [name for name in os.listdir("first") if name.endswith(".pth")]
+    assert {"model_best.pth", "model_final.pth"} < set(files)
+    for name in files:
+        cfg = cfg_in(read_checkpoint(os.path.join("first", name)), name)
+        assert cfg.MODEL.FCOS.NUM_CLASSES == 2 and list(cfg.DATASETS.TEST) == ["tiny_val"]
 
 
 def test_evaluating_gives_what_the_training_gave(run):

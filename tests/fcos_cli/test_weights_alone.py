@@ -77,7 +77,7 @@ def test_record_and_verify(place, capsys):
     [
         (["a.png", "a.png", "--output", "o"], "a.png is an image, not weights; name the weights"),
         (["model.pth", "b.png", "--output", "o"], "The input b.png does not exist."),
-        (["modle.pth", "a.png", "--output", "o"], "The weights file modle.pth does not exist"),
+        (["gone.pth", "a.png", "--output", "o"], "The weights file gone.pth does not exist"),
         ([".", "a.png", "--output", "o"], ". is a folder with neither model_best.pth nor model_"),
         (["torchvision/R50", "a.png", "--output", "o"], "did you mean torchvision/R_50_FPN"),
     ],
