@@ -72,7 +72,7 @@ class Group:
     def tell(self, rank, *words):
         self.pipes[rank].send(words)
 
-    def codes(self, seconds=5):
+    def codes(self, seconds=30):
         """The exit codes; a process that has not ended after that time has none."""
         deadline = time.monotonic() + seconds
         for process in self.processes:
@@ -151,6 +151,7 @@ def test_one_that_has_parted_is_not_missed(group):
     two.tell(1, "_tell_left")
     assert two.pipes[1].recv() == "_tell_left"
     two.processes[1].kill()
+    two.processes[1].join()
     assert two.codes(0.5) == [None, -signal.SIGKILL]
     two.tell(0, "part")
     assert two.codes() == [0, -signal.SIGKILL]
