@@ -28,7 +28,7 @@ import numpy as np
 
 from fcos_cli.__main__ import main as fcos
 from tests.helpers import tiny_cfg, write_model
-from tests.limits import limited_files
+from tests.limits import in_child, limited_files
 from tests.tiny import write_project
 
 MOST_SECONDS = 300.0
@@ -177,7 +177,10 @@ def problems(found: dict[str, bytes], whole: dict[str, bytes], *, all_of_them: b
     said = [f"{name} is new" for name in found if name not in whole]
     said += [f"{name} is missing" for name in whole if name not in found and all_of_them]
     for name in found.keys() & whole.keys():
-        if name.endswith(DIFFERENT):
+        if name == "found.json" and not all_of_them:  # what was done until then, which it says
+            done = json.loads(found[name])
+            is_same = done == json.loads(whole[name])[: len(done)]
+        elif name.endswith(DIFFERENT):
             is_same = len(found[name]) == len(whole[name])
         else:
             is_same = found[name] == whole[name]
@@ -250,7 +253,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         os.environ["DETECTRON2_DATASETS"] = "datasets"
-        prepare(Path(folder))
+        in_child(lambda: prepare(Path(folder)))
         for name in args.only:
             wrong += torture(name, args.kills, args.limits, draw)
     cases = len(args.only) * (args.kills + args.limits)

@@ -25,13 +25,16 @@ from fcos.data import build_test_stream, build_train_stream, register_custom_dat
 from fcos.engine import Trainer
 from fcos_cli.__main__ import main as fcos
 from tests.helpers import tiny_cfg, write_model
-from tests.tiny import CONFIG, write_dataset
+from tests.limits import in_child
+from tests.tiny import CONFIG, ROOT, write_dataset
 
 PICTURES = 12  # different ones; all others are links to them
 BATCH = 4
 
+__all__ = ["JOBS", "ROOT", "Sample", "verdict"]
+
 # What may grow: bytes for each image, and any job by so many bytes, of caches that fill up.
-SLACK = 24 * 2**20
+SLACK = 64 * 2**20
 MOST_PER_IMAGE = {
     "loader": 100,
     # detectron2's EventStorage keeps the value of every scalar of every iteration
@@ -147,8 +150,8 @@ def sample(process: int) -> Sample | None:
         numbers = _processes(process)
         memory = files = threads = 0
         for number in numbers:
-            status = Path(f"/proc/{number}/smaps_rollup").read_text()
-            memory += 1024 * int(status.split("Pss:")[1].split()[0])  # shared parts once
+            status = Path(f"/proc/{number}/status").read_text()
+            memory += 1024 * int(status.split("RssAnon:")[1].split()[0])
             threads += len(os.listdir(f"/proc/{number}/task"))
         files = len(os.listdir(f"/proc/{process}/fd"))
     except (OSError, IndexError):
@@ -218,7 +221,7 @@ def main() -> int:
     failed = False
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        prepare(Path(folder), args.number)
+        in_child(lambda: prepare(Path(folder), args.number))
         for job in args.only:
             begun = time.monotonic()
             code, samples = watch(job, args.number, every=0.2)

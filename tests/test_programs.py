@@ -1,31 +1,25 @@
-"""Each program that writes files, with files that may not grow, and killed once."""
+"""Programs that write files, with files that may not grow, and killed once."""
 
-import random
+import subprocess
+import sys
 
 import pytest
 
 from tests import programs
+from tests.tiny import ROOT
 
 pytestmark = pytest.mark.cpu
 
-# The others take more than a second; `make torture` has them all, and more cases.
-QUICK = ["convert", "show", "import", "demo", "video", "detect", "skeleton"]
+# `make torture` has all programs, and more cases.
+QUICK = ["convert", "import", "detect"]
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    root = tmp_path_factory.mktemp("programs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        patch.setenv("DETECTRON2_DATASETS", "datasets")
-        programs.prepare(root)
-        yield root
-
-
-@pytest.mark.parametrize("name", QUICK)
-def test_what_is_found_is_whole_or_absent(place, name, capfd):
-    wrong = programs.torture(name, kills=1, limits=1, draw=random.Random(name))
-    assert not wrong, capfd.readouterr().out
+def test_what_is_found_is_whole_or_absent():
+    command = [sys.executable, "-m", "tests.programs", "--kills", "1", "--limits", "1"]
+    done = subprocess.run(
+        [*command, "--only", *QUICK], capture_output=True, text=True, cwd=ROOT, timeout=900
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_file_that_is_cut_is_noticed():

@@ -1,5 +1,8 @@
 """A short soak: nothing grows from image to image."""
 
+import subprocess
+import sys
+
 import pytest
 
 from tests import soak
@@ -7,34 +10,21 @@ from tests import soak
 pytestmark = pytest.mark.cpu
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
-    soak.prepare(tmp_path, NUMBER)
-    return tmp_path
+def test_memory_files_and_threads_stay():
+    command = [sys.executable, "-m", "tests.soak", "--number", "40"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=soak.ROOT, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(": flat") == len(soak.JOBS)
 
 
-NUMBER = 60
-
-
-def test_memory_files_and_threads_stay(place):
-    for job in soak.JOBS:
-        code, samples = soak.watch(job, NUMBER, every=0.02)
-        assert code == 0, (place / f"{job}.said").read_text()[-2000:]
-        said, wrong = soak.verdict(job, NUMBER, samples)
-        assert not wrong, said
-
-
-def test_what_grows_is_found(place, monkeypatch):
-    def leak(number):
-        kept = []
-        for _ in range(number):
-            kept.append((open("tiny.yaml"), bytearray(b"x" * 2**20)))  # noqa: SIM115
-            soak.time.sleep(0.01)
-        return 0
-
-    monkeypatch.setitem(soak.JOBS, "loader", leak)
-    _, samples = soak.watch("loader", NUMBER, every=0.01)
-    _, wrong = soak.verdict("loader", NUMBER, samples)
-    assert [text.split()[0] for text in wrong] == ["memory", "files:"]
+def test_what_grows_is_found():
+    mib = 2**20
+    flat = [soak.Sample(200 * mib, 20, 5)] * 40
+    assert soak.verdict("loader", 1000, flat)[1] == []
+    memory = [soak.Sample((200 + 3 * i) * mib, 20, 5) for i in range(40)]
+    assert soak.verdict("loader", 1000, memory)[1] == ["memory grew by 90.0 MiB"]
+    files = [soak.Sample(200 * mib, 20 + i, 5 + i // 2) for i in range(40)]
+    assert [text.split(":")[0] for text in soak.verdict("loader", 9, files)[1]] == [
+        "files",
+        "threads",
+    ]

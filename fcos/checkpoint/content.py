@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from fcos.utils.errors import UserError
+from fcos.utils.values import is_name
 
 __all__ = ["as_checkpoint", "without_prefix"]
 
-_REPEATED = 2**20  # bytes that a tensor may have by repeating some
+_REPEATED = 2**30  # bytes, more than the weights of any layer have
 
 
 def as_checkpoint(content: Any, path: str) -> dict[str, Any]:
@@ -42,6 +43,9 @@ def as_checkpoint(content: Any, path: str) -> dict[str, Any]:
             checkpoint.update(__author__="Caffe2", matching_heuristics=True)
     _check_weights(checkpoint["model"], path)
     _check_tensors(checkpoint, path)
+    names = checkpoint.get("class_names", [])
+    if not isinstance(names, (list, tuple)) or not all(map(is_name, names)):
+        raise UserError(f"{path}: the entry 'class_names' is no list of names.")
     return checkpoint
 
 

@@ -110,6 +110,7 @@ def read_file(path: str, mmap: bool = False) -> dict[str, Any]:
             elif _is_safetensors(start, path):
                 content = read_safetensors(path)
             else:
+                _refuse_others(start, path)
                 content = read_pickle(file, length)
     except OSError as error:
         raise UserError(f"The weights file {path} cannot be read: {error.strerror}.") from None
@@ -182,15 +183,17 @@ _OTHERS = {
 }
 
 
-def _damaged(path: str, reason: str) -> str:
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
-        start = file.read(8)
+def _refuse_others(start: bytes, path: str) -> None:
+    """Refuse files of another kind that a user has named in the place of weights."""
     for starts, sentence in _OTHERS.items():
         if start.startswith(starts):
-            return f"{path} {sentence}."
+            raise UserError(f"{path} {sentence}.")
     if path.endswith((".yaml", ".yml")):
-        return f"{path} is a config, not weights: give it by --config-file."
+        raise UserError(f"{path} is a config, not weights: give it by --config-file.")
+
+
+def _damaged(path: str, reason: str) -> str:
+    size = os.path.getsize(path)
     return (
         f"The weights file {path} ({size:,} bytes) is truncated, damaged or no weights file at "
         f"all ({reason}); copy or download it again."

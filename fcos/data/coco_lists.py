@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import reprlib
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from detectron2.utils.file_io import PathManager
 from fcos.utils.errors import UserError
 from fcos.utils.json_files import is_id, read_json
 from fcos.utils.reading import ANNOTATIONS, open_file
-from fcos.utils.values import is_text
+from fcos.utils.values import LONGEST_NAME, is_name, is_text
 
 __all__ = ["equal_ids", "import_advice", "mixed_ids", "read_lists"]
 
@@ -29,6 +30,12 @@ _KINDS = {
     "images": _Kind("image", ("id",), ids=("id",), texts=("file_name",)),
     "categories": _Kind("category", ("id", "name"), ids=("id",), texts=("name",)),
     "annotations": _Kind("annotation", (), ids=("id", "image_id", "category_id"), texts=()),
+}
+
+
+_EXPECTED = {
+    is_text: "a text",
+    is_name: f"a text of at most {LONGEST_NAME} characters that can be shown",
 }
 
 
@@ -102,9 +109,10 @@ def _check_members(json_file: str, key: str, members: list[Any]) -> None:
             if name not in member:
                 raise UserError(f"{json_file}: {kind.called} {reprlib.repr(member)} has no {name}.")
     for name in kind.ids:
-        _check_values(json_file, key, members, name, "a number or a text")
+        _check_values(json_file, key, members, name, "a number or a text", is_id)
     for name in kind.texts:
-        _check_values(json_file, key, members, name, "a text")
+        is_sound = is_name if name == "name" else is_text
+        _check_values(json_file, key, members, name, _EXPECTED[is_sound], is_sound)
     if kind.needed:
         ids = [member["id"] for member in members]
         if problem := equal_ids(key, ids) or mixed_ids(key, ids):
@@ -112,15 +120,19 @@ def _check_members(json_file: str, key: str, members: list[Any]) -> None:
 
 
 def _check_values(
-    json_file: str, key: str, members: list[dict[str, Any]], name: str, expected: str
+    json_file: str,
+    key: str,
+    members: list[dict[str, Any]],
+    name: str,
+    expected: str,
+    is_sound: Callable[[Any], bool],
 ) -> None:
-    expects_text = expected == "a text"
     types = {type(member[name]) for member in members if name in member}
-    if not expects_text and types <= {int, str}:  # almost always, and quick to see
+    if is_sound is is_id and types <= {int, str}:  # almost always, and quick to see
         return
     for index, member in enumerate(members):
         value = member.get(name, "")
-        if not (is_text(value) if expects_text else is_id(value)):
+        if not is_sound(value):
             raise UserError(
                 f"{json_file}: {key}[{index}] has the {name} {reprlib.repr(value)}; expected "
                 f"{expected}."

@@ -197,6 +197,14 @@ def read_reference(path: str) -> Reference:
         raise UserError(f"The reference {path}: {error}.") from None
 
 
+def _is_sound(value: Any) -> bool:
+    """Whether a member of an archive is an array; numpy makes no texts of numbers that are none."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "U" or not value.dtype.itemsize:
+        return isinstance(value, np.ndarray)
+    codes = np.frombuffer(value.tobytes(), np.dtype(np.uint32).newbyteorder(value.dtype.byteorder))
+    return bool((codes < 0x110000).all())
+
+
 def _fields(path: str, file: BinaryIO) -> dict[str, Any]:
     """Read the known arrays of an archive, unless they would fill the memory."""
     known = {"format", *Reference.__dataclass_fields__}
@@ -211,8 +219,8 @@ def _fields(path: str, file: BinaryIO) -> dict[str, Any]:
     file.seek(0)
     with np.load(file, allow_pickle=False) as archive:
         fields = {name: archive[name] for name in archive.files if name in known}
-    if not all(isinstance(value, np.ndarray) for value in fields.values()):
-        raise ValueError("a member that is no array")
+    if not all(map(_is_sound, fields.values())):
+        raise ValueError("a member that is no array, or a text that is none")
     return fields
 
 

@@ -7,7 +7,7 @@ import reprlib
 import traceback
 from collections.abc import Iterator
 
-__all__ = ["UserError", "config_errors", "of_system", "one_line", "printable"]
+__all__ = ["UserError", "config_errors", "of_system", "one_line", "printable", "short"]
 
 
 class UserError(ValueError):
@@ -36,7 +36,11 @@ def printable(text: str) -> str:
 
 def one_line(error: BaseException, most: int = 200) -> str:
     """Return the text of an error on one line, cut after ``most`` characters, or its type."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    return short(" ".join(str(error).split()) or type(error).__name__, most)
+
+
+def short(text: str, most: int = 200) -> str:
+    """Return a text, cut after ``most`` characters."""
     return text if len(text) <= most else text[:most] + "..."
 
 

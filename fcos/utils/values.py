@@ -8,12 +8,24 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["NAMED", "in_words", "is_number", "is_size", "is_text", "listed"]
+from fcos.utils.errors import printable
+
+__all__ = [
+    "LONGEST_NAME",
+    "NAMED",
+    "in_words",
+    "is_name",
+    "is_number",
+    "is_size",
+    "is_text",
+    "listed",
+]
 
 # Half of a character; JSON can hold it, and UTF-8 cannot.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 NAMED = 5  # how many of several things a message names
+LONGEST_NAME = 500  # characters of the name of a class
 
 
 def is_number(value: Any) -> bool:
@@ -34,9 +46,17 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str) and "\0" not in value and not _SURROGATE.search(value)
 
 
+def is_name(value: Any) -> bool:
+    """Return whether ``value`` can be the name of a class: a text that tables and logs can show.
+
+    A name of thousands of characters, or with those that move the cursor of a terminal, is none.
+    """
+    return is_text(value) and value.isprintable() and len(value) <= LONGEST_NAME
+
+
 def listed(things: Sequence[object]) -> str:
     """Return the first five things in words and, if there are more, how many in all."""
-    named = ", ".join(map(str, itertools.islice(things, NAMED)))
+    named = printable(", ".join(map(str, itertools.islice(things, NAMED))))
     return f"{named}, ... ({len(things)} in all)" if len(things) > NAMED else named
 
 

@@ -52,7 +52,7 @@ def test_ids_that_are_none(tmp_path, key, name, value):
 @pytest.mark.parametrize(("key", "name"), [("images", "file_name"), ("categories", "name")])
 @pytest.mark.parametrize("value", [5, None, ["a"], "a\0", "\ud800"])
 def test_names_that_are_none(tmp_path, key, name, value):
-    want = rf"a\.json: {key}\[0\] has the {name} {re.escape(repr(value))}; expected a text\.$"
+    want = rf"a\.json: {key}\[0\] has the {name} {re.escape(repr(value))}; expected a text"
     with pytest.raises(UserError, match=want):
         read(tmp_path, contents(**{key: {name: value}}))
 
@@ -263,3 +263,14 @@ def test_broken_json_is_no_other_format(tmp_path):
 def test_json_of_other_formats(tmp_path, other):
     with pytest.raises(UserError, match=r"not in COCO's format: it has no list images.*import"):
         read(tmp_path, other)
+
+
+@pytest.mark.parametrize("name", ["x" * 501, "\x1b[31mred", "two\nlines"])
+def test_names_that_cannot_be_shown(coco, name):
+    """A table of thousands of columns, colours of a terminal."""
+    coco.categories[0]["name"] = name
+    message = r"has the name '.*'; expected a text of at most 500 characters that can be shown\.$"
+    with pytest.raises(UserError, match=message) as error:
+        coco.write()
+        read_annotations(str(coco.json_file))
+    assert len(str(error.value)) < 400

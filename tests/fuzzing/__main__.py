@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import hashlib
+import itertools
 import sys
 from pathlib import Path
 
 from tests.fuzzing.readers import READERS
-from tests.fuzzing.running import fuzz, limit_memory
+from tests.fuzzing.running import fuzz, limit_memory, try_kept
 
 
 def main() -> int:
@@ -25,7 +26,8 @@ def main() -> int:
     limit_memory()
     number = 0
     for reader in args.readers or READERS:
-        for outcome in fuzz(reader, args.seed, args.files, args.seconds):
+        found = fuzz(reader, args.seed, args.files, args.seconds)
+        for outcome in itertools.chain(try_kept(reader), found):
             number += 1
             print(f"{reader}: {outcome.problem}", flush=True)
             if args.found:

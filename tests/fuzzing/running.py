@@ -25,8 +25,9 @@ from fcos.utils.errors import UserError
 from tests.fuzzing.mutating import mutated
 from tests.fuzzing.readers import READERS
 
-__all__ = ["Outcome", "fuzz", "limit_memory", "try_file"]
+__all__ = ["Outcome", "fuzz", "limit_memory", "try_file", "try_kept"]
 
+CORPUS = Path(__file__).with_name("corpus")
 MOST_SECONDS = 20.0  # for a file of at most 1 MiB, on a busy machine
 MOST_BYTES = 2 * 2**30  # of memory, more than the program has without the file
 
@@ -77,6 +78,12 @@ def try_file(reader: str, content: bytes) -> Outcome | None:
 
 def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def try_kept(reader: str) -> list[Outcome]:
+    """Give a reader the files that it has failed on before."""
+    kept = sorted(CORPUS.glob(f"{reader.replace(' ', '-')}-*.bin"))
+    return [found for path in kept if (found := try_file(reader, path.read_bytes()))]
 
 
 def fuzz(reader: str, seed: int, files: int, seconds: float = float("inf")) -> Iterator[Outcome]:

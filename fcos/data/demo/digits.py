@@ -27,6 +27,7 @@ from fcos.data.demo.digit_scenes import Digit, load_digits, load_photographs, ma
 from fcos.utils.errors import UserError
 from fcos.utils.files import write_text, write_whole
 from fcos.utils.folders import made_folder
+from fcos.utils.reading import ANNOTATIONS, IMAGE, open_file, read_bytes
 
 __all__ = ["CLASS_NAMES", "write_digits"]
 
@@ -80,9 +81,9 @@ def _check_folder(root: Path) -> dict[str, Any] | None:
     try:
         if entries != {"annotations", "train", "val"}:
             raise ValueError
-        contents = json.loads((root / "annotations" / "val.json").read_text(encoding="utf-8"))
+        contents = _annotations(root, "val")
         return dict(contents["info"]["recipe"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise UserError(
             f"{root} exists and is not a demo data set made by fcos.data.demo.digits: "
             "choose another --root, or move it away."
@@ -93,15 +94,19 @@ def _is_whole(root: Path) -> bool:
     """Whether every picture ends as a JPEG does, and none is missing."""
     try:
         for split in ("train", "val"):
-            contents = json.loads((root / "annotations" / f"{split}.json").read_bytes())
-            for image in contents["images"]:
-                with open(root / split / image["file_name"], "rb") as file:
+            for image in _annotations(root, split)["images"]:
+                with open_file(str(root / split / image["file_name"]), IMAGE) as file:
                     file.seek(-len(_END_OF_JPEG), os.SEEK_END)
                     if file.read() != _END_OF_JPEG:
                         return False
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
     return True
+
+
+def _annotations(root: Path, split: str) -> Any:
+    path = str(root / "annotations" / f"{split}.json")
+    return json.loads(read_bytes(path, ANNOTATIONS, as_text=True))
 
 
 def _check_packages() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections import Counter
 from collections.abc import Sequence
 
 from fcos.data.importing.labels import Labels
 from fcos.utils.errors import UserError
+from fcos.utils.values import LONGEST_NAME, is_name
 
 __all__ = ["choose_classes", "parse_renames"]
 
@@ -64,6 +66,12 @@ def choose_classes(labels: Labels, drop: Sequence[str], renames: dict[str, str])
     labels.class_names = list(dict.fromkeys(kept))
     if not labels.class_names:
         raise UserError("--drop leaves no class." if drop else "No object has a class.")
+    for name in labels.class_names:
+        if not is_name(name):
+            raise UserError(
+                f"A class is called {reprlib.repr(name)}: expected a name of at most "
+                f"{LONGEST_NAME} characters that can be shown (--rename OLD=NEW)."
+            )
     _note_unused(labels)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from fcos.checkpoint.reading import local_file
 from fcos.config import CfgNode
 from fcos.predict.many.shards import FinishedImages
-from fcos.utils.errors import UserError
+from fcos.utils.errors import UserError, short
 from fcos.utils.files import write_whole
 from fcos.utils.folders import subfolder
 from fcos.utils.locks import FolderLock
@@ -172,7 +172,7 @@ class DetectionFolder:
         if not changed:
             return
         words = [
-            "other weights" if key == "weights" else f"{key} was {earlier.get(key)}"
+            "other weights" if key == "weights" else short(f"{key} was {earlier.get(key)}")
             for key in changed[:_NAMED]
         ] + [f"{len(changed) - _NAMED} more differences"] * (len(changed) > _NAMED)
         raise UserError(

@@ -76,6 +76,7 @@ ACCEPTED = [
     ("a random seed, as detectron2 has it", ["-1"], ["SEED"]),
     ("all detections", ["-1"], ["TEST.DETECTIONS_PER_IMAGE"]),
     ("all candidates", ["10**8"], [*TOPK, "TEST.DETECTIONS_PER_IMAGE"]),
+    ("pixels of an image", ["10**8"], ["INPUT.MAX_PIXELS"]),
     ("never", ["10**8"], ["SOLVER.CHECKPOINT_PERIOD", "VIS_PERIOD", "TEST.EVAL_PERIOD"]),
     ("the largest of the gradient", ["inf"], ["SOLVER.CLIP_GRADIENTS.NORM_TYPE"]),
     ("as the weights, as detectron2 has it", ["None"], ["SOLVER.WEIGHT_DECAY_BIAS"]),
