@@ -51,7 +51,7 @@ def test_links_out_of_the_docs_stay_on_the_site(copy):
     assert "(docs/TRAINING.md)" in (pages / "README.md").read_text()
     assert "`table.py`" in (pages / "fcos" / "config" / "keys" / "files.md").read_text()
     for page in pages.rglob("*.md"):
-        for link in re.findall(r"\]\(([^):#\s]+)", page.read_text()):
+        for link in re.findall(r"\]\(([^):#\s]+)[)#]", page.read_text()):
             assert (page.parent / link).exists(), f"{page.relative_to(pages)}: {link}"
 
 
