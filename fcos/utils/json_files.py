@@ -9,7 +9,7 @@ from typing import Any
 
 from detectron2.utils.file_io import PathManager
 from fcos.utils.errors import UserError
-from fcos.utils.reading import ANNOTATIONS, open_file, read_bytes
+from fcos.utils.reading import ANNOTATIONS, read_bytes
 
 __all__ = ["for_json", "is_id", "read_json"]
 
@@ -26,14 +26,16 @@ def read_json(path: str, if_broken: str = "") -> Any:
             not JSON.
     """
     advice = f": {if_broken}" if if_broken else ""
-    try:
-        local = PathManager.get_local_path(path)
-        with open_file(local, ANNOTATIONS) as file:
-            start = file.read(4)
+
+    def check_start(start: bytes) -> None:
         if not start:
             raise UserError(f"{path} is empty{advice}.")
         _check_encoding(path, start)
-        return json.loads(read_bytes(local, ANNOTATIONS, as_text=True).decode("utf-8"))
+
+    try:
+        local = PathManager.get_local_path(path)
+        content = read_bytes(local, ANNOTATIONS, as_text=True, check_start=check_start)
+        return json.loads(content.decode("utf-8"))
     except UserError:
         raise
     except OSError as error:

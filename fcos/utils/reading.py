@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
 import yaml
@@ -88,7 +89,12 @@ def open_file(path: str, kind: FileKind) -> BinaryIO:
         raise
 
 
-def read_bytes(path: str, kind: FileKind, as_text: bool = False) -> bytearray:
+def read_bytes(
+    path: str,
+    kind: FileKind,
+    as_text: bool = False,
+    check_start: Callable[[bytes], None] = lambda start: None,
+) -> bytearray:
     """Read a regular file.
 
     Args:
@@ -96,11 +102,14 @@ def read_bytes(path: str, kind: FileKind, as_text: bool = False) -> bytearray:
         kind: bounds its size.
         as_text: refuse a file with a NUL byte, which UTF-8 text never has, at the first one. A file
             that is a hole of gigabytes is no text then.
+        check_start: given the first four bytes before more is read; it may raise.
 
     Raises:
         OSError: as for :func:`open_file`; or it grows too large while it is read.
     """
     with open_file(path, kind) as file:
+        check_start(file.read(4))
+        file.seek(0)
         content = bytearray(os.fstat(file.fileno()).st_size)
         end = 0
         while True:

@@ -252,9 +252,9 @@ def test_a_conversion_leaves_the_tensors_in_the_file(ending, tmp_path, monkeypat
     del weights
     seen = []
 
-    def watch(path, content):
+    def watch(*arguments):
         seen.append(own_memory())
-        write_weights(path, content)
+        write_weights(*arguments)
 
     monkeypatch.setattr("fcos.checkpoint.conversion.write_weights", watch)
     before = own_memory()
