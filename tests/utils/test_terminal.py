@@ -1,5 +1,6 @@
 """What a person sees of the log, on a terminal and in a log file."""
 
+import os
 import io
 import logging
 import sys
@@ -132,7 +133,8 @@ def test_progress_in_a_log_is_a_line_now_and_then(capsys):
 
 @pytest.mark.parametrize("columns", [0, 100])
 def test_progress_on_a_terminal_is_a_bar(columns, monkeypatch):
-    monkeypatch.setattr("shutil.get_terminal_size", lambda *_: type("S", (), {"columns": columns}))
+    size = os.terminal_size((columns, 24))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: size)
     terminal = Tty()
     with progress_bar(3, file=terminal, mininterval=0) as bar:
         bar.update(3)
