@@ -1,8 +1,8 @@
 """What a person sees of the log, on a terminal and in a log file."""
 
-import os
 import io
 import logging
+import os
 import sys
 
 import pytest
