@@ -96,9 +96,14 @@ def _wait_for_others(place: Place) -> None:
 
     def meet() -> None:
         try:
+            where = f"{place.url}?rank={place.rank}&world_size={place.world_size}"
+            store, *_ = next(torch.distributed.rendezvous(where, timeout=DEFAULT_TIMEOUT))
+            # torchrun keeps one store for all its restarts: in it are addresses of processes that
+            # have ended, which these would wait for.
+            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
             torch.distributed.init_process_group(
                 "nccl" if has_gpu else "gloo",
-                init_method=place.url,
+                store=torch.distributed.PrefixStore(f"attempt {attempt}", store),
                 rank=place.rank,
                 world_size=place.world_size,
                 timeout=DEFAULT_TIMEOUT,
