@@ -33,9 +33,14 @@ class _WithoutAliases(yaml.SafeDumper):
 def stored_text(cfg: CfgNode) -> str:
     """Return a config as a checkpoint carries it: the text of ``dump()``, without aliases.
 
-    It is "", with a warning, where it is longer than :func:`cfg_in` reads.
+    OUTPUT_DIR is left out: the same training in another folder writes the same files.
+
+    Returns:
+        The text; "", with a warning, where it is longer than :func:`cfg_in` reads.
     """
-    text = yaml.dump(yaml.safe_load(cfg.dump()), Dumper=_WithoutAliases)
+    content = yaml.safe_load(cfg.dump())
+    del content["OUTPUT_DIR"]
+    text = yaml.dump(content, Dumper=_WithoutAliases)
     if len(text) <= _MOST:
         return text
     logger.warning(

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -102,7 +103,8 @@ def test_the_machine_of_the_training_stays_behind(trained, monkeypatch, caplog):
     assert found.MODEL.DEVICE == "cuda"
     for folder, kept in [("../up", "./output"), ("output/mine", "output/mine")]:
         cfg.OUTPUT_DIR = folder
-        write(cfg)
+        write(cfg, config="")
+        Path("config.yaml").write_text(cfg.dump())
         assert kept == detector_cfg(trained).OUTPUT_DIR
 
 

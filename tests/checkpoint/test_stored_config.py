@@ -15,11 +15,13 @@ def test_it_comes_back_as_it_was():
     assert stored_text(cfg_in({CONFIG: text}, "a.pth")) == text
     assert cfg_in({CONFIG: text}, "a.pth").MODEL.RESNETS.DEPTH == 18
     assert cfg_in({"model": {}}, "a.pth") is None
+    cfg.OUTPUT_DIR = "elsewhere"
+    assert stored_text(cfg) == text
 
 
 def test_one_that_is_too_long_is_not_carried(caplog):
     cfg = tiny_cfg()
-    cfg.OUTPUT_DIR = "a" * 2**16
+    cfg.MODEL.WEIGHTS = "a" * 2**16
     assert stored_text(cfg) == ""
     assert "more than 65,536, so checkpoints do not carry it" in caplog.text
 
