@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
         from fcos.export import export_detector
 
         def job() -> int:
-            cfg = detector_of(args)
+            cfg = detector_of(args, log="stderr")
             written = export_detector(
                 cfg,
                 args.output,

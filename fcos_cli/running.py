@@ -8,7 +8,7 @@ import gc
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from fcos.config import CfgNode
@@ -43,16 +43,17 @@ def run_program(
         return 128 + signal.SIGINT
 
 
-def detector_of(args: argparse.Namespace) -> CfgNode:
+def detector_of(args: argparse.Namespace, log: Literal["stdout", "stderr"] = "stdout") -> CfgNode:
     """Show the log, and read the config of the detector on a command line.
 
     Args:
         args: of :func:`fcos_cli.arguments.parse_detector`.
+        log: where it is shown.
     """
     from fcos.checkpoint import detector_cfg
     from fcos.utils.terminal import show_log
 
-    show_log()
+    show_log(stream=log)
     return detector_cfg(args.weights, args.config_file, args.opts)
 
 

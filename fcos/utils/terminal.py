@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from tqdm import tqdm
 
@@ -37,10 +37,15 @@ def is_terminal() -> bool:
 
 
 class Terminal(logging.Handler):
-    """Writes to the standard output of the moment, above a progress bar where there is one."""
+    """Writes above a progress bar where there is one.
 
-    def __init__(self) -> None:
+    Args:
+        stream: of ``sys``, the one of the moment.
+    """
+
+    def __init__(self, stream: str = "stdout") -> None:
         super().__init__(logging.INFO)
+        self._stream = stream
         self.addFilter(_is_told)
         self._bar: tqdm | None = None
 
@@ -51,8 +56,9 @@ class Terminal(logging.Handler):
                 self._show(*map(int, done.groups()))
                 return
             self._close()
-            tqdm.write(self.format(record), file=sys.stdout)
-            sys.stdout.flush()
+            stream = getattr(sys, self._stream)
+            tqdm.write(self.format(record), file=stream)
+            stream.flush()
         except Exception:  # as every handler of Python
             self.handleError(record)
 
@@ -92,21 +98,26 @@ def _is_told(record: logging.LogRecord) -> bool:
     return not _UNTOLD.match(record.getMessage())
 
 
-# One, so that a line of any logger ends the bar of an evaluation.
-_THE_TERMINAL = Terminal()
+# One of each, so that a line of any logger ends the bar of an evaluation.
+_TERMINALS = {stream: Terminal(stream) for stream in ("stdout", "stderr")}
 
 
-def show_log(rank: int = 0, names: tuple[str, ...] = ("fcos",)) -> None:
+def show_log(
+    rank: int = 0,
+    names: tuple[str, ...] = ("fcos",),
+    stream: Literal["stdout", "stderr"] = "stdout",
+) -> None:
     """Let the log of this package appear on the terminal, once; only that of process 0.
 
     Args:
         rank: number of this process.
         names: of the loggers.
+        stream: the standard error, where the output is what was asked for.
     """
     for name in names:
         log = logging.getLogger(name)
         if rank == 0 and not _terminals_of(log):
-            log.addHandler(_THE_TERMINAL)
+            log.addHandler(_TERMINALS[stream])
             log.setLevel(min(log.level or logging.INFO, logging.INFO))
 
 
