@@ -80,13 +80,13 @@ def setup(cfg: CfgNode, args: argparse.Namespace, lock: FolderLock | None = None
     goes_on = args.resume or args.eval_only
 
     def claim() -> None:
+        check_writable(cfg.OUTPUT_DIR, _ROOM)
         if lock is not None:
-            check_writable(cfg.OUTPUT_DIR, _ROOM)
             lock.acquire(
                 f"Another training or evaluation is writing to OUTPUT_DIR {cfg.OUTPUT_DIR}: wait "
                 "for its end, or set OUTPUT_DIR to another folder."
             )
-        check_output_dir(cfg.OUTPUT_DIR, may_have_checkpoints=goes_on)
+        _check_contents(cfg.OUTPUT_DIR, may_have_checkpoints=goes_on)
 
     on_main(claim)
     # It writes the file into log.txt; the name may be that of a config that comes with fcos.
@@ -94,7 +94,11 @@ def setup(cfg: CfgNode, args: argparse.Namespace, lock: FolderLock | None = None
     rank = comm.get_rank()
     with for_people(rank, everything=args.debug):
         default_setup(cfg, argparse.Namespace(**vars(args) | {"config_file": file}))
-        on_main(lambda: write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), [cfg.dump()]))
+        on_main(
+            lambda: write_text(
+                os.path.join(cfg.OUTPUT_DIR, "config.yaml"), [cfg.dump()], survives_power_loss=False
+            )
+        )
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="fcos", abbrev_name="fcos")
     logger.info(_where(cfg))
 
@@ -121,6 +125,10 @@ def check_output_dir(path: str, may_have_checkpoints: bool) -> None:
         UserError: it cannot be written to, or holds another training.
     """
     check_writable(path, _ROOM)
+    _check_contents(path, may_have_checkpoints)
+
+
+def _check_contents(path: str, may_have_checkpoints: bool) -> None:
     _check_links(path)
     if not may_have_checkpoints and os.path.exists(os.path.join(path, "last_checkpoint")):
         raise UserError(

@@ -447,7 +447,8 @@ def test_a_disk_that_is_full_during_the_training(said, project, monkeypatch):
     message = said("SOLVER.MAX_ITER", "12")
     assert "output/model_0000007.pth cannot be written: No space left on device" in message
     left = {path.name for path in (project / "output").glob("*") if "events" not in path.name}
-    assert left == {"last_checkpoint", "metrics.json", "model_0000003.pth"}
+    there = {".lock", "config.yaml", "last_checkpoint", "metrics.json", "model_0000003.pth"}
+    assert left == there
     assert (project / "output" / "last_checkpoint").read_text() == "model_0000003.pth"
 
 
