@@ -52,7 +52,6 @@ _PART = 64 * _MIB
 
 # What is no regular file.
 _OTHERS = {
-    stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
@@ -78,6 +77,8 @@ def open_file(path: str, kind: FileKind) -> BinaryIO:
         raise OSError(errno.EINVAL, "no file can have this name", path) from error
     try:
         found = os.fstat(file)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if not stat.S_ISREG(found.st_mode):
             other = _OTHERS.get(stat.S_IFMT(found.st_mode), "something else")
             raise OSError(errno.EINVAL, f"it is {other}, not a file", path)

@@ -479,7 +479,7 @@ def test_strips_make_the_same_image(tmp_path, monkeypatch, kind, orientation):
 
 
 def test_files_that_cannot_be_opened(tmp_path):
-    with pytest.raises(UserError, match=r"cannot be opened \(it is a folder, not a file\)\.$"):
+    with pytest.raises(UserError, match=r"cannot be opened \(Is a directory\)\.$"):
         read_bgr(str(tmp_path))
     (tmp_path / "text.png").write_text("hello")
     with pytest.raises(UserError, match=r"is broken or not an image \(it is in no format that"):

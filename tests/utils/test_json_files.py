@@ -56,7 +56,7 @@ def test_broken_files(tmp_path):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    refused(tmp_path, rf"^{tmp_path} cannot be read: it is a folder, not a file\.$")
+    refused(tmp_path, rf"^{tmp_path} cannot be read: Is a directory\.$")
 
 
 def test_files_that_would_end_the_reader(tmp_path):

@@ -26,7 +26,7 @@ def test_what_is_no_regular_file(tmp_path):
     there = socket.socket(socket.AF_UNIX)
     there.bind(str(tmp_path / "socket"))
     others = {
-        str(tmp_path): "it is a folder, not a file",
+        str(tmp_path): "Is a directory",
         str(tmp_path / "pipe"): "it is a named pipe, not a file",
         "/dev/zero": "it is a device, not a file",
         str(tmp_path / "socket"): "No such device or address",
