@@ -11,6 +11,9 @@ packaging = pytest.importorskip("packaging.requirements")
 # No program needs them at run time.
 TOOLS = {"build", "codespell", "ipykernel", "mypy", "nbclient", "pytest", "pytest-xdist", "ruff"}
 TOOLS |= {"setuptools", "twine", "wandb", "mlflow", "detectron2-lite"}
+# Other people's tools, in recipes, and what makes the site of the documentation.
+TOOLS |= {"accelerate", "gradio", "huggingface_hub", "lightning", "nncf", "openvino", "sahi"}
+TOOLS |= {"supervision", "mkdocs-jupyter", "mkdocs-material", "mkdocstrings-python"}
 
 
 def requirements():
@@ -26,6 +29,7 @@ def requirements():
     strings += re.findall(r'^    "(.+)",$', lite.partition("dependencies = [")[2], re.MULTILINE)
     found = [packaging.Requirement(string) for string in strings]
     extras = {"lite", "demo", "timm", "export", "loggers", "safetensors", "dev", "dist", "docs"}
+    extras.add("recipes")
     return [r for r in found if r.name not in TOOLS | extras or r.specifier]
 
 

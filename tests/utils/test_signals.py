@@ -55,6 +55,15 @@ def test_one_process_needs_nothing_of_posix(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.fixture
+def interrupts():
+    """SIGINT does what it does in a new process, whatever earlier tests have left."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="this system holds none back")
 def test_a_blocked_signal_comes_when_it_is_let_through():
     before = signals.block([signal.SIGINT])
@@ -65,6 +74,7 @@ def test_a_blocked_signal_comes_when_it_is_let_through():
     assert signal.SIGINT not in signals.block([])
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_where_no_signal_can_be_held_back(monkeypatch):
     monkeypatch.delattr(signal, "pthread_sigmask", raising=False)
     signals.restore(signals.block([signal.SIGINT]))
