@@ -114,13 +114,14 @@ def test_the_one_before_is_offered(tmp_path):
         f"(echo model_0000001.pth > {tag}), and give --resume again."
     )
     os.system(f"echo model_0000001.pth > {tag}")
-    checkpointer.resume_or_load("", resume=True)
+    again = AdetCheckpointer(nn.Linear(2, 2), str(tmp_path))  # as in the next process
+    again.resume_or_load("", resume=True)
     flip(
         tmp_path / "model_0000001.pth",
         data_of(tmp_path / "model_0000001.pth", "archive/data/0")[0],
     )
     with pytest.raises(UserError, match="There is no other whole checkpoint: start a new training"):
-        checkpointer.resume_or_load("", resume=True)
+        again.resume_or_load("", resume=True)
 
 
 def test_which_one_is_before(tmp_path):
