@@ -28,8 +28,8 @@ def requirements():
     lite = (ROOT / "detectron2-lite/pyproject.toml").read_text()
     strings += re.findall(r'^    "(.+)",$', lite.partition("dependencies = [")[2], re.MULTILINE)
     found = [packaging.Requirement(string) for string in strings]
-    extras = {"lite", "demo", "timm", "export", "loggers", "safetensors", "dev", "dist", "docs"}
-    extras.add("recipes")
+    extras = {"lite", "demo", "timm", "export", "loggers", "safetensors", "recipes", "dev", "dist"}
+    extras |= {"docs"}
     return [r for r in found if r.name not in TOOLS | extras or r.specifier]
 
 

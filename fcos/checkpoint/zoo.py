@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import hashlib
 import logging
 import os
 
@@ -14,6 +13,7 @@ from detectron2.utils.file_io import PathManager
 from fcos.checkpoint.published import MODELS, Published, sha256_start
 from fcos.config import get_cfg, get_config_file
 from fcos.utils.errors import UserError, one_line
+from fcos.utils.reading import WEIGHTS, sha256_of
 
 __all__ = ["describe_zoo", "fetch", "fetched", "nearest", "published"]
 
@@ -68,21 +68,13 @@ def fetch(address: str, name: str) -> str:
     except (OSError, RuntimeError, KeyError) as error:
         raise UserError(f"The weights file {name} cannot be fetched: {one_line(error)}") from None
     wanted = sha256_start(address)
-    if wanted and not (found := _sha256(path)).startswith(wanted):
+    if wanted and not (found := sha256_of(path, WEIGHTS)).startswith(wanted):
         os.remove(path)
         raise UserError(
             f"The weights file {name} is not what was published: its sha256 begins with "
             f"{found[:8]}, not with {wanted}. It is deleted; the same command fetches it again."
         )
     return path
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(2**20):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 def _address(model: Published) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Callable
@@ -25,6 +26,7 @@ __all__ = [
     "open_file",
     "parse_yaml",
     "read_bytes",
+    "sha256_of",
 ]
 
 
@@ -132,6 +134,19 @@ def read_bytes(
                 raise _too_large(path, "it grows", kind)
 
 
+def sha256_of(path: str, kind: FileKind) -> str:
+    """Return the hexadecimal SHA-256 of a file's content.
+
+    Raises:
+        OSError: as for :func:`open_file`.
+    """
+    digest = hashlib.sha256()
+    with open_file(path, kind) as file:
+        while part := file.read(_MIB):
+            digest.update(part)
+    return digest.hexdigest()
+
+
 def _too_large(path: str, how: str, kind: FileKind) -> OSError:
     text = f"{how}, and {kind.called} of more than {kind.most:,} is not read"
     return OSError(errno.EFBIG, text, path)
@@ -139,13 +154,11 @@ def _too_large(path: str, how: str, kind: FileKind) -> OSError:
 
 # ---- YAML ----------------------------------------------------------------------------------------
 
-_MOST_VALUES = (
-    100_000  # mappings, lists and plain values; one that several places share counts in each
-)
+# Mappings, lists and plain values; one that several places share counts in each.
+_MOST_VALUES = 100_000
 _MOST_LAYERS = 50
-_LONGEST_TEXT = (
-    20_000  # characters; the time that YAML takes for a number is the square of its length
-)
+# Characters; the time that YAML takes for a number is the square of its length.
+_LONGEST_TEXT = 20_000
 
 
 class TooMuchYaml(yaml.YAMLError):

@@ -6,7 +6,7 @@ import socket
 import pytest
 import yaml
 
-from fcos.utils.reading import CONFIG, FileKind, open_file, parse_yaml, read_bytes
+from fcos.utils.reading import CONFIG, FileKind, open_file, parse_yaml, read_bytes, sha256_of
 
 SMALL = FileKind("a small file", 1000)
 
@@ -102,3 +102,12 @@ def test_yaml_that_is_refused(text, problem):
 
 def test_a_config_is_small():
     assert CONFIG.most == 2**20
+
+
+def test_the_sha256_of_a_file(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")  # the example of FIPS 180-2
+    assert sha256_of(str(tmp_path / "a"), SMALL) == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+    with pytest.raises(OSError, match="Is a directory"):
+        sha256_of(str(tmp_path), SMALL)

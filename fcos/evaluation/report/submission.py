@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import os
 import subprocess
@@ -18,6 +17,7 @@ from fcos.evaluation.report.rows import RETINANET
 from fcos.utils.errors import UserError
 from fcos.utils.files import check_writable, write_whole
 from fcos.utils.json_files import read_json
+from fcos.utils.reading import WEIGHTS, sha256_of
 
 __all__ = ["Submission", "pack"]
 
@@ -146,7 +146,7 @@ def _line(best: dict[str, Any], dataset: str) -> str:
     iterations, seed = best["budget"]["iterations"], best["seed"]
     after = f" after {iterations:,} iterations" if iterations else ""
     with_seed = "" if seed is None else f", seed {seed}"
-    digest = hashlib.sha256(Path(best["weights"]).read_bytes()).hexdigest()
+    digest = sha256_of(best["weights"], WEIGHTS)
     return (
         f"model_best.pth belongs to {best['title']} ({best['label']}{with_seed}): box AP "
         f"{best['figures']['box']['AP']:.1f} on {dataset}{after}. It is {best['weights']}, SHA-256 "

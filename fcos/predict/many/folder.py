@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import logging
@@ -22,7 +21,7 @@ from fcos.utils.files import write_whole
 from fcos.utils.folders import subfolder
 from fcos.utils.locks import FolderLock
 from fcos.utils.nested import flat
-from fcos.utils.reading import STATE, WEIGHTS, open_file, read_bytes
+from fcos.utils.reading import STATE, WEIGHTS, read_bytes, sha256_of
 
 __all__ = ["DETECTIONS", "IMAGES", "LEFT_OUT", "DetectionFolder", "run_settings"]
 
@@ -58,14 +57,10 @@ def run_settings(cfg: CfgNode, **more: Any) -> Settings:
 
 def _fingerprint(weights: str) -> str:
     name, *_ = weights.partition("?")
-    digest = hashlib.sha256()
     try:
-        with open_file(local_file(name), WEIGHTS) as file:
-            while part := file.read(2**20):
-                digest.update(part)
+        return sha256_of(local_file(name), WEIGHTS)
     except OSError as error:
         raise UserError(f"The weights file {name} cannot be read: {error.strerror}.") from error
-    return digest.hexdigest()
 
 
 class DetectionFolder:
