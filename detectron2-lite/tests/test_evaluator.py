@@ -80,19 +80,23 @@ def test_times_are_logged(caplog):
 
 
 @lite_only
-def test_progress_is_logged(caplog):
-    from detectron2.evaluation.evaluator import _Stopwatch
+def test_progress_is_logged(monkeypatch):
+    from detectron2.evaluation import evaluator
 
-    watch = _Stopwatch(20)
+    now = [100.0]
+    monkeypatch.setattr(evaluator.time, "perf_counter", lambda: now[0])
+    watch = evaluator._Stopwatch(20)
     for _ in range(10):
-        watch.started -= 2.0  # as if each batch took 2 seconds more
-        for stage in ("Dataloading", "Inference", "Eval"):
+        for stage, seconds in (("Dataloading", 0.5), ("Inference", 1.25), ("Eval", 0.25)):
+            now[0] += seconds
             watch.lap(stage)
         watch.next_batch()
     # 5 of the 10 were the warm-up; 10 batches of 2 seconds are left.
     assert watch.n_timed == 5
-    assert watch.progress().startswith("Inference done 10/20. Dataloading: 0.0000 s/iter. Inf")
-    assert watch.progress().endswith("Total: 2.0000 s/iter. ETA=0:00:20")
+    assert watch.progress() == (
+        "Inference done 10/20. Dataloading: 0.5000 s/iter. Inference: 1.2500 s/iter. "
+        "Eval: 0.2500 s/iter. Total: 2.0000 s/iter. ETA=0:00:20"
+    )
 
 
 def test_inference_context():
