@@ -13,6 +13,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 
+from detectron2.layers import get_norm
 from detectron2.modeling import (
     BACKBONE_REGISTRY,
     META_ARCH_REGISTRY,
@@ -23,6 +24,9 @@ from fcos.config.keys import check_keys
 from fcos.config.keys.key import shown
 from fcos.config.model_classes import check_region_classes
 from fcos.utils.errors import UserError
+from fcos.utils.values import listed
+
+_MOST_CHANNELS = 4096  # of the convolutions in a bottleneck of res2
 
 
 def check_detector(cfg: CfgNode) -> None:
@@ -97,12 +101,13 @@ def check_fpn(cfg: CfgNode, strides: Mapping[str, int]) -> None:
         strides: of each feature of the backbone below the FPN, in pixels.
     """
     check_keys(cfg, "MODEL.FPN.", "MODEL.FCOS.TOP_", "MODEL.FCOS.IN_FEATURES")
+    _check_norm("MODEL.FPN.NORM", cfg.MODEL.FPN.NORM, cfg.MODEL.FPN.OUT_CHANNELS)
     taken = list(cfg.MODEL.FPN.IN_FEATURES)
     _check_top_levels(cfg.MODEL, list(strides))
     missing = [name for name in taken if name not in strides]
     if missing or not taken:
         raise UserError(
-            f"MODEL.FPN.IN_FEATURES: the backbone has no {', '.join(missing) or 'such features'}; "
+            f"MODEL.FPN.IN_FEATURES: the backbone has no {listed(missing) or 'such features'}; "
             f"it gives {', '.join(strides)} (a ResNet those of MODEL.RESNETS.OUT_FEATURES)"
         )
     if any(2 * strides[fine] != strides[coarse] for fine, coarse in itertools.pairwise(taken)):
@@ -121,7 +126,7 @@ def _check_top_levels(model: CfgNode, bottom_up: Sequence[str]) -> None:
     if number and "res5" not in features:
         raise UserError(
             f"MODEL.FCOS.TOP_LEVELS: P6 is computed from {source}, so {key} needs res5, "
-            f"got {', '.join(features)}; add it or set TOP_LEVELS to 0"
+            f"got {listed(features)}; add it or set TOP_LEVELS to 0"
         )
     made = ("p6", "p7")[:number]
     unused = [name for name in made if name not in options.IN_FEATURES]
@@ -146,7 +151,7 @@ def check_levels(cfg: CfgNode, strides: Mapping[str, int]) -> None:
     missing = [name for name in names if name not in strides]
     if missing:
         raise UserError(
-            f"MODEL.FCOS.IN_FEATURES: the backbone has no {', '.join(missing)}; it gives "
+            f"MODEL.FCOS.IN_FEATURES: the backbone has no {listed(missing)}; it gives "
             f"{', '.join(strides)} (see MODEL.FCOS.TOP_LEVELS and MODEL.FPN.IN_FEATURES)"
         )
     if len(names) != len(stated):
@@ -172,6 +177,30 @@ def check_resnet(cfg: CfgNode) -> None:
             f"MODEL.RESNETS.DEFORM_ON_PER_STAGE is {stages}, but the blocks of a ResNet of "
             f"{node.DEPTH} layers have no bottleneck; set MODEL.RESNETS.DEPTH to 50 or more."
         )
+    fixed = {"RES2_OUT_CHANNELS": 64, "RES5_DILATION": 1, "NUM_GROUPS": 1}
+    for key, value in fixed.items() if node.DEPTH < 50 else ():
+        if node[key] != value:
+            raise UserError(
+                f"MODEL.RESNETS.{key} is {node[key]}: set it to {value}, the only value that a "
+                f"ResNet of {node.DEPTH} layers can have."
+            )
+    width = node.NUM_GROUPS * node.WIDTH_PER_GROUP
+    if width > _MOST_CHANNELS:
+        raise UserError(
+            f"MODEL.RESNETS.NUM_GROUPS is {node.NUM_GROUPS} and MODEL.RESNETS.WIDTH_PER_GROUP "
+            f"{node.WIDTH_PER_GROUP}, which are {width:,} channels in res2: make that at most "
+            f"{_MOST_CHANNELS:,}."
+        )
+    for channels in (node.STEM_OUT_CHANNELS, node.RES2_OUT_CHANNELS, width):
+        _check_norm("MODEL.RESNETS.NORM", node.NORM, channels)
+
+
+def _check_norm(key: str, norm: str, channels: int) -> None:
+    """Refuse a normalisation that this detectron2 has not, or not for so many channels."""
+    try:
+        get_norm(norm, channels)
+    except (NotImplementedError, ValueError) as error:
+        raise UserError(f"{key} is {norm!r}, for {channels} channels: {error}") from error
 
 
 def check_boxes_only(cfg: CfgNode) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -12,6 +11,8 @@ import yaml
 
 import detectron2.config
 from fcos.config.files import find_base, find_config
+from fcos.config.keys.key import shown
+from fcos.config.sentences import sentence_of
 from fcos.utils.errors import UserError
 from fcos.utils.reading import CONFIG, TooMuchYaml, parse_yaml, read_bytes
 
@@ -63,9 +64,11 @@ class CfgNode(detectron2.config.CfgNode):
         except TooMuchYaml as error:
             raise UserError(f"{cfg_filename} is not a usable config: {error}.") from None
         except yaml.YAMLError as error:
-            raise UserError(f"{cfg_filename} is not valid YAML: {_sentence(error)}") from None
+            raise UserError(f"{cfg_filename} is not valid YAML: {sentence_of(error)}") from None
         except (AssertionError, AttributeError, NotImplementedError, OSError, ValueError) as error:
-            raise UserError(f"{cfg_filename} is not a usable config: {_sentence(error)}") from None
+            raise UserError(
+                f"{cfg_filename} is not a usable config: {sentence_of(error)}"
+            ) from None
         finally:
             _chain.reset(token)
 
@@ -87,9 +90,9 @@ class CfgNode(detectron2.config.CfgNode):
         except UserError:
             raise
         except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError) as error:
-            raise UserError(f"It is not a usable config: {_sentence(error)}") from None
+            raise UserError(f"It is not a usable config: {sentence_of(error)}") from None
         except (ValueError, yaml.YAMLError) as error:
-            raise UserError(f"It is not valid YAML: {_sentence(error)}") from None
+            raise UserError(f"It is not valid YAML: {sentence_of(error)}") from None
         except (MemoryError, RecursionError):
             raise UserError("It is nested too deeply.") from None
 
@@ -133,14 +136,12 @@ class CfgNode(detectron2.config.CfgNode):
                 "Options are pairs of KEY and VALUE, but the last one, "
                 f"{cfg_list[-1]!r}, stands alone: {' '.join(map(str, cfg_list))}"
             )
-        known: list[str] = []
         for key, value in zip(cfg_list[0::2], cfg_list[1::2], strict=True):
             self._check_known(key)
             if self._takes_new_keys(key):
                 self._set_new(key, value)
             else:
-                known += [key, value]
-        self._merge(super().merge_from_list, known)
+                self._merge(super().merge_from_list, [key, value], key)
 
     def _takes_new_keys(self, key: str) -> bool:
         """Whether a key is, or is below, a node that takes new ones."""
@@ -155,23 +156,28 @@ class CfgNode(detectron2.config.CfgNode):
         try:
             content = parse_yaml(value) if isinstance(value, str) else value
         except yaml.YAMLError as error:
-            raise UserError(f"{key} is not valid YAML: {_sentence(error)}") from None
+            raise UserError(f"{key} is not valid YAML: {sentence_of(error)}") from None
         *parents, last = key.split(".")
         node: Any = self
         for part in parents:
             node = node.setdefault(part, CfgNode(new_allowed=True))
         was_node = isinstance(node.get(last), detectron2.config.CfgNode)
         if was_node and not isinstance(content, dict):
-            raise UserError(f"{key} is {value!r}: expected a mapping, such as {{name: value}}.")
+            raise UserError(
+                f"{key} is {shown(value)}: expected a mapping, such as {{name: value}}."
+            )
         node[last] = CfgNode(content, new_allowed=True) if isinstance(content, dict) else content
 
-    def _merge(self, merge: Any, argument: Any) -> None:
+    def _merge(self, merge: Any, argument: Any, key: str = "") -> None:
         try:
             merge(argument)
         except UserError:
             raise
+        except (MemoryError, RecursionError):  # of Python's parser, too
+            raise UserError(f"{key or 'A value'} is nested too deeply.") from None
         except (ValueError, AssertionError, AttributeError, KeyError) as error:
-            raise UserError(_sentence(error)) from None
+            text = sentence_of(error)
+            raise UserError(text if key in text else f"{key}: {text}") from None
 
     def _check_known(self, key: str) -> None:
         node: Any = self
@@ -231,22 +237,3 @@ def _hint(key: str, known: list[str]) -> str:
         upper, same_name or known, n=1, cutoff=0.0 if same_name else 0.6
     )
     return f" Did you mean {near[0]}?" if near else ""
-
-
-# As yacs words it: the type and value that the config has, and those that came.
-_TYPE_MISMATCH = re.compile(
-    r"Type mismatch \(<class '([\w.]+)'> vs\. <class '([\w.]+)'>\) "
-    r"with values \((.*) vs\. (.*)\) for config key: (\S+)"
-)
-
-
-def _sentence(error: BaseException) -> str:
-    line = " ".join(str(error).split())
-    mismatch = _TYPE_MISMATCH.fullmatch(line)
-    if mismatch is None:
-        return line
-    wanted, came, old, new, key = mismatch.groups()
-    advice = f": write {new}.0" if (wanted, came) == ("float", "int") else ""
-    return (
-        f"{key} is of type {wanted} (now {old or repr(old)}), but {new} is of type {came}{advice}."
-    )

@@ -50,3 +50,9 @@ def check_loader(cfg: CfgNode) -> None:
     check_keys(cfg, "DATASETS.", "DATALOADER.")
     if not cfg.DATASETS.TRAIN:
         raise UserError("DATASETS.TRAIN is empty: there is nothing to train on.")
+    node = cfg.DATALOADER
+    if node.SAMPLER_TRAIN == "RepeatFactorTrainingSampler" and not node.REPEAT_THRESHOLD:
+        raise UserError(
+            "DATALOADER.REPEAT_THRESHOLD is 0, with which RepeatFactorTrainingSampler repeats no "
+            "image: set it to 0.001, as for LVIS, or DATALOADER.SAMPLER_TRAIN to TrainingSampler."
+        )

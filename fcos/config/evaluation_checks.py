@@ -9,6 +9,7 @@ from fcos.config.checks import check_detector
 from fcos.config.config import CfgNode
 from fcos.config.data_checks import check_input
 from fcos.config.keys import check_keys
+from fcos.config.keys.key import shown
 from fcos.utils.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -58,12 +59,13 @@ def check_evaluations(cfg: CfgNode) -> None:
 def check_best_metric(cfg: CfgNode) -> None:
     """Refuse a TEST.BEST_METRIC that no evaluation of a training gives."""
     task, _, figure = cfg.TEST.BEST_METRIC.partition("/")
-    is_figure = figure in _FIGURES or figure.startswith(("AP-", "AR@"))
-    if not ((task in _tasks(cfg) and is_figure) or _LOSSES.fullmatch(cfg.TEST.BEST_METRIC)):
+    if not (
+        (task in _tasks(cfg) and _is_figure(figure)) or _LOSSES.fullmatch(cfg.TEST.BEST_METRIC)
+    ):
         known = [f"{task}/{figure}" for task in _tasks(cfg) for figure in _FIGURES]
         raise UserError(
-            f"TEST.BEST_METRIC is {cfg.TEST.BEST_METRIC!r}, which no evaluation gives: set it to "
-            f"one of {', '.join(known)}, to {known[0]}-NAME of a class, or to "
+            f"TEST.BEST_METRIC is {shown(cfg.TEST.BEST_METRIC)}, which no evaluation gives: set it "
+            f"to one of {', '.join(known)}, to {known[0]}-NAME of a class, or to "
             "validation/total_loss (with TEST.VALIDATION_LOSS True)."
         )
 
@@ -102,6 +104,15 @@ def check_expected_results(cfg: CfgNode) -> None:
                 f"TEST.EXPECTED_RESULTS has the task {row[0]!r}, but this evaluation gives "
                 f"{' and '.join(tasks)} only."
             )
+        if not _is_figure(row[1]):
+            raise UserError(
+                f"TEST.EXPECTED_RESULTS has the metric {row[1]!r}, which no evaluation gives: set "
+                f"it to one of {', '.join(_FIGURES)}, or to AP-NAME of a class."
+            )
+
+
+def _is_figure(name: str) -> bool:
+    return name in _FIGURES or name.startswith(("AP-", "AR@"))
 
 
 def _tasks(cfg: CfgNode) -> list[str]:

@@ -7,8 +7,8 @@ import logging
 import os
 from pathlib import Path
 
-from detectron2.utils.file_io import PathManager
 from fcos.utils.errors import UserError
+from fcos.utils.places import is_file
 
 __all__ = ["configs_folder", "find_base", "find_config", "get_config_file"]
 
@@ -57,7 +57,7 @@ def find_config(name: str) -> str:
     Raises:
         UserError: there is no such file.
     """
-    if PathManager.isfile(name):
+    if is_file(name):
         return name
     path = _own(name)
     if path is None:
@@ -79,7 +79,7 @@ def find_base(path: str) -> str:
             f"_BASE_ {path} is an address, which is not fetched: download the file, and let _BASE_ "
             "name it."
         )
-    if PathManager.isfile(path):
+    if is_file(path):
         return path
     parts = Path(path).parts
     after = parts[len(parts) - parts[::-1].index(FOLDER) :] if FOLDER in parts else ()

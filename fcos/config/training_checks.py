@@ -56,6 +56,13 @@ def check_schedule(cfg: CfgNode) -> None:
             f"SOLVER.MAX_ITER is {solver.MAX_ITER}, but {name} is for fewer than 1,000,000 "
             "iterations: set SOLVER.LR_SCHEDULER_NAME to WarmupMultiStepLR."
         )
+    is_off = solver.WARMUP_METHOD == "constant" and not solver.WARMUP_FACTOR
+    if is_off and solver.WARMUP_ITERS:
+        raise UserError(
+            "SOLVER.WARMUP_FACTOR is 0, which is the rate of the whole warm-up, as "
+            "SOLVER.WARMUP_METHOD is constant: set one of them to another value, or "
+            "SOLVER.WARMUP_ITERS to 0."
+        )
     is_left = solver.WARMUP_ITERS < solver.MAX_ITER or solver.RESCALE_INTERVAL
     if name == "WarmupStepWithFixedGammaLR" and not is_left:
         raise UserError(
@@ -128,10 +135,12 @@ def _check_cpu(cfg: CfgNode) -> None:
     """Refuse what torch cannot train on the CPU."""
     if cfg.MODEL.DEVICE != "cpu":
         return
-    for part in ("FCOS", "RESNETS"):
-        if cfg.MODEL[part].NORM == "SyncBN":
+    backbone = "TIMM" if "timm" in cfg.MODEL.BACKBONE.NAME else "RESNETS"
+    for part in ("FCOS", "FPN", backbone):
+        norm = cfg.MODEL[part].NORM
+        if norm in ("SyncBN", "nnSyncBN"):
             raise UserError(
-                f"MODEL.{part}.NORM is SyncBN, which torch trains on GPUs only, but MODEL.DEVICE "
+                f"MODEL.{part}.NORM is {norm}, which torch trains on GPUs only, but MODEL.DEVICE "
                 f"is cpu; set MODEL.{part}.NORM to BN."
             )
     # torch 2.11 takes the gradient of a 3x3 convolution of stride 2 on a single cell from memory

@@ -106,7 +106,7 @@ def unused_keys(cfg: CfgNode, training: bool = True) -> dict[str, str]:
 
 
 def warn_of_unused(cfg: CfgNode, training: bool = True) -> None:
-    """Log one warning that names what :func:`unused_keys` finds, if it finds something."""
+    """Log a warning that names what :func:`unused_keys` finds, and one of sides without effect."""
     found, values = unused_keys(cfg, training), flat(cfg)
     if found:
         named = [
@@ -114,6 +114,13 @@ def warn_of_unused(cfg: CfgNode, training: bool = True) -> None:
             for key, instead in found.items()
         ]
         logger.warning(f"Set, but without effect on this detector: {', '.join(named)}.")
+    for use in ("TRAIN", "TEST")[not training :]:
+        shorter, longer = cfg.INPUT[f"MIN_SIZE_{use}"], cfg.INPUT[f"MAX_SIZE_{use}"]
+        if (shorter if use == "TEST" else min(shorter)) > longer:
+            logger.warning(
+                f"INPUT.MIN_SIZE_{use} is {shorter}, but has no effect: the longer side of every "
+                f"image becomes {longer} (INPUT.MAX_SIZE_{use}), which is less."
+            )
 
 
 def _never_read(cfg: CfgNode, training: bool) -> Iterator[str]:

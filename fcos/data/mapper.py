@@ -85,7 +85,7 @@ class ImageMapper(DatasetMapper):
         given = T.AugInput(image)
         transforms = self.augmentations(given)
         image = given.image
-        sample["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        sample["image"] = torch.as_tensor(np.array(image.transpose(2, 0, 1), order="C"))
         annotations = sample.pop("annotations", None)
         if self.is_train and annotations is not None:
             try:

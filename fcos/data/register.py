@@ -12,7 +12,6 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
-from detectron2.utils.file_io import PathManager
 from fcos.data.annotations import read_annotations, read_classes
 from fcos.data.coco_lists import import_advice
 from fcos.data.left_out import without_left_out
@@ -29,6 +28,7 @@ from fcos.data.sources import (
     source_of,
 )
 from fcos.utils.errors import UserError
+from fcos.utils.places import is_file, is_folder
 from fcos.utils.values import listed
 
 logger = logging.getLogger(__name__)
@@ -102,19 +102,19 @@ def require_dataset(name: str) -> None:
     metadata = MetadataCatalog.get(name)
     json_file, image_root = metadata.get("json_file"), metadata.get("image_root")
     bring_up_to_date(json_file)
-    if json_file and PathManager.isdir(json_file):
+    if json_file and is_folder(json_file):
         raise UserError(
             f"Data set {name!r}: its JSON {json_file} is a folder, expected a file of annotations "
             f"in COCO's format. {import_advice(json_file)}"
         )
-    if image_root and PathManager.isfile(image_root):
+    if image_root and is_file(image_root):
         raise UserError(f"Data set {name!r}: its IMAGES {image_root} is a file, expected a folder.")
-    if json_file and not PathManager.isfile(json_file):
+    if json_file and not is_file(json_file):
         raise UserError(_absent(name, json_file, [json_file, image_root]))
-    if image_root and not PathManager.isdir(image_root):
+    if image_root and not is_folder(image_root):
         raise UserError(_absent(name, image_root, [json_file, image_root]))
     folder = metadata.get("dirname")  # of a data set in PASCAL VOC's format
-    if folder and not PathManager.isdir(folder):
+    if folder and not is_folder(folder):
         raise UserError(_absent(name, folder, [folder]))
 
 

@@ -26,7 +26,7 @@ from fcos.utils.errors import UserError
 from fcos.utils.files import check_writable, write_text
 from fcos.utils.locks import FolderLock
 from fcos.utils.memory import keep_freed_memory
-from fcos.utils.terminal import for_people, show_log
+from fcos.utils.terminal import for_people, show_log, write_safely
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +100,7 @@ def setup(cfg: CfgNode, args: argparse.Namespace, lock: FolderLock | None = None
             )
         )
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="fcos", abbrev_name="fcos")
+        write_safely()
     logger.info(_where(cfg))
 
 

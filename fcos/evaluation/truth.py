@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from detectron2.data import MetadataCatalog
-from detectron2.utils.file_io import PathManager
 from fcos.config import CfgNode, get_cfg, read_cfg
 from fcos.data.annotations import read_annotations
 from fcos.data.coco_lists import import_advice
@@ -23,6 +22,7 @@ from fcos.evaluation.cocoeval import Evaluated, GroundTruth, Matches
 from fcos.evaluation.figures import distinct_names
 from fcos.evaluation.runs import Run, RunFolder, common_dataset
 from fcos.utils.errors import UserError
+from fcos.utils.places import is_file, is_folder
 
 __all__ = [
     "Truth",
@@ -165,14 +165,14 @@ def read_truth(name: str, json_file: str, image_root: str) -> Truth:
     """
     from pycocotools.coco import COCO
 
-    if PathManager.isdir(json_file):
+    if is_folder(json_file):
         raise UserError(
             f"The annotations {json_file} are a folder, expected a file in COCO's format. "
             f"{import_advice(json_file)}"
         )
-    if not PathManager.isfile(json_file):
+    if not is_file(json_file):
         raise UserError(f"The annotations {json_file} do not exist.")
-    if image_root and not PathManager.isdir(image_root):
+    if image_root and not is_folder(image_root):
         raise UserError(f"The folder of pictures {image_root} does not exist.")
     coco = COCO()
     coco.dataset = _records(json_file).as_coco()

@@ -225,7 +225,7 @@ def _is_mirrored(transform: TransformList) -> bool:
 
 
 def _to_tensor(pixels: np.ndarray) -> Tensor:
-    return torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return torch.as_tensor(np.array(pixels.transpose(2, 0, 1), order="C"))
 
 
 def _moved(boxes: Tensor, transform: Any) -> Tensor:

@@ -8,10 +8,20 @@ import hashlib
 import os
 import shutil
 import stat
+from collections.abc import Callable
 
+from detectron2.utils.file_io import PathManager
 from fcos.utils.errors import UserError
 
-__all__ = ["check_place", "is_below", "reason_of", "remove", "unfinished_name"]
+__all__ = [
+    "check_place",
+    "is_below",
+    "is_file",
+    "is_folder",
+    "reason_of",
+    "remove",
+    "unfinished_name",
+]
 
 _LONGEST = 255  # bytes of a file's name, in usual file systems
 
@@ -43,6 +53,27 @@ def _kind_of(path: str) -> str:
     if stat.S_ISREG(mode):
         return ""
     return "a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket"
+
+
+def is_file(path: str) -> bool:
+    """Return whether there is a file of this path, or of this name as detectron2 knows it.
+
+    Raises:
+        UserError: it is an address.
+    """
+    return _is_there(path, PathManager.isfile)
+
+
+def is_folder(path: str) -> bool:
+    """Return whether there is a folder of this path, as :func:`is_file` does of a file."""
+    return _is_there(path, PathManager.isdir)
+
+
+def _is_there(path: str, is_kind: Callable[[str], bool]) -> bool:
+    try:
+        return is_kind(path)
+    except NotImplementedError:  # of addresses on the web
+        raise UserError(f"{path} is an address, which is not fetched: download it.") from None
 
 
 def is_below(path: str, folder: str) -> bool:

@@ -13,7 +13,9 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-__all__ = ["Terminal", "for_people", "is_terminal", "progress_bar", "show_log"]
+from fcos.utils.errors import printable
+
+__all__ = ["Terminal", "for_people", "is_terminal", "progress_bar", "show_log", "write_safely"]
 
 _LOGGERS = ("fcos", "detectron2", "fvcore")
 
@@ -29,6 +31,16 @@ _TOLD = {
 _FOR_LOGS = {"detectron2.utils.events", "detectron2.evaluation.testing"}  # a person has a bar
 _UNTOLD = re.compile(r"Start inference on|Total inference|COCO's summary for")
 _EVALUATED = re.compile(r"Inference done (\d+)/(\d+)")
+
+
+def show_only(record: logging.LogRecord) -> bool:
+    """Let what a handler of a log writes only show something; a filter, which keeps all records.
+
+    A name in a user's file may move the cursor of a terminal, also of one that shows a log file.
+    """
+    with contextlib.suppress(Exception):  # which handlers report when they format it
+        record.msg, record.args = printable(record.getMessage()), ()
+    return True
 
 
 def is_terminal() -> bool:
@@ -47,6 +59,7 @@ class Terminal(logging.Handler):
         super().__init__(logging.INFO)
         self._stream = stream
         self.addFilter(_is_told)
+        self.addFilter(show_only)
         self._bar: tqdm | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -150,6 +163,13 @@ def for_people(rank: int, everything: bool = False) -> Iterator[None]:
                 if getattr(handler, "stream", None) is hidden:
                     log.removeHandler(handler)
     show_log(rank, _LOGGERS)
+
+
+def write_safely() -> None:
+    """Let :func:`show_only` filter all that the logs write, such as detectron2's ``log.txt``."""
+    for name in _LOGGERS:
+        for handler in logging.getLogger(name).handlers:
+            handler.addFilter(show_only)
 
 
 def _terminals_of(log: logging.Logger) -> list[logging.Handler]:

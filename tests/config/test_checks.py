@@ -77,12 +77,19 @@ def test_a_training_that_can_be():
 @pytest.mark.parametrize("kind", ["value", "norm", "full_model"])
 def test_types_of_clipping(kind):
     cfg = cfg_of("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", kind)
-    check_training_keys(cfg, 1)  # gradients are not clipped
-    cfg.SOLVER.CLIP_GRADIENTS.ENABLED = True
     if kind != "full_model":
         check_training_keys(cfg, 1)
         return
     with pytest.raises(UserError, match=r"CLIP_TYPE is 'full_model': set it to one of 'value', 'n"):
+        check_training_keys(cfg, 1)
+
+
+@pytest.mark.parametrize("norm", ["SyncBN", "nnSyncBN"])
+@pytest.mark.parametrize("part", ["FCOS", "FPN", "RESNETS", "TIMM"])
+def test_what_torch_trains_on_gpus_only(part, norm):
+    timm = ["MODEL.BACKBONE.NAME", "build_fcos_timm_fpn_backbone"] if part == "TIMM" else []
+    cfg = cfg_of("MODEL.DEVICE", "cpu", f"MODEL.{part}.NORM", norm, *timm)
+    with pytest.raises(UserError, match=rf"^MODEL\.{part}\.NORM is '?{norm}'?"):
         check_training_keys(cfg, 1)
 
 
@@ -126,6 +133,18 @@ COSINE = ["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"]
             r"^MODEL\.KEYPOINT_ON is True, but OneStageDetector finds boxes",
         ),
         (["MODEL.MASK_ON", True], r"^MODEL\.MASK_ON is True, but OneStageDetector has boxes only"),
+        (
+            ["SOLVER.WARMUP_METHOD", "constant", "SOLVER.WARMUP_FACTOR", 0.0],
+            r"^SOLVER\.WARMUP_FACTOR is 0, which is the rate of the whole warm-up",
+        ),
+        (
+            ["DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler"],
+            r"^DATALOADER\.REPEAT_THRESHOLD is 0, with which .* repeats no image: set it to",
+        ),
+        (
+            ["TEST.EXPECTED_RESULTS", [["bbox", "bogus", 1.0, 1.0]], "DATASETS.TEST", ["a"]],
+            r"^TEST\.EXPECTED_RESULTS has the metric 'bogus', which no evaluation gives: set it",
+        ),
     ],
 )
 def test_keys_that_contradict_each_other(options, message):
@@ -155,6 +174,13 @@ def test_keys_that_contradict_each_other(options, message):
             ["MODEL.FCOS.FPN_STRIDES", [4, 8, 16, 32, 64]],
             r"STRIDES: expected \[8, 16, 32, 64, 128\],",
         ),
+        (["MODEL.FPN.NORM", "GN", "MODEL.FPN.OUT_CHANNELS", 48], r"FPN\.NORM is 'GN', for 48 ch"),
+        (["MODEL.RESNETS.NORM", "GN", "MODEL.RESNETS.STEM_OUT_CHANNELS", 8], r"'GN', for 8 ch"),
+        (
+            ["MODEL.RESNETS.NUM_GROUPS", 1024, "MODEL.RESNETS.WIDTH_PER_GROUP", 4096],
+            r"RESNETS\.NUM_GROUPS is 1024 and .* at most 4,096",
+        ),
+        (["MODEL.RESNETS.DEPTH", 18], r"RES2_OUT_CHANNELS is 256: set it to 64, the only value th"),
         (["MODEL.RESNETS.RES5_DILATION", 2], r"IN_FEATURES is .* of the strides \[8, 16, 16\]"),
     ],
 )

@@ -107,6 +107,18 @@ def test_all_of_them_are_one_warning(caplog):
     )
 
 
+def test_a_shorter_side_above_the_longer_one(caplog):
+    def warned(*options, training=True):
+        caplog.clear()
+        warn_of_unused(cfg_with(*options), training)
+        return [record.getMessage().partition(",")[0] for record in caplog.records]
+
+    smaller = ["INPUT.MAX_SIZE_TRAIN", 640, "INPUT.MAX_SIZE_TEST", 640]
+    assert warned(*smaller) == ["INPUT.MIN_SIZE_TRAIN is (800", "INPUT.MIN_SIZE_TEST is 800"]
+    assert warned(*smaller, training=False) == ["INPUT.MIN_SIZE_TEST is 800"]
+    assert warned("INPUT.MAX_SIZE_TRAIN", 800, "INPUT.MIN_SIZE_TEST", 0) == []
+
+
 # ---- against what is read --------------------------------------------------------------------
 
 

@@ -104,14 +104,14 @@ def test_images_of_which_nothing_is_left(size, tmp_path):
     ("crop", "shortest"),
     [
         ([0.01, 1.0], 800),  # 0.3 of 30 rows
-        ([0.05, 1.0], 2),  # 2 rows of 40 columns, resized to at most 9 columns
+        ([0.05, 1.0], 8),  # 2 rows of 40 columns, resized to at most 9 columns
     ],
 )
 def test_crops_of_which_nothing_is_left(record, crop, shortest):
     cfg = get_cfg()
     cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = True, "relative", crop
     cfg.INPUT.MIN_SIZE_TRAIN = (shortest,)
-    cfg.INPUT.MAX_SIZE_TRAIN = 9 if shortest == 2 else 1333
+    cfg.INPUT.MAX_SIZE_TRAIN = 9 if shortest == 8 else 1333
     mapper = CheckedMapper(ImageMapper(cfg, is_train=True), resize_of(cfg, "TRAIN"))
     with pytest.raises(
         UserError,
@@ -121,9 +121,22 @@ def test_crops_of_which_nothing_is_left(record, crop, shortest):
         mapper({**record, "annotations": []})
     assert image_problem(record, resize_of(cfg, "TEST")) is None
     cfg.INPUT.MIN_SIZE_TRAIN = (0,)  # as they are cut out
-    assert (image_problem(record, resize_of(cfg, "TRAIN")) is None) == (shortest == 2)
+    assert (image_problem(record, resize_of(cfg, "TRAIN")) is None) == (shortest == 8)
     cfg.INPUT.CROP.SIZE, cfg.INPUT.MAX_SIZE_TRAIN = [0.5, 0.5], 1333
     assert image_problem(record, resize_of(cfg, "TRAIN")) is None
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
+def test_a_line_of_pixels_is_mirrored(tmp_path, size):
+    path = tmp_path / "line.png"
+    Image.new("RGB", size, (1, 2, 3)).save(path)
+    cfg = get_cfg()
+    cfg.INPUT.MIN_SIZE_TRAIN = (0,)
+    mapper = ImageMapper(cfg, is_train=True)
+    record = {"file_name": str(path), "width": size[0], "height": size[1], "annotations": []}
+    for _ in range(12):  # half of them are mirrored
+        image = mapper(record)["image"]
+        assert image.shape == (3, size[1], size[0]) and image[0].eq(3).all()
 
 
 # ---- the mapper itself ---------------------------------------------------------------------------

@@ -237,11 +237,11 @@ def test_levels_on_top_of_p2_to_p5(source):
         ),
         (
             {"CENTER_SAMPLE": True, "POS_RADIUS": 0.0},
-            r"MODEL.FCOS.POS_RADIUS is 0.0: set it to a number within \(0, 1,000\]",
+            r"MODEL.FCOS.POS_RADIUS is 0.0: set it to a number within \[0.1, 1,000\]",
         ),
         (
             {"CENTER_SAMPLE": True, "POS_RADIUS": -1.5},
-            r"POS_RADIUS is -1.5: set it to a number within \(0, ",
+            r"POS_RADIUS is -1.5: set it to a number within \[0.1, ",
         ),
         ({"FPN.OUT_CHANNELS": 48, "NORM": "GN"}, "NORM: GN has 32 groups, .*not divide 48"),
         ({"NORM": "LN"}, "FCOS.NORM is 'LN': set it to one of 'none', 'GN', 'BN', 'SyncBN'"),
@@ -254,11 +254,11 @@ def test_levels_on_top_of_p2_to_p5(source):
             {"USE_DEFORMABLE": True, "NUM_STACKED_CONVS": 0},
             "USE_DEFORMABLE is True, .*_CONVS is 0: set",
         ),
-        ({"LOSS_ALPHA": 1.5}, r"LOSS_ALPHA is 1.5: set it to a number within \[0, 1\]"),
+        ({"LOSS_ALPHA": 1.5}, r"LOSS_ALPHA is 1.5: set it to a number within \[0.001, 0.999\]"),
         ({"FPN.OUT_CHANNELS": 0}, "MODEL.FPN.OUT_CHANNELS is 0: set it to 1 or more"),
         ({"FPN.OUT_CHANNELS": -4}, "MODEL.FPN.OUT_CHANNELS is -4: set it to 1 or more"),
         ({"CENTER_SAMPLE": True, "POS_RADIUS": float("nan")}, "POS_RADIUS is nan: set it to a"),
-        ({"LOSS_GAMMA": -1.0}, r"LOSS_GAMMA is -1.0: set it to a number within \[0, 100\]"),
+        ({"LOSS_GAMMA": -1.0}, r"LOSS_GAMMA is -1.0: set it to a number within \[0, 10\]"),
         (
             {"RESNETS.DEFORM_ON_PER_STAGE": [False, False, True, True]},
             "PER_STAGE is .*, but the blocks of a ResNet of 18 layers have no bottleneck; set",

@@ -403,7 +403,7 @@ def overlap(a, b):
         ({"MIN_SIZES": ()}, r"MIN_SIZES is \(\): set it to a list of 1 to 1000, each a whole num"),
         ({"MIN_SIZES": (400, 0)}, r"^TEST.AUG.MIN_SIZES is \(400, 0\): set it to"),
         ({"MIN_SIZES": (400.5,)}, r"TEST.AUG.MIN_SIZES is \(400.5,\): set it to"),
-        ({"MAX_SIZE": 0}, "TEST.AUG.MAX_SIZE is 0: set it to 1 or more"),
+        ({"MAX_SIZE": 0}, "TEST.AUG.MAX_SIZE is 0: set it to 8 or more"),
     ],
 )
 def test_sizes_that_make_no_view(detector, options, message):

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fcos.utils.terminal import Terminal, for_people, progress_bar, show_log
+from fcos.utils.terminal import Terminal, for_people, progress_bar, show_log, write_safely
 
 NAMES = ("fcos", "detectron2", "fvcore")
 
@@ -109,6 +109,23 @@ def test_a_set_up_that_fails_leaves_no_handler(capsys):
         set_up()
         raise OSError
     assert not any(logging.getLogger(name).handlers for name in NAMES)
+
+
+def test_names_do_nothing_to_a_terminal_or_a_log_file(tmp_path, capsys):
+    handler = logging.FileHandler(tmp_path / "log.txt")
+    log = logging.getLogger("fcos")
+    log.addHandler(handler)
+    show_log()
+    write_safely()
+    write_safely()
+    try:
+        logging.getLogger("fcos.predict").info("%s:\t1\n2", "\x1b[31mred\x07\u202e.png")
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+    said = "\\x1b[31mred\\x07\\u202e.png:\t1\n2\n"
+    assert (tmp_path / "log.txt").read_text() == said
+    assert capsys.readouterr().out.endswith(said)
 
 
 def test_the_log_is_shown_once(capsys):

@@ -17,10 +17,13 @@ from fcos.config.keys.kinds import (
 
 __all__ = ["GROUPS"]
 
-_SIDE = Whole(1, 100_000)
-_SIDE_OR_0 = Whole(0, 100_000)
+# A shorter one is less than a location of the finest level.
+_LEAST_SIDE = 8
+_LONGER = Whole(_LEAST_SIDE, 100_000)
+_SHORTER = Either(Choice(0), Whole(_LEAST_SIDE, 10_000))
+_PROPOSALS = Whole(1, 100_000)
 _DATASETS = Several(Text("a name of a data set"))
-_FILES = Several(Text("a path or an address"))
+_FILES = Several(Text("a path or an address", is_path=True))
 
 _INPUT = group(
     "INPUT",
@@ -28,7 +31,7 @@ _INPUT = group(
     Key("FORMAT", Choice("BGR", "RGB"), "Order of the channels that the detector sees."),
     Key(
         "MIN_SIZE_TRAIN",
-        Several(_SIDE_OR_0, 1, 1000),
+        Several(_SHORTER, 1, 1000),
         "Lengths of the shorter side that images of a training are resized to, in pixels. One is "
         "drawn for each image, see MIN_SIZE_TRAIN_SAMPLING. 0: images keep their size.",
     ),
@@ -39,12 +42,12 @@ _INPUT = group(
     ),
     Key(
         "MAX_SIZE_TRAIN",
-        _SIDE,
+        _LONGER,
         "Longest side that images of a training may have after that; images that would be longer "
         "are made smaller.",
     ),
-    Key("MIN_SIZE_TEST", _SIDE_OR_0, "The shorter side, in evaluation and detection. 0: as it is."),
-    Key("MAX_SIZE_TEST", _SIDE, "The longer side, in evaluation and detection, at most."),
+    Key("MIN_SIZE_TEST", _SHORTER, "The shorter side, in evaluation and detection. 0: as it is."),
+    Key("MAX_SIZE_TEST", _LONGER, "The longer side, in evaluation and detection, at most."),
     Key(
         "RANDOM_FLIP",
         Choice("none", "horizontal", "vertical"),
@@ -62,8 +65,8 @@ _INPUT = group(
     Key(
         "CROP.SIZE",
         Fields(
-            "two numbers, as INPUT.CROP.TYPE says: parts above 0 and at most 1, or whole pixels",
-            (Number(0, 100_000, is_open=(True, False)),) * 2,
+            "two numbers, as INPUT.CROP.TYPE says: parts from 0.001 to 1, or whole pixels",
+            (Number(0.001, 100_000),) * 2,
         ),
         "See CROP.TYPE.",
         read_with="CROP.ENABLED",
@@ -116,8 +119,12 @@ _SETS = group(
     ),
     Key("PROPOSAL_FILES_TRAIN", _FILES, "With MODEL.LOAD_PROPOSALS: one file for each of TRAIN."),
     Key("PROPOSAL_FILES_TEST", _FILES, "With MODEL.LOAD_PROPOSALS: one file for each of TEST."),
-    Key("PRECOMPUTED_PROPOSAL_TOPK_TRAIN", _SIDE, "Proposals of an image that are kept of these."),
-    Key("PRECOMPUTED_PROPOSAL_TOPK_TEST", _SIDE, "The same in evaluation."),
+    Key(
+        "PRECOMPUTED_PROPOSAL_TOPK_TRAIN",
+        _PROPOSALS,
+        "Proposals of an image that are kept of these.",
+    ),
+    Key("PRECOMPUTED_PROPOSAL_TOPK_TEST", _PROPOSALS, "The same in evaluation."),
 )
 
 _LOADER = group(

@@ -7,7 +7,7 @@ from fcos.config.keys.kinds import Choice, Number, Switch, Whole
 
 __all__ = ["GROUPS"]
 
-_SCORE = Number(0, 1, is_open=(False, True))
+_SCORE = Number(0, 1, is_open=True)
 _CANDIDATES = Whole(1, 100_000_000)
 
 _INFERENCE = group(

@@ -42,7 +42,7 @@ _FEATURES = group(
     ),
     Key(
         "SIZES_OF_INTEREST",
-        Several(Number(0, 100_000, is_open=(True, False)), 0, 19, "increasing"),
+        Several(Number(1, 100_000), 0, 19, "increasing"),
         "Limits between the levels for max(l, t, r, b), in pixels of the network input: the first "
         "level takes [0, 64], the next [64, 128], ... the last [512, infinity). Both ends belong "
         "to a level, as in the paper (Sec. 3.2). Empty: 8 strides of the finer of two levels, "
@@ -69,7 +69,7 @@ _HEAD = group(
     Key("NUM_STACKED_CONVS", _CONVS, "3x3 convolutions in each branch after that.", default=4),
     Key(
         "PRIOR_PROB",
-        Number(0, 1, is_open=(True, True)),
+        Number(0.000_001, 0.9),
         "Score that every class has everywhere before training (focal loss paper, Sec. 3.3).",
         default=0.01,
     ),
@@ -125,7 +125,7 @@ _TARGETS = group(
     ),
     Key(
         "POS_RADIUS",
-        Number(0, 1000, is_open=(True, False)),
+        Number(0.1, 1000),
         "See CENTER_SAMPLE; in strides.",
         default=1.5,
         read_with="CENTER_SAMPLE",
@@ -159,14 +159,14 @@ _LOSSES = group(
     "losses",
     Key(
         "LOSS_ALPHA",
-        Number(0, 1),
+        Number(0.001, 0.999),
         "Focal loss (arXiv:1708.02002, Eq. 5): the weight of a location's own class; all others "
         "have 1 - alpha.",
         default=0.25,
     ),
     Key(
         "LOSS_GAMMA",
-        Number(0, 100),
+        Number(0, 10),
         "Focal loss: how much locations that are classified well are played down (0: not at all).",
         default=2.0,
     ),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from fcos.config.keys.key import Group, Key, group
-from fcos.config.keys.kinds import Fields, Number, Several, Switch, Text, Whole
+from fcos.config.keys.kinds import Choice, Either, Fields, Number, Several, Switch, Text, Whole
 
 __all__ = ["GROUPS"]
 
 _PERIOD = Whole(0, 1_000_000_000)
-_ANY = Number(-1_000_000, 1_000_000)
+_FIGURE = Number(-1_000_000, 1_000_000)
+_TOLERANCE = Number(0, 1_000_000)
 
 _EVALUATION = group(
     "TEST",
@@ -46,7 +47,7 @@ _EVALUATION = group(
     ),
     Key(
         "DETECTIONS_PER_IMAGE",
-        Whole(-1, 100_000_000),
+        Either(Choice(-1), Whole(1, 100_000_000)),
         "Detections of an image that are kept, in detectors other than FCOS. -1: all.",
     ),
     Key(
@@ -54,26 +55,26 @@ _EVALUATION = group(
         Several(
             Fields(
                 "a list of task, metric, number and tolerance, such as ['bbox', 'AP', 38.5, 0.2]",
-                (Text("a task"), Text("a metric"), _ANY, _ANY),
+                (Text("a task"), Text("a metric"), _FIGURE, _TOLERANCE),
             )
         ),
         "Results that the evaluation has to have; otherwise the program fails.",
     ),
     Key(
         "KEYPOINT_OKS_SIGMAS",
-        Several(Number(0, 1000, is_open=(True, False))),
+        Several(Number(0.0001, 10)),
         "For each keypoint, how far it may be off, in COCO's measure of keypoints.",
     ),
     Key("AUG.ENABLED", Switch(), "Detect in several views of each image, and join the detections."),
     Key(
         "AUG.MIN_SIZES",
-        Several(Whole(1, 100_000), 1, 1000),
+        Several(Whole(8, 10_000), 1, 1000),
         "Lengths of the shorter side of the views, in pixels.",
         read_with="AUG.ENABLED",
     ),
     Key(
         "AUG.MAX_SIZE",
-        Whole(1, 1_000_000),
+        Whole(8, 100_000),
         "Longest side of a view, in pixels.",
         read_with="AUG.ENABLED",
     ),

@@ -24,8 +24,7 @@ class Key:
         kind: what it may be.
         meaning: what it does, in sentences, with units.
         default: of a key of FCOS.
-        read_with: name of the key that has to be on for this one to be read. Otherwise it may be
-            anything.
+        read_with: name of the key that has to be on for this one to be read.
     """
 
     name: str
@@ -75,4 +74,6 @@ def shown(value: Any) -> str:
         text = repr(value)
     except ValueError:  # Python writes no number of so many digits
         return f"a number of more than {sys.get_int_max_str_digits():,} digits"
+    except RecursionError:
+        return "lists that lie too deep inside each other"
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."

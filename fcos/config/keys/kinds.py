@@ -6,10 +6,11 @@ import dataclasses
 import difflib
 import itertools
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from fcos.utils.values import is_text
+from fcos.utils.values import LONGEST_NAME, is_name, is_text
 
 __all__ = [
     "Choice",
@@ -26,6 +27,10 @@ __all__ = [
 
 # The most values in a list that nothing else limits.
 MOST_VALUES = 10_000
+_LONGEST_PATH = 4096  # characters, as of Linux
+
+# A terminal and a log would do what they say.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Kind:
@@ -83,29 +88,28 @@ class Whole(Kind):
 
 @dataclasses.dataclass(frozen=True)
 class Number(Kind):
-    """A number from ``least`` to ``most``; ``is_open`` leaves out the lower end, the upper one."""
+    """A number from ``least`` to ``most``; ``is_open`` leaves out the latter."""
 
     least: float
     most: float
-    is_open: tuple[bool, bool] = (False, False)
+    is_open: bool = False
 
     @property
     def words(self) -> str:
-        left, right = "[("[self.is_open[0]], "])"[self.is_open[1]]
-        return f"a number within {left}{_figure(self.least)}, {_figure(self.most)}{right}"
+        return f"a number within [{_figure(self.least)}, {_figure(self.most)}{'])'[self.is_open]}"
 
     def accepts(self, value: Any) -> bool:
-        is_end = value in (self.least, self.most) if _is_real(value) else False
-        if is_end:
-            return not self.is_open[value != self.least]
-        return _is_real(value) and self.least < value < self.most
+        is_within = _is_real(value) and self.least <= value <= self.most
+        return is_within and not (self.is_open and value == self.most)
 
     def instead(self, value: Any) -> str:
         if not _is_real(value) or value != value:  # NaN
             return self.words
         is_above = value >= self.most
-        nearest = "" if self.is_open[is_above] else _figure((self.least, self.most)[is_above])
-        return self.words + (f"; the nearest is {nearest}" if nearest else "")
+        # The least that has an effect is allowed, and is no advice.
+        is_advice = not self.is_open if is_above else self.least <= 0
+        nearest = _figure(self.most if is_above else self.least)
+        return self.words + (f"; the nearest is {nearest}" if is_advice else "")
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -135,17 +139,28 @@ class Choice(Kind):
 
 @dataclasses.dataclass(frozen=True)
 class Text(Kind):
-    """Text that files and logs can hold; ``what`` it is, and whether it may be empty."""
+    """A name or a path that files and logs can hold; ``what`` it is, and if it may be empty."""
 
     what: str
     may_be_empty: bool = False
+    is_path: bool = False
 
     @property
     def words(self) -> str:
         return f"{self.what}, or ''" if self.may_be_empty else self.what
 
     def accepts(self, value: Any) -> bool:
-        return is_text(value) and len(value) <= MOST_VALUES and bool(self.may_be_empty or value)
+        if value == "":
+            return self.may_be_empty
+        if not self.is_path:
+            return is_name(value) and not value.isspace()
+        return is_text(value) and len(value) <= _LONGEST_PATH and not _CONTROL.search(value)
+
+    def instead(self, value: Any) -> str:
+        if not isinstance(value, str) or not value.strip():
+            return self.words
+        most = _LONGEST_PATH if self.is_path else LONGEST_NAME
+        return f"{self.words}, of at most {most:,} characters that can be shown"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,7 +210,7 @@ class Fields(Kind):
 
 @dataclasses.dataclass(frozen=True)
 class Mappings(Kind):
-    """A mapping of texts to mappings; ``what`` it holds."""
+    """A mapping of names, which can be those of files, to mappings; ``what`` it holds."""
 
     what: str
 
@@ -206,7 +221,7 @@ class Mappings(Kind):
     def accepts(self, value: Any) -> bool:
         if not isinstance(value, Mapping) or len(value) > MOST_VALUES:
             return False
-        return all(is_text(key) and isinstance(part, Mapping) for key, part in value.items())
+        return all(_is_file_name(key) and isinstance(part, Mapping) for key, part in value.items())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,6 +245,10 @@ class Either(Kind):
 def _is_real(value: Any) -> bool:
     """Return whether a value is a number, and no bool; it may be infinite or NaN."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_file_name(value: Any) -> bool:
+    return is_name(value) and value not in ("", ".", "..") and not {"/", "\\"} & {*value}
 
 
 def _figure(value: float) -> str:

@@ -7,7 +7,10 @@ from fcos.config.keys.kinds import Choice, Number, Several, Switch, Text, Whole
 
 __all__ = ["GROUPS"]
 
-_CHANNELS = Whole(1, 16_384)
+_CHANNELS = Whole(1, 4096)
+# torch 2.11 corrupts the memory in the gradient of a 1x1 convolution of stride 2 with fewer input
+# channels, on the CPU with MODEL.CHANNELS_LAST; res3 has such a one.
+_RES2 = Whole(8, 2048)
 # Those of detectron2's get_norm.
 _NORMS = ("", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N", "FrozenBN", "GN", "LN")
 _STAGES = ("stem", "res2", "res3", "res4", "res5")
@@ -28,7 +31,7 @@ _DETECTOR = group(
     ),
     Key(
         "WEIGHTS",
-        Text("a path or an address", may_be_empty=True),
+        Text("a path or an address", may_be_empty=True, is_path=True),
         "The file to start from, or to detect with: a path, https://... or detectron2://...",
     ),
     Key("MASK_ON", Switch(), "Learn and predict masks; this takes ROI heads."),
@@ -36,13 +39,13 @@ _DETECTOR = group(
     Key("LOAD_PROPOSALS", Switch(), "Read proposals from files instead of computing them."),
     Key(
         "PIXEL_MEAN",
-        Several(Number(-100_000, 100_000), 3, 3),
+        Several(Number(-1000, 1000), 3, 3),
         "Taken off the three channels of every pixel, in the order of INPUT.FORMAT; pixels are "
         "0 to 255.",
     ),
     Key(
         "PIXEL_STD",
-        Several(Number(0, 100_000, is_open=(True, False)), 3, 3),
+        Several(Number(0.001, 1000), 3, 3),
         "What the three channels are divided by after that. 1 where the weights of the backbone "
         "were made so.",
     ),
@@ -116,7 +119,7 @@ _RESNETS = group(
     Key("NUM_GROUPS", Whole(1, 1024), "Groups of the 3x3 convolutions; more than one: ResNeXt."),
     Key("WIDTH_PER_GROUP", _CHANNELS, "Channels of each group in res2; later stages have more."),
     Key("STEM_OUT_CHANNELS", _CHANNELS, "Channels that the stem gives."),
-    Key("RES2_OUT_CHANNELS", _CHANNELS, "Channels that res2 gives; each later stage, twice."),
+    Key("RES2_OUT_CHANNELS", _RES2, "Channels that res2 gives; each later stage, twice."),
     Key(
         "STRIDE_IN_1X1",
         Switch(),
@@ -185,12 +188,12 @@ _REGIONS = group(
     ),
     Key(
         "ROI_HEADS.POSITIVE_FRACTION",
-        Number(0, 1, is_open=(True, False)),
+        Number(0.001, 1),
         "At most so much of them are objects, which masks are learnt from.",
     ),
     Key(
         "ROI_MASK_HEAD.POOLER_RESOLUTION",
-        Whole(1, 1024),
+        Whole(1, 128),
         "Side of the grid that a region is cut out as; Mask R-CNN has 14.",
         read_with="MASK_ON",
     ),

@@ -18,7 +18,7 @@ is read: one that no training can want is refused in one sentence before anythin
 
 Set a key in a YAML file, or behind the options of a command: `SOLVER.BASE_LR 0.005`. Keys that are
 not here (`MODEL.RPN`, `MODEL.ROI_HEADS`, ...) belong to other detectors, and are as detectron2 has
-them. `(a, b]` stands for the numbers from a to b without a: round brackets leave an end out.
+them. `[a, b)` stands for the numbers from a to b without b: round brackets leave an end out.
 """
 
 

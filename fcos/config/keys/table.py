@@ -55,9 +55,7 @@ def check_keys(cfg: detectron2.config.CfgNode, *sections: str) -> None:
         if sections and not name.startswith(sections):
             continue
         value = _value(cfg, name)
-        if value is _ABSENT or key.kind.accepts(value):
-            continue
-        if value is None or not key.read_with or _value(cfg, key.read_with):
+        if value is not _ABSENT and not key.kind.accepts(value):
             raise UserError(key.refusal(value, default_of(name)))
     if not sections:
         _check_others(cfg)

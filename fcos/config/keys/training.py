@@ -14,7 +14,8 @@ LOGGERS = ("wandb", "mlflow")
 # Ten times the iterations of a training on COCO for 100 epochs, one image at a time, are more.
 _ITERATIONS = 50_000_000
 _PERIOD = 1_000_000_000  # larger ones stand for never, too
-_DECAY = Number(0, 10)
+_RATE = Number(0.000_000_001, 10)
+_DECAY = Number(0, 1)
 
 _SCHEDULE = group(
     "SOLVER",
@@ -38,11 +39,11 @@ _SCHEDULE = group(
     Key("MAX_ITER", Whole(1, _ITERATIONS), "Iterations of the training."),
     Key(
         "BASE_LR",
-        Number(0, 100, is_open=(True, False)),
+        _RATE,
         "The learning rate, after the warm-up. For SGD, 0.01 for 16 images is usual here, and in "
         "proportion to IMS_PER_BATCH.",
     ),
-    Key("BASE_LR_END", Number(0, 100), "Where WarmupCosineLR ends; at most BASE_LR."),
+    Key("BASE_LR_END", Number(0, 10), "Where WarmupCosineLR ends; at most BASE_LR."),
     Key(
         "LR_SCHEDULER_NAME",
         Choice("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"),
@@ -53,7 +54,7 @@ _SCHEDULE = group(
         Several(Whole(1, _PERIOD), 0, 1000, "increasing"),
         "Iterations at which the rate is multiplied by GAMMA; those from MAX_ITER on do nothing.",
     ),
-    Key("GAMMA", Number(0, 10, is_open=(True, False)), "See STEPS; 0.1 is usual."),
+    Key("GAMMA", Number(0.0001, 1), "See STEPS; 0.1 is usual."),
     Key("NUM_DECAYS", Whole(1, 1000), "Of WarmupStepWithFixedGammaLR."),
     Key("WARMUP_METHOD", Choice("linear", "constant"), "How the rate rises to BASE_LR."),
     Key("WARMUP_ITERS", Whole(0, _ITERATIONS), "Iterations of the warm-up."),
@@ -77,12 +78,12 @@ _OPTIMIZER = group(
         "and those that timm names, such as the positions of a transformer.",
         default="SGD",
     ),
-    Key("MOMENTUM", Number(0, 1, is_open=(False, True)), "Of SGD."),
+    Key("MOMENTUM", Number(0, 0.9999), "Of SGD."),
     Key("NESTEROV", Switch(), "Nesterov's momentum, of SGD; it needs a MOMENTUM above 0."),
     Key("WEIGHT_DECAY", _DECAY, "Of all parameters but those of the next two keys."),
     Key("WEIGHT_DECAY_NORM", _DECAY, "Of normalisation layers."),
     Key("WEIGHT_DECAY_BIAS", Either(_DECAY, Choice(None)), "Of biases. None: WEIGHT_DECAY."),
-    Key("BIAS_LR_FACTOR", Number(0, 1000), "What the rate of biases is multiplied by."),
+    Key("BIAS_LR_FACTOR", Number(0, 10), "What the rate of biases is multiplied by."),
     Key("CLIP_GRADIENTS.ENABLED", Switch(), "Limit gradients."),
     Key(
         "CLIP_GRADIENTS.CLIP_TYPE",
@@ -92,13 +93,13 @@ _OPTIMIZER = group(
     ),
     Key(
         "CLIP_GRADIENTS.CLIP_VALUE",
-        Number(0, 1_000_000, is_open=(True, False)),
+        Number(0.000_001, 1_000_000),
         "The limit.",
         read_with="CLIP_GRADIENTS.ENABLED",
     ),
     Key(
         "CLIP_GRADIENTS.NORM_TYPE",
-        Either(Number(0, 100, is_open=(True, False)), Choice(math.inf)),
+        Either(Number(1, 10), Choice(math.inf)),
         "The power of that norm; infinity is the largest number.",
         read_with="CLIP_GRADIENTS.ENABLED",
     ),
@@ -113,7 +114,7 @@ _OPTIMIZER = group(
     ),
     Key(
         "EMA_DECAY",
-        Number(0, 1, is_open=(False, True)),
+        Number(0, 1, is_open=True),
         "Average the weights over the training, too, and evaluate and save the average beside "
         "them: how much of it each iteration keeps, such as 0.999. Less in the first iterations, "
         "so that short trainings have a good average. 0: no average.",
@@ -127,7 +128,7 @@ _RUN = group(
     "The run",
     Key(
         "OUTPUT_DIR",
-        Text("the path of a folder"),
+        Text("the path of a folder", is_path=True),
         "Where checkpoints, logs and results are written.",
     ),
     Key(
