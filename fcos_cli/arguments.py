@@ -167,13 +167,15 @@ def share(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to 1")
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    """Make the ``type`` of an argument: a whole number of at least ``least``."""
+def at_least(least: int, most: int = 1_000_000_000) -> Callable[[str], int]:
+    """Make the ``type`` of an argument: a whole number from ``least`` to ``most``."""
 
     def read(text: str) -> int:
         with contextlib.suppress(ValueError):
-            if int(text) >= least:
+            if least <= int(text) <= most:
                 return int(text)
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+            if int(text) > most:
+                raise argparse.ArgumentTypeError(f"{text[:20]!r} is more than {most:,}")
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not a whole number of at least {least}")
 
     return read

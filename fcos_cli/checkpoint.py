@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fcos_cli.arguments import add_opts, check_opts, share
-from fcos_cli.running import run_program
+from fcos_cli.running import run_program, say
 
 PROGRAM = "python -m fcos.checkpoint"
 FAMILIES = ("adelaidet", "original", "torchvision", "mmdetection", "detectron2")
@@ -151,7 +151,5 @@ def _thresholds(args: argparse.Namespace) -> Callable[[], int]:
 
 
 def _say(text: str, is_good: bool = True) -> int:
-    from fcos.utils.errors import printable  # names from a file
-
-    print(printable(text))
+    say(text)
     return 0 if is_good else 1

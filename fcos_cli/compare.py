@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from fcos_cli.arguments import add_dataset, add_shown, check_dataset
-from fcos_cli.running import run_program
+from fcos_cli.running import run_program, say
 
 PROGRAM = "python -m fcos.evaluation.compare"
 
@@ -61,9 +61,9 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
 
         def job() -> int:
             comparison = run_comparison(**vars(args))
-            print(summary(comparison))
+            say(summary(comparison))
             page = os.path.join(args.output, "comparison.html")
-            print(f"Written: {page} and comparison.json")
+            say(f"Written: {page} and comparison.json")
             return 0
 
         return job

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
-from fcos_cli.running import run_program
+from fcos_cli.running import run_program, say
 
 PROGRAM = "fcos curves"
 
@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
         def job() -> int:
             output, summaries = write_curves(args.runs, args.output)
             for summary in summaries:
-                print(summary)
-            print(f"Written: {output}")
+                say(summary)
+            say(f"Written: {output}")
             return 0
 
         return job

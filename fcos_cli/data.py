@@ -15,7 +15,7 @@ from typing import Any
 
 from fcos_cli import digits
 from fcos_cli.arguments import at_least
-from fcos_cli.running import run_program
+from fcos_cli.running import run_program, say
 
 PROGRAM = "fcos data"
 IMPORT_PROGRAM = "python -m fcos.data.importing"
@@ -140,7 +140,7 @@ def _load_import(given: dict[str, Any]) -> Callable[[], int]:
     options = Options(given.pop("voc_one_based"), given.pop("via_class"))
 
     def job() -> int:
-        print(import_labels(Request(**given, options=options)))
+        say(import_labels(Request(**given, options=options)))
         return 0
 
     return job
@@ -151,8 +151,8 @@ def _load_report(given: dict[str, Any]) -> Callable[[], int]:
 
     def job() -> int:
         numbers = report_on_data(given["config_file"], given["opts"], given["output"])
-        print(summary_of_report(numbers))
-        print(f"Written: {given['output']} and, with the numbers, .json beside it")
+        say(summary_of_report(numbers))
+        say(f"Written: {given['output']} and, with the numbers, .json beside it")
         return 0
 
     return job

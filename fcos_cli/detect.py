@@ -109,7 +109,7 @@ def _add_switches(parser: argparse.ArgumentParser) -> None:
 def _add_speed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size",
-        type=at_least(1),
+        type=at_least(1, 100_000),
         default=8,
         metavar="N",
         help="images that go through the model together, at most; only those whose padded sizes "

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from fcos_cli.arguments import add_dataset, add_shown, check_dataset
-from fcos_cli.running import run_program
+from fcos_cli.running import run_program, say
 
 PROGRAM = "fcos diagnose"
 
@@ -53,9 +53,9 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
         from fcos.evaluation.diagnosis import run_diagnosis, summary_of_diagnosis
 
         def job() -> int:
-            print(summary_of_diagnosis(run_diagnosis(**vars(args))))
+            say(summary_of_diagnosis(run_diagnosis(**vars(args))))
             page = os.path.join(args.output, "diagnosis.html")
-            print(f"Written: {page} and diagnosis.json")
+            say(f"Written: {page} and diagnosis.json")
             return 0
 
         return job

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fcos_cli.arguments import at_least
-from fcos_cli.running import run_program
+from fcos_cli.running import run_program, say
 
 PROGRAM = "python -m fcos.data.digits"
 
@@ -54,7 +54,7 @@ def load(given: dict[str, Any]) -> Callable[[], int]:
 
     def job() -> int:
         is_new = write_digits(**given)
-        print(f"{given['root']}: {'written' if is_new else 'already there, made the same way'}")
+        say(f"{given['root']}: {'written' if is_new else 'already there, made the same way'}")
         return 0
 
     return job

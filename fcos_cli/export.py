@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fcos_cli.arguments import add_detector, add_opts, parse_detector, score
-from fcos_cli.running import detector_of, run_program
+from fcos_cli.running import detector_of, run_program, say
 
 if TYPE_CHECKING:
     from fcos.export import Exported
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
                 image=args.image,
                 threshold=args.confidence_threshold,
             )
-            print(_report(args, written))
+            say(_report(args, written))
             return 0
 
         return job

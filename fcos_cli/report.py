@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from fcos_cli.arguments import add_opts, at_least, check_opts
-from fcos_cli.running import run_program
+from fcos_cli.running import run_program, say
 
 PROGRAM = "fcos report"
 
@@ -91,8 +91,8 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
             study = write_report(
                 runs, args.output, dataset=args.dataset, num_images=args.num_images
             )
-            print(summary_of_course(study))
-            print(f"Written: {os.path.join(args.output, 'report.html')} and report.json")
+            say(summary_of_course(study))
+            say(f"Written: {os.path.join(args.output, 'report.html')} and report.json")
             return 0
 
         return job

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fcos_cli.arguments import add_opts, check_opts
-from fcos_cli.running import run_program
+from fcos_cli.running import run_program, say
 
 if TYPE_CHECKING:
     from fcos.evaluation.report import Planned
@@ -86,7 +86,7 @@ def _list(planned: Sequence[Planned]) -> int:
             state = f"to evaluate, with {run.weights}"
         else:
             state = f"{run.done():,} of {run.cfg.SOLVER.MAX_ITER:,} iterations"
-        print(f"{run.name}: {state}")
+        say(f"{run.name}: {state}")
     return 0
 
 
@@ -94,20 +94,20 @@ def _run_all(planned: Sequence[Planned]) -> int:
     for number, run in enumerate(planned, 1):
         where = f"[{number}/{len(planned)}] {run.name}"
         if run.is_finished():
-            print(f"{where}: finished before", flush=True)
+            say(f"{where}: finished before")
             continue
         what = "evaluating" if run.weights else f"training, from iteration {run.done():,}"
-        print(f"{where}: {what}; its log is {run.folder}/log.txt", flush=True)
+        say(f"{where}: {what}; its log is {run.folder}/log.txt")
         started = time.monotonic()
         code = _run(run)
         if code:
-            print(
+            say(
                 f"Error: {run.name} ended with exit code {code}: see {_console(run)}. The same "
                 "command goes on from here.",
                 file=sys.stderr,
             )
             return code
-        print(f"{where}: {(time.monotonic() - started) / 60:.1f} minutes", flush=True)
+        say(f"{where}: {(time.monotonic() - started) / 60:.1f} minutes")
     return 0
 
 

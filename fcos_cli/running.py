@@ -8,12 +8,12 @@ import gc
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from fcos.config import CfgNode
 
-__all__ = ["detector_of", "run_program"]
+__all__ = ["detector_of", "run_program", "say"]
 
 
 def run_program(
@@ -55,6 +55,18 @@ def detector_of(args: argparse.Namespace, log: Literal["stdout", "stderr"] = "st
 
     show_log(stream=log)
     return detector_cfg(args.weights, args.config_file, args.opts)
+
+
+def say(text: str, **more: Any) -> None:
+    """Print a text at once; names in it, which come from files, do nothing to the terminal.
+
+    Args:
+        text: of a job, which has imported what it needs.
+        more: as of ``print``.
+    """
+    from fcos.utils.errors import printable
+
+    print(printable(text), flush=True, **more)
 
 
 def _run(job: Callable[[], int], debug: bool, several: bool) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
-from fcos_cli.running import run_program
+from fcos_cli.running import run_program, say
 
 PROGRAM = "fcos skeleton"
 
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
 
         def job() -> int:
             folder = write_skeleton(args.output)
-            print(f"Written: {folder}. Begin with {folder / 'README.md'}")
+            say(f"Written: {folder}. Begin with {folder / 'README.md'}")
             return 0
 
         return job

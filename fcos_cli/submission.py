@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from fcos_cli.running import run_program
+from fcos_cli.running import run_program, say
 
 PROGRAM = "python -m fcos_cli.submission"
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
 
         def job() -> int:
             done = pack(args.name, args.report, args.output, args.most_megabytes)
-            print("\n".join(done.lines))
+            say("\n".join(done.lines))
             return 0
 
         return job

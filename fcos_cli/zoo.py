@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
-from fcos_cli.running import run_program
+from fcos_cli.running import run_program, say
 
 PROGRAM = "fcos zoo"
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
         from fcos.checkpoint import describe_zoo
 
         def job() -> int:
-            print(describe_zoo(args.words))
+            say(describe_zoo(args.words))
             return 0
 
         return job

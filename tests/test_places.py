@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from fcos.config import get_cfg
+from fcos.data import register_custom_datasets, require_dataset
 from fcos.data.image_names import image_path
 from fcos.data.importing import Request, import_labels
 from fcos.data.records import DatasetRecords, ImageRecord
@@ -183,6 +185,23 @@ def test_a_base_that_is_an_address(place, server):
     (place / "a.yaml").write_text(f"_BASE_: {server.address}/b.yaml\n")
     with pytest.raises(UserError, match=r"_BASE_ http://.*/b\.yaml is an address, which is not"):
         get_cfg().merge_from_file("a.yaml")
+    assert server.asked == 0
+    (place / "a.yaml").write_text("_BASE_: detectron2://b.yaml\n")
+    with pytest.raises(UserError, match=r"_BASE_ detectron2://b\.yaml is an address, which is not"):
+        get_cfg().merge_from_file("a.yaml")
+
+
+def test_what_is_named_as_a_file_and_is_an_address(server, monkeypatch):
+    with pytest.raises(UserError, match=r"http://.*/a\.yaml is an address, which is not fetched"):
+        get_cfg().merge_from_file(f"{server.address}/a.yaml")
+    monkeypatch.setenv("DETECTRON2_DATASETS", server.address)
+    cfg = get_cfg()
+    cfg.merge_from_list(["DATASETS.CUSTOM", "{elsewhere: {JSON: a.json, IMAGES: a}}"])
+    register_custom_datasets(cfg)
+    with pytest.raises(UserError, match=r"http://.*/a\.json is an address, which is not fetched"):
+        require_dataset("elsewhere")
+    DatasetCatalog.remove("elsewhere")
+    MetadataCatalog.remove("elsewhere")
     assert server.asked == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import reprlib
+import sys
 import traceback
 from collections.abc import Iterator
 
@@ -69,6 +70,16 @@ def _place(error: BaseException) -> tuple[str, int]:
     return frame.f_globals.get("__name__", ""), line
 
 
+def _own_place(error: BaseException) -> str:
+    """Name the file and the line of the user's own code that led to an error; "" if none did."""
+    _, _, *inner = traceback.walk_tb(error.__traceback__)  # without this file and its caller
+    for frame, line in reversed(inner):
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package not in (*_FRAMEWORKS, *sys.stdlib_module_names):
+            return f"{frame.f_code.co_filename}, line {line}"
+    return ""
+
+
 @contextlib.contextmanager
 def config_errors() -> Iterator[None]:
     """Turn errors in building from a config into a sentence for the user.
@@ -76,7 +87,8 @@ def config_errors() -> Iterator[None]:
     Each part of a detector or a training checks its own values, here and in detectron2, and says
     so in errors of many kinds. For the user, all of them mean that the config has to change. Not
     so an error without a sentence in other code, such as a backbone of the user's own: that is a
-    mistake in this code, whose traceback the user needs.
+    mistake in this code, whose traceback the user needs. Where such code has led to an error with
+    one, its file and line are named.
 
     Raises:
         UserError: with the message of the error. Processes share a config, so all have it.
@@ -93,6 +105,8 @@ def config_errors() -> Iterator[None]:
                 raise
             kind = type(error).__name__
             text = " ".join(filter(None, [kind, text, f"in {module}, line {line}"]))
-        shared = UserError(f"This config cannot be used: {text}")
+        own = _own_place(error)
+        cause = f"The code at {own}" if own else "This config"
+        shared = UserError(f"{cause} cannot be used: {text}")
         shared.in_all_processes = True
         raise shared from error

@@ -211,9 +211,11 @@ def check_writable(folder: str, advice: str = "") -> None:
         advice: last sentence of the error message.
 
     Raises:
-        UserError: the folder cannot be made, or it refuses a file of 64 KiB.
+        UserError: the folder cannot be made, or it refuses a file of 64 KiB, or is an address.
     """
     folder = folder or "."
+    if "://" in folder:
+        raise UserError(f"{folder} is an address, to which nothing is written: name a folder.")
     try:
         os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:

@@ -13,9 +13,12 @@ from typing import Any
 import torch
 
 from fcos.utils.children import run_children
-from fcos.utils.errors import UserError
+from fcos.utils.errors import UserError, short
 from fcos.utils.joining import Ending, join, run_and_exit, run_joined
 from fcos.utils.launched import REMEDIES, Place, launched
+
+_MOST_PROCESSES = 512  # of a machine
+_MOST_MACHINES = 100_000
 
 __all__ = [
     "Ending",
@@ -175,6 +178,12 @@ def check_processes(processes: Processes, device: str, advice: str = "") -> None
     wanted, number = torch.device(device), processes.total
     if processes.num_gpus < 0 or processes.num_machines < 1:
         raise UserError("--num-gpus must not be negative, and --num-machines at least 1.")
+    for name, asked, most in (
+        ("--num-gpus", processes.num_gpus, _MOST_PROCESSES),
+        ("--num-machines", processes.num_machines, _MOST_MACHINES),
+    ):
+        if asked > most:
+            raise UserError(f"{name} is {short(str(asked), 20)}: ask for at most {most:,}.")
     if wanted.type == "cpu":
         if number > 1:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""

@@ -82,6 +82,37 @@ def test_a_checkpoint_that_was_compressed_again(tmp_path):
     check(read_checkpoint(str(other)))
 
 
+def test_an_archive_that_stands_for_far_more_than_it_has(tmp_path):
+    path, other = tmp_path / "weights.pth", tmp_path / "other.pth"
+    torch.save({"model": {"a": torch.zeros(2**18)}}, path)
+    with (
+        zipfile.ZipFile(path) as source,
+        zipfile.ZipFile(other, "w", zipfile.ZIP_DEFLATED) as target,
+    ):
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    with pytest.raises(UserError, match=r"other\.pth .*its records claim 1,0\d\d,\d\d\d bytes"):
+        read_checkpoint(str(other))
+
+
+@pytest.mark.parametrize(
+    ("tensor", "what"),
+    [
+        (torch.empty(3, device="meta"), "of the device 'meta', which has a shape and no values"),
+        (torch.zeros(3, 3).to_sparse(), "of the layout torch.sparse_coo"),
+        (torch.zeros(1).expand(10**10), "of 10,000,000,000 values, which repeats few"),
+    ],
+)
+@pytest.mark.parametrize("where", ["model", "optimizer"])
+def test_tensors_without_values_of_their_own(tmp_path, tensor, what, where):
+    path = tmp_path / "weights.pth"
+    content = {"model": dict(WEIGHTS), "optimizer": {"state": [{"x": torch.zeros(1)}]}}
+    inside = content["model"] if where == "model" else content["optimizer"]["state"][0]
+    torch.save(content | {"extra": inside.update(bad=tensor)}, path)
+    with pytest.raises(UserError, match=f"the entry 'bad' is a tensor {what}.*: save the whole te"):
+        read_checkpoint(str(path))
+
+
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("name", ["weights.pkl", "weights.pth"])
 def test_pickles_of_arrays(tmp_path, protocol, name):

@@ -26,6 +26,8 @@ ROOT = os.path.dirname(demo.__file__)
         ("--config-file c --input a --confidence-threshold x", "'x' is not a score between 0 and"),
         ("--config-file c --input a --num-images 3", "--num-images belongs to --dataset"),
         ("--config-file c --dataset d --num-images 0", "'0' is not a whole number of at least 1"),
+        (f"--config-file c --dataset d --num-images {'9' * 400}", "is more than 1,000,000,000"),
+        (f"--config-file c --dataset d --num-images {'9' * 5000}", "is not a whole number of at"),
         ("--config-file c --input a --opts A b --output o", "put --output before it"),
         ("--config-file c --input a --compile", "--compile belongs to --optimize"),
         ("--config-file c --input a --optimize int8", "invalid choice: 'int8' (choose from"),

@@ -1,11 +1,15 @@
 """The command ``fcos``: its verbs, and that asking for help does not wait for torch."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from fcos_cli import running
 from fcos_cli.__main__ import VERBS, main
+from fcos_cli.running import say
 
 HELP = [["--help"], *([verb, "--help"] for verb in VERBS), ["checkpoint", "verify", "--help"]]
 HELP += [["data", word, "--help"] for word in ("import", "report", "show")]
@@ -79,3 +83,15 @@ def test_what_the_programs_repeat_is_what_the_package_has():
     assert set(data.FORMATS) == set(FORMATS)
     assert export.FORMATS == FILES
     assert tuple(INPUT_TYPES) == export.INPUT_TYPES
+
+
+def test_programs_print_names_from_files_safely(capsys):
+    """By ``say``; the others print no names, or JSON, or are told what to print by ``say``."""
+    say("\x1b[31mred\u202e\tgreen\n", end="")
+    assert capsys.readouterr().out == "\\x1b[31mred\\u202e\tgreen\n"
+    others = [
+        path.name
+        for path in sorted(Path(running.__file__).parent.glob("*.py"))
+        if re.search(r"(?<![\w.])print\(", path.read_text(encoding="utf-8"))
+    ]
+    assert others == ["__main__.py", "doctor.py", "probing.py", "running.py"]

@@ -10,11 +10,12 @@ from fcos.utils.errors import UserError, config_errors, of_system, one_line
 from fcos_cli.running import run_program
 
 
-def raise_in(module, error):
-    """Raise an error from code that belongs to a module of this name."""
+def code_of(module):
+    """Return a function that raises an error, and one that calls another, of a module's code."""
     scope = {"__name__": module}
-    exec("def fail(error):\n    raise error", scope)
-    scope["fail"](error)
+    code = "def fail(error):\n    raise error\n\ndef call(other, error):\n    other(error)\n"
+    exec(compile(code, f"/work/{module}.py", "exec"), scope)
+    return scope["fail"], scope["call"]
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ def raise_in(module, error):
 )
 def test_each_kind_of_error_is_a_sentence(error, message):
     with pytest.raises(UserError) as caught, config_errors():
-        raise_in("detectron2.modeling.norms", error)
+        code_of("detectron2.modeling.norms")[0](error)
     assert str(caught.value) == f"This config cannot be used: {message}"
     assert caught.value.in_all_processes and caught.value.__cause__ is error
 
@@ -36,11 +37,21 @@ def test_each_kind_of_error_is_a_sentence(error, message):
 @pytest.mark.parametrize("error", [KeyError("res9"), AssertionError(), ValueError()])
 def test_a_mistake_in_code_of_the_users_own_keeps_its_traceback(error):
     with pytest.raises(type(error)) as caught, config_errors():
-        raise_in("my_backbone", error)
+        code_of("my_backbone")[0](error)
     assert caught.value is error
-    sentence = ValueError("MODEL.MINE is 3: set it to 4")
-    with pytest.raises(UserError, match="used: MODEL.MINE is 3: set it"), config_errors():
-        raise_in("my_backbone", sentence)
+
+
+def test_code_of_the_users_own_is_named_with_its_line():
+    own, theirs = code_of("my_backbone"), code_of("torch.nn")
+    unpacked = ValueError("too many values to unpack (expected 2)")
+    with pytest.raises(UserError) as caught, config_errors():
+        own[0](unpacked)
+    said = "The code at /work/my_backbone.py, line 2 cannot be used: too many values to unpack (exp"
+    assert str(caught.value).startswith(said)
+    groups = ValueError("in_channels must be divisible by groups")
+    said = r"^The code at /work/my_backbone\.py, line 5 cannot be used: in_channels must"
+    with pytest.raises(UserError, match=said), config_errors():
+        theirs[1](lambda error: own[1](theirs[0], error), groups)
 
 
 def test_a_terminal_is_not_told_what_to_do():

@@ -13,7 +13,14 @@ from PIL import Image
 
 from fcos.utils import folders
 from fcos.utils.errors import UserError
-from fcos.utils.files import append_to, copy_file, write_by_name, write_text, write_whole
+from fcos.utils.files import (
+    append_to,
+    check_writable,
+    copy_file,
+    write_by_name,
+    write_text,
+    write_whole,
+)
 from fcos.utils.folders import made_folder, subfolder
 from tests.limits import limited_files
 
@@ -132,6 +139,24 @@ def test_two_programs_at_once(place):
     with pytest.raises(UserError, match="a cannot be written: another program writes the same"):
         write_whole("a", write)
     assert (place / "a").read_text() == "second"
+
+
+@pytest.mark.parametrize(
+    ("folder", "why"),
+    [
+        ("a\0b", "no folder can have this name"),
+        ("\ud800", "no folder can have this name"),
+        ("x" * 300, "File name too long"),
+        ("file", "File exists"),
+        ("file/a", "Not a directory"),
+        ("http://host/a", "is an address, to which nothing is written: name a folder"),
+    ],
+)
+def test_a_folder_that_cannot_be(place, folder, why):
+    (place / "file").touch()
+    with pytest.raises(UserError, match=why):
+        check_writable(folder)
+    assert os.listdir() == ["file"]
 
 
 def test_a_long_name(place):

@@ -133,3 +133,10 @@ def test_one_gpu_for_several_processes(monkeypatch):
         UserError, match=r"^MODEL\.DEVICE is cuda:1, but there are to be 2 processes"
     ):
         check_processes(TWO, "cuda:1")
+
+
+@pytest.mark.parametrize("number", [513, 10**400])
+def test_more_processes_than_any_machine_has(number):
+    for name, asked in (("gpus", number), ("machines", 10 * number**2)):
+        with pytest.raises(UserError, match=rf"^--num-{name} is \d+(\.\.\.)?: ask for at most"):
+            check_processes(Processes(**{f"num_{name}": asked}), "cpu")

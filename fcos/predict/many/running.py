@@ -31,7 +31,7 @@ from fcos.predict.many.work import LineMaker, Progress, claims, read_sizes
 from fcos.predict.predictor import Predictor
 from fcos.utils.agree import in_all, on_main
 from fcos.utils.device import check_device
-from fcos.utils.errors import UserError
+from fcos.utils.errors import UserError, printable
 from fcos.utils.processes import Ending, choose_processes, run_processes
 from fcos.utils.terminal import show_log
 from fcos.utils.values import NAMED
@@ -235,9 +235,9 @@ def _finish(
     if not left_out:
         return 0
     named = ", ".join(paths[image] for image in left_out[:NAMED])
-    print(
+    said = (
         f"{len(left_out)} of {len(paths)} images could not be read and were left out: {named}"
-        f"{', ...' if len(left_out) > NAMED else '.'} {folder.path_of(LEFT_OUT)} says why.",
-        file=sys.stderr,
+        f"{', ...' if len(left_out) > NAMED else '.'} {folder.path_of(LEFT_OUT)} says why."
     )
+    print(printable(said), file=sys.stderr)
     return _SOME_LEFT_OUT
