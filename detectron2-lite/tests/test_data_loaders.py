@@ -71,7 +71,7 @@ def random_numbers(element):
         element,
         np.random.randint(2**31),
         random.randrange(2**31),
-        torch.randint(2**31, ()).item(),
+        torch.randint(2**20, ()).item(),  # the same in every torch, 2**31 is not
     )
 
 
@@ -235,8 +235,8 @@ def test_random_numbers_of_workers_follow_torchs_seed():
 
     # detectron2's numbers.
     assert first_of_each_batch(3) == [
-        (0, 1330225319, 1482231520, 1454354628),
-        (3, 792791870, 1083645810, 765403149),
+        (0, 1330225319, 1482231520, 630951),
+        (3, 792791870, 1083645810, 68414),
     ]
     assert first_of_each_batch(4) != first_of_each_batch(3)
 

@@ -8,32 +8,20 @@ overflow its stack. This one knows only what files of weights have.
 from __future__ import annotations
 
 import ast
-import math
 import pickletools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
-import numpy as np
+from fcos.checkpoint.pickle_calls import CALLS, NAMES, ArrayToBe, Name, Other, TypeToBe, key_of
 
-__all__ = ["Forbidden", "Name", "Other", "read_pickle"]
+__all__ = ["Forbidden", "read_pickle"]
+
+
+_LONGEST_NAME = 200  # torch needs the square of its length to say that it does not know one
 
 
 class Forbidden(Exception):
     """A pickle asks for something to be called that is no data; ``str`` is its name."""
-
-
-class Name(NamedTuple):
-    """A class or a function that a pickle names."""
-
-    module: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
-
-
-class Other:
-    """Stands for what another reader makes: a tensor, or an object of torch."""
 
 
 def read_pickle(file: BinaryIO, length: int, persistent: Callable[[Any], Any] | None = None) -> Any:
@@ -72,139 +60,6 @@ def _operations(file: BinaryIO) -> Iterator[tuple[str, Any]]:
             yield operation.name, value.decode("latin-1")
         else:
             yield operation.name, operation.arg.reader(file) if operation.arg else None
-
-
-_LONGEST_NAME = 200  # torch needs the square of its length to say that it does not know one
-
-
-# ---- what is called ------------------------------------------------------------------------------
-
-
-class _Type:
-    """A type of numpy, which is told its byte order after it was made."""
-
-    def __init__(self, code: Any, *_: Any) -> None:
-        if isinstance(code, bytes):
-            code = code.decode("latin-1")
-        if not isinstance(code, str) or len(code) > 10:
-            raise ValueError("an array of an unusual type")
-        self.value = np.dtype(code)
-        if self.value.kind not in "biufcSU" or self.value.itemsize > 1024:
-            raise ValueError(f"an array of the type {code[:20]}")
-
-    def build(self, state: Any) -> None:
-        order: Any = state[1]
-        order = order.decode("latin-1") if isinstance(order, bytes) else order
-        if order not in ("<", ">", "|", "="):
-            raise ValueError("an unknown byte order")
-        self.value = self.value.newbyteorder(order)
-
-
-class _Array:
-    """An array of numpy, which is told its values after it was made."""
-
-    value: np.ndarray
-
-    def build(self, state: Any) -> None:
-        _, shape, kind, is_fortran, raw = state
-        self.value = _array(raw, kind, shape, "F" if is_fortran else "C")
-
-
-def _array(raw: Any, kind: Any, shape: Any, order: Any) -> np.ndarray:
-    if isinstance(raw, str):
-        raw = raw.encode("latin-1")
-    if not isinstance(raw, (bytes, bytearray)) or not isinstance(kind, _Type):
-        raise ValueError("an array without its bytes")
-    if not isinstance(shape, tuple) or len(shape) > 32 or not all(type(n) is int for n in shape):
-        raise ValueError("an array without its shape")
-    if min(shape, default=0) < 0 or math.prod(shape) * kind.value.itemsize != len(raw):
-        raise ValueError("an array with another number of bytes than its shape has")
-    values = np.frombuffer(bytearray(raw), kind.value) if raw else np.empty(0, kind.value)
-    if not kind.value.isnative:  # torch takes none in another order
-        values = values.astype(kind.value.newbyteorder("="))
-    return values.reshape(shape, order="F" if order == "F" else "C")
-
-
-def _reconstruct(kind: Any, shape: Any, *_: Any) -> _Array:
-    if kind != ("numpy", "ndarray") or shape != (0,):
-        raise ValueError("an array that begins with a shape")
-    return _Array()
-
-
-def _scalar(kind: Any, raw: Any) -> Any:
-    return _array(raw, kind, (), "C")[()]
-
-
-def _encode(text: Any, encoding: Any) -> bytes:
-    if not isinstance(text, str) or encoding != "latin1":
-        raise ValueError("bytes in an unknown encoding")
-    return text.encode("latin-1")
-
-
-def _bytearray(content: Any = b"", encoding: Any = "latin-1") -> bytearray:
-    if isinstance(content, str) and encoding == "latin-1":
-        return bytearray(content.encode("latin-1"))
-    if not isinstance(content, (bytes, bytearray)):
-        raise ValueError("a length instead of bytes")  # which would be allocated
-    return bytearray(content)
-
-
-def _ordered(pairs: Any = ()) -> dict[Any, Any]:
-    return {_key(key): value for key, value in pairs}
-
-
-def _complex(real: Any = 0.0, imaginary: Any = 0.0) -> complex:
-    if not (isinstance(real, float) and isinstance(imaginary, float)):
-        raise ValueError("a complex number without its parts")
-    return complex(real, imaginary)
-
-
-def _plain_of(kind: Callable[[Any], Any], with_keys: bool) -> Callable[..., Any]:
-    def make(content: Any = ()) -> Any:
-        if not isinstance(content, (list, tuple, set, frozenset)):
-            raise ValueError("a container without its content")
-        return kind([_key(value) for value in content] if with_keys else content)
-
-    return make
-
-
-_CALLS: dict[tuple[str, str], Callable[..., Any]] = {
-    ("collections", "OrderedDict"): _ordered,
-    ("_codecs", "encode"): _encode,
-    ("numpy", "dtype"): _Type,
-}
-for _module in ("builtins", "__builtin__"):  # Python 3 and 2
-    _CALLS |= {
-        (_module, "bytes"): lambda content=b"": bytes(_bytearray(content)),
-        (_module, "bytearray"): _bytearray,
-        (_module, "complex"): _complex,
-        (_module, "dict"): _ordered,
-        (_module, "list"): _plain_of(list, False),
-        (_module, "tuple"): _plain_of(tuple, False),
-        (_module, "set"): _plain_of(set, True),
-        (_module, "frozenset"): _plain_of(frozenset, True),
-    }
-for _module in ("numpy.core", "numpy._core"):  # numpy 1 and 2
-    _CALLS |= {
-        (f"{_module}.multiarray", "_reconstruct"): _reconstruct,
-        (f"{_module}.multiarray", "scalar"): _scalar,
-        (f"{_module}.numeric", "_frombuffer"): lambda raw, kind, shape, order: _array(
-            raw, kind, shape, order
-        ),
-    }
-_NAMES = {*_CALLS, ("numpy", "ndarray")}
-
-
-def _key(value: Any) -> Any:
-    """Return what can be a key: flat, because Python's hash of tuples in tuples has no bound."""
-    parts = value if isinstance(value, tuple) else (value,)
-    plain = (str, int, float, bool, type(None), bytes, Other, Name)
-    if type(value) not in (*plain, tuple) or not all(type(part) in plain for part in parts):
-        raise ValueError(f"a {type(value).__name__} as a key")
-    return value
-
-
-# ---- the machine ---------------------------------------------------------------------------------
 
 
 class _Machine:
@@ -271,7 +126,7 @@ class _Machine:
     def _add(self, values: list[Any]) -> None:
         if not isinstance(self._stack[-1], set):
             raise TypeError("values for something else than a set")
-        self._stack[-1].update(map(_key, values))
+        self._stack[-1].update(map(key_of, values))
 
     def _set(self, values: list[Any]) -> None:
         target = self._stack[-1]
@@ -283,7 +138,7 @@ class _Machine:
     def _named(self, name: Name) -> None:
         if len(str(name)) > _LONGEST_NAME:
             raise ValueError(f"a name of {len(str(name)):,} characters")
-        if self._persistent is None and name not in _NAMES:
+        if self._persistent is None and name not in NAMES:
             raise Forbidden(str(name))
         self._stack.append(name)
 
@@ -300,8 +155,8 @@ class _Machine:
         self._left -= sum(len(a) for a in arguments if hasattr(a, "__len__"))
         if self._left < 0:
             raise ValueError("it copies more than it holds")
-        if isinstance(function, Name) and function in _CALLS:
-            self._stack.append(_CALLS[function](*arguments))
+        if isinstance(function, Name) and function in CALLS:
+            self._stack.append(CALLS[function](*arguments))
         elif self._persistent is None or not isinstance(function, Name):
             raise Forbidden(str(function) if isinstance(function, Name) else "something")
         else:
@@ -309,7 +164,7 @@ class _Machine:
 
     def _build(self, _: Any) -> None:
         state, target = self.pop(), self._stack[-1]
-        if isinstance(target, (_Type, _Array)):
+        if isinstance(target, (TypeToBe, ArrayToBe)):
             target.build(state)
         elif not isinstance(target, (dict, Other)):  # of a mapping: attributes, such as _metadata
             raise TypeError("a state for something without one")
@@ -322,7 +177,7 @@ class _Machine:
 
 
 def _pairs(values: list[Any]) -> Iterable[tuple[Any, Any]]:
-    return zip(map(_key, values[0::2]), values[1::2], strict=True)
+    return zip(map(key_of, values[0::2]), values[1::2], strict=True)
 
 
 def _same(value: Any) -> Any:
@@ -354,7 +209,7 @@ _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "LIST": lambda machine, _: machine._put_marked(list),
     "TUPLE": lambda machine, _: machine._put_marked(tuple),
     "DICT": lambda machine, _: machine._put_marked(lambda values: dict(_pairs(values))),
-    "FROZENSET": lambda machine, _: machine._put_marked(lambda v: frozenset(map(_key, v))),
+    "FROZENSET": lambda machine, _: machine._put_marked(lambda v: frozenset(map(key_of, v))),
     "TUPLE1": lambda machine, _: machine._tuple_of(1),
     "TUPLE2": lambda machine, _: machine._tuple_of(2),
     "TUPLE3": lambda machine, _: machine._tuple_of(3),
@@ -375,7 +230,7 @@ _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
 
 def _finished(value: Any, known: dict[int, Any]) -> Any:
     """Return what was read, with arrays in their places; a list that is in itself is an error."""
-    if isinstance(value, (_Array, _Type)):
+    if isinstance(value, (ArrayToBe, TypeToBe)):
         return value.value
     if not isinstance(value, (dict, list, tuple)):
         return value

@@ -10,7 +10,8 @@ import io
 import zipfile
 from typing import Any, BinaryIO
 
-from fcos.checkpoint.plain_pickle import Name, read_pickle
+from fcos.checkpoint.pickle_calls import Name
+from fcos.checkpoint.plain_pickle import read_pickle
 from fcos.checkpoint.sums import expect_no_sums
 
 __all__ = ["check_archive", "check_old_file"]

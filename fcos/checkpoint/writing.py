@@ -35,7 +35,21 @@ def write_weights(
     tensors = {name: torch.as_tensor(value).contiguous() for name, value in content.items()}
     texts = {name: json.dumps(value) for name, value in (carried or {}).items()}
     metadata = {"format": "pt", **texts}
-    write_whole(path, lambda file: file.write(as_bytes(tensors, metadata=metadata)))
+    write_whole(path, lambda file: file.writelines(_sorted(as_bytes(tensors, metadata=metadata))))
+
+
+def _sorted(content: bytes) -> tuple[bytes, bytes, memoryview]:
+    """Return the pieces of a safetensors file whose metadata are in order.
+
+    The package writes them in another order each time, so that two files of the same weights would
+    have different sums.
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little"), text, memoryview(content)[end:]
 
 
 def safetensors_torch(path: str) -> Any:

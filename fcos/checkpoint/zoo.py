@@ -86,6 +86,8 @@ def _address(model: Published) -> str:
 def describe_zoo(words: list[str]) -> str:
     """List the published models whose names contain all of some words; if it is one, describe it.
 
+    Those whose weights can be fetched come first.
+
     Raises:
         UserError: there is none.
     """
@@ -111,7 +113,7 @@ def _table(models: list[Published]) -> str:
             model.speed or "-",
             "(no weights)" if model.source.missing else model.source.licence,
         ]
-        for model in models
+        for model in sorted(models, key=lambda model: bool(model.source.missing))
     ]
     return (
         f"{tabulate(rows, headers, disable_numparse=True)}\n\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import reprlib
 from collections.abc import Sequence
 from glob import escape as glob_escape
 from glob import glob
@@ -251,15 +252,16 @@ _JSON_NAMES = {dict: "object", str: "text", int: "number", float: "number"}
 
 def _check_result(where: str, result: object) -> None:
     if not isinstance(result, dict):
-        raise UserError(f"{where} is {result!r}, expected an object with image_id, bbox, score.")
+        raise UserError(
+            f"{where} is {reprlib.repr(result)}, expected an object with image_id, bbox, score."
+        )
     missing = [k for k in ("image_id", "category_id", "bbox", "score") if k not in result]
     if missing:
         raise UserError(f"{where} has no {' and no '.join(missing)}.")
     ill_typed = [k for k in ("image_id", "category_id") if not is_id(result[k])]
     if ill_typed:
-        raise UserError(
-            f"{where} has the {ill_typed[0]} {result[ill_typed[0]]!r}; expected a number or a text."
-        )
+        wrong = reprlib.repr(result[ill_typed[0]])
+        raise UserError(f"{where} has the {ill_typed[0]} {wrong}; expected a number or a text.")
     try:
         numbers = [float(number) for number in (*result["bbox"], result["score"])]
         is_sound = len(numbers) == 5 and all(map(math.isfinite, numbers))
@@ -267,6 +269,7 @@ def _check_result(where: str, result: object) -> None:
         is_sound = False
     if not is_sound:
         raise UserError(
-            f"{where} has the bbox {result['bbox']} and the score {result['score']}; expected 4 "
-            "finite numbers (x, y, width, height in pixels) and 1."
+            f"{where} has the bbox {reprlib.repr(result['bbox'])} and the score "
+            f"{reprlib.repr(result['score'])}; expected 4 finite numbers (x, y, width, height in "
+            "pixels) and 1."
         )

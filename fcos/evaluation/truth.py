@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import io
 import os
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -214,7 +215,7 @@ def _check_mask(where: str, result: dict[str, Any], truth: Truth) -> None:
         raise UserError(f"{where} has a segmentation that is no compressed run-length encoding.")
     if list(mask.get("size", ())) != size:
         raise UserError(
-            f"{where} has a mask of {mask.get('size')} rows and columns, but image "
+            f"{where} has a mask of {reprlib.repr(mask.get('size'))} rows and columns, but image "
             f"{image['id']} of {truth.name} has {size}."
         )
     if not are_run_lengths_of(mask["counts"], size[0] * size[1]):

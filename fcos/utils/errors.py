@@ -16,7 +16,8 @@ class UserError(ValueError):
 
     The message is complete without a traceback: what is wrong, where, and what to do.
     ``train_net.py`` and ``demo.py`` print it as it is and leave with exit code 1. What moves the
-    cursor or colours of a terminal, as a name in a user's file may, is in it as Python writes it.
+    cursor or colours of a terminal, as a name in a user's file may, is in it as Python writes it,
+    and of a value of endless length the middle is left out.
 
     Attributes:
         in_all_processes: every process of a training has this error, so one of them may print it.
@@ -25,7 +26,17 @@ class UserError(ValueError):
     in_all_processes = False
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(printable(message))
+        super().__init__(printable(_without_middle(message)))
+
+
+_MOST_SHOWN = 4000  # characters of a sentence; what is wrong stands at its start, advice at its end
+
+
+def _without_middle(text: str) -> str:
+    if len(text) <= _MOST_SHOWN:
+        return text
+    half = _MOST_SHOWN // 2
+    return f"{text[:half]} ... {text[-half:]}"
 
 
 def printable(text: str) -> str:

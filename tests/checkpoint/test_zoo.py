@@ -62,6 +62,8 @@ def test_listing_and_filter(capsys):
     assert main([]) == 0
     out = capsys.readouterr().out
     assert all(f"{name} " in out for name in NAMES)
+    has_none = ["(no weights)" in line for line in out.splitlines()[2 : 2 + len(NAMES)]]
+    assert has_none == sorted(has_none) and set(has_none) == {False, True}  # those with any first
     assert main(["ADELAIDET", "dcn"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[2:4]] == [

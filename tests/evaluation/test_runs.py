@@ -161,6 +161,10 @@ def test_a_config_that_is_not_yaml_or_would_run_code(data):
             r"detection 0 has the image_id \[1\]; expected a number or a text\.$",
         ),
         (
+            f'[{{"image_id": 1, "category_id": 1, "bbox": "{"1" * 9999}", "score": []}}]',
+            r"has the bbox '1{12}\.\.\.1{13}' and the score \[\]; expected 4 finite numbers",
+        ),
+        (
             '[{"image_id": 1, "category_id": null, "bbox": [1, 2, 3, 4], "score": 1}]',
             r"detection 0 has the category_id None; expected a number or a text\.$",
         ),

@@ -57,7 +57,7 @@ def try_file(reader: str, content: bytes) -> Outcome | None:
         problem = ""
     except UserError as error:
         text = str(error)
-        problem = "" if text.isprintable() and len(text) < 20_000 else f"says {text[:200]!r}"
+        problem = "" if text.isprintable() and len(text) < 5_000 else f"says {text[:200]!r}"
     except (Exception, MemoryError) as error:
         *_, place = traceback.extract_tb(error.__traceback__)
         ours = [f for f in traceback.extract_tb(error.__traceback__) if "/fcos/" in f.filename]

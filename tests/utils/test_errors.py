@@ -61,6 +61,14 @@ def test_a_terminal_is_not_told_what_to_do():
     assert str(UserError()) == ""
 
 
+def test_the_middle_of_an_endless_value_is_left_out():
+    said = str(UserError(f"pets.json: the name {'[' * 10**6}; expected 3 to 4 words."))
+    assert len(said) < 4100
+    assert said.startswith("pets.json: the name [[[") and "[ ... [" in said
+    assert said.endswith("[; expected 3 to 4 words.")
+    assert str(UserError("a" * 4000)) == "a" * 4000
+
+
 def test_what_is_said_already_and_what_is_a_bug_stay_as_they_are():
     for error in (UserError("no such file"), TypeError("a bug")):
         with pytest.raises(type(error)) as caught, config_errors():

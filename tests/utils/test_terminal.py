@@ -23,7 +23,7 @@ def loggers():
     logs = [logging.getLogger(name) for name in NAMES]
     before = [(log, log.handlers[:], log.level, log.propagate) for log in logs]
     for log in logs:
-        log.handlers[:] = []
+        log.handlers[:], log.propagate = [], True  # else pytest adds one of its own
     yield
     for log, handlers, level, propagate in before:
         log.handlers[:], log.propagate = handlers, propagate

@@ -16,7 +16,7 @@ import numpy as np
 from fcos.checkpoint.reading import local_file
 from fcos.config import CfgNode
 from fcos.predict.many.shards import FinishedImages
-from fcos.utils.errors import UserError, short
+from fcos.utils.errors import UserError, printable, short
 from fcos.utils.files import write_whole
 from fcos.utils.folders import subfolder
 from fcos.utils.locks import FolderLock
@@ -206,7 +206,7 @@ class DetectionFolder:
             paths = [json.loads(line) for line in lines]
         except (ValueError, RecursionError) as error:
             raise self._damaged("images.jsonl") from error
-        if not paths or not all(isinstance(path, str) and "\0" not in path for path in paths):
+        if not paths or not all(map(_is_path, paths)):
             raise self._damaged("images.jsonl")
         return paths
 
@@ -276,7 +276,7 @@ class DetectionFolder:
         def left_out(file: BinaryIO) -> None:
             for image, problem in finished.problems():
                 # Encoded as file names are, so that --list finds the file again.
-                line = f"# {' '.join(problem.split())}\n{_as_line(paths[image])}\n"
+                line = f"# {printable(' '.join(problem.split()))}\n{_as_line(paths[image])}\n"
                 file.write(line.encode("utf-8", errors="surrogateescape"))
 
         self._result(IMAGES, images)
@@ -308,6 +308,13 @@ def _write_json_list(file: BinaryIO, items: Any) -> None:
         file.write(separator + item)
         separator = b",\n"
     file.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
+
+
+def _is_path(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and value != "" and b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:  # half of a character, as JSON may have it
+        return False
 
 
 def _as_line(path: str) -> str:

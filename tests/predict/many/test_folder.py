@@ -205,7 +205,7 @@ def write_results(folder, *lines):
 
 def test_results_are_a_data_set_of_pycocotools(folder):
     lines = [result_line(1, (20, 30), [box(1), box(1)]), result_line(0, (5, 6), [])]
-    write_results(folder, *lines, problem_line(2, "Image\nc.png is broken."))
+    write_results(folder, *lines, problem_line(2, "Image\nc\ud800.png is broken."))
     found = COCO(folder.path_of("images.json")).loadRes(folder.path_of("detections.json"))
     assert found.imgs == {
         0: {"id": 0, "file_name": "a.png", "height": 5, "width": 6},
@@ -215,7 +215,7 @@ def test_results_are_a_data_set_of_pycocotools(folder):
     assert [a["bbox"] for a in found.loadAnns(found.getAnnIds(imgIds=[1]))] == [[1, 2, 3, 4.5]] * 2
     left_out = folder.path_of("left_out.txt")
     with open(left_out) as file:
-        assert file.read() == "# Image c.png is broken.\n./#c.png\n"
+        assert file.read() == "# Image c\\ud800.png is broken.\n./#c.png\n"
 
 
 def test_no_detections_and_nothing_left_out_any_more(folder):
@@ -245,7 +245,17 @@ DAMAGED = {
         ),
         b'{"token": "a", "settings": []}',
     ],
-    "images.jsonl": [b"", b"{", b"1\n", b'"a\\u0000"\n', b"[" * 100_000, b"\xff\n", b'"a"\n"b'],
+    "images.jsonl": [
+        b"",
+        b"{",
+        b"1\n",
+        b'""\n',
+        b'"a\\u0000"\n',
+        b"[" * 100_000,
+        b"\xff\n",
+        b'"\\ud800"\n',
+        b'"a"\n"b',
+    ],
     "sizes.npy": [b"", b"\x93NUMPY", b"\x93NUMPY\1\0\2\0(\n", b"PK\3\4", b"x" * 200],
 }
 
