@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
         def job() -> int:
             output, summaries = write_curves(args.runs, args.output)
             for summary in summaries:
-                say(summary)
+                say(str(summary))
             say(f"Written: {output}")
             return 0
 

@@ -47,6 +47,8 @@ def _check_resnet_levels(cfg: CfgNode) -> None:
     last = 16 if cfg.MODEL.RESNETS.RES5_DILATION == 2 else 32
     strides = {"stem": 4, "res2": 4, "res3": 8, "res4": 16, "res5": last}
     check_fpn(cfg, {name: strides[name] for name in cfg.MODEL.RESNETS.OUT_FEATURES})
+    if cfg.MODEL.FCOS.NORM == "GN":
+        _check_norm("MODEL.FCOS.NORM", "GN", cfg.MODEL.FPN.OUT_CHANNELS)
     levels = [strides[name] for name in cfg.MODEL.FPN.IN_FEATURES]
     levels += [levels[-1] * 2, levels[-1] * 4][: cfg.MODEL.FCOS.TOP_LEVELS]
     check_levels(cfg, {f"p{int(math.log2(stride))}": stride for stride in levels})
@@ -190,6 +192,12 @@ def check_resnet(cfg: CfgNode) -> None:
             f"MODEL.RESNETS.NUM_GROUPS is {node.NUM_GROUPS} and MODEL.RESNETS.WIDTH_PER_GROUP "
             f"{node.WIDTH_PER_GROUP}, which are {width:,} channels in res2: make that at most "
             f"{_MOST_CHANNELS:,}."
+        )
+    groups = node.DEFORM_NUM_GROUPS
+    if any(stages) and (width << stages.index(True)) % groups:
+        raise UserError(
+            f"MODEL.RESNETS.DEFORM_NUM_GROUPS is {groups}, which does not divide the "
+            f"{width << stages.index(True)} channels of the first deformable convolutions."
         )
     for channels in (node.STEM_OUT_CHANNELS, node.RES2_OUT_CHANNELS, width):
         _check_norm("MODEL.RESNETS.NORM", node.NORM, channels)

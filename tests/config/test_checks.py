@@ -175,6 +175,14 @@ def test_keys_that_contradict_each_other(options, message):
             r"STRIDES: expected \[8, 16, 32, 64, 128\],",
         ),
         (["MODEL.FPN.NORM", "GN", "MODEL.FPN.OUT_CHANNELS", 48], r"FPN\.NORM is 'GN', for 48 ch"),
+        (["MODEL.FCOS.NORM", "GN", "MODEL.FPN.OUT_CHANNELS", 48], r"FCOS\.NORM is 'GN', for 48"),
+        (
+            [
+                *("MODEL.RESNETS.DEFORM_ON_PER_STAGE", [False, True, True, True]),
+                *("MODEL.RESNETS.DEFORM_NUM_GROUPS", 3),
+            ],
+            r"DEFORM_NUM_GROUPS is 3, which does not divide the 128 channels",
+        ),
         (["MODEL.RESNETS.NORM", "GN", "MODEL.RESNETS.STEM_OUT_CHANNELS", 8], r"'GN', for 8 ch"),
         (
             ["MODEL.RESNETS.NUM_GROUPS", 1024, "MODEL.RESNETS.WIDTH_PER_GROUP", 4096],

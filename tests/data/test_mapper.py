@@ -6,6 +6,7 @@ from PIL import Image
 from pycocotools import mask as mask_api
 
 from detectron2.data import DatasetMapper
+from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
 from fcos.config import get_cfg
 from fcos.data.image_checks import image_problem
@@ -126,17 +127,11 @@ def test_crops_of_which_nothing_is_left(record, crop, shortest):
     assert image_problem(record, resize_of(cfg, "TRAIN")) is None
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
-def test_a_line_of_pixels_is_mirrored(tmp_path, size):
-    path = tmp_path / "line.png"
-    Image.new("RGB", size, (1, 2, 3)).save(path)
-    cfg = get_cfg()
-    cfg.INPUT.MIN_SIZE_TRAIN = (0,)
-    mapper = ImageMapper(cfg, is_train=True)
-    record = {"file_name": str(path), "width": size[0], "height": size[1], "annotations": []}
-    for _ in range(12):  # half of them are mirrored
-        image = mapper(record)["image"]
-        assert image.shape == (3, size[1], size[0]) and image[0].eq(3).all()
+def test_a_single_pixel_is_mirrored(record):
+    """NumPy calls an array of one column continuous, whatever its steps are; torch does not."""
+    mapper = ImageMapper(get_cfg(), is_train=True)
+    mapper.augmentations = T.AugmentationList([T.ResizeShortestEdge([1, 1], 1), T.RandomFlip(1.0)])
+    assert mapper({**record, "annotations": []})["image"].shape == (3, 1, 1)
 
 
 # ---- the mapper itself ---------------------------------------------------------------------------

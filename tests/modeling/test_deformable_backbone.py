@@ -109,7 +109,7 @@ def test_a_stage_that_is_not_built():
 
 
 def test_groups_that_do_not_fit():
-    message = "MODEL.RESNETS.DEFORM_NUM_GROUPS: .*a divisor of the 4 channels, got 3"
+    message = "MODEL.RESNETS.DEFORM_NUM_GROUPS is 3, which does not divide the 4 channels"
     with pytest.raises(ValueError, match=message):
         resnet(ALL, **{"MODEL.RESNETS.DEFORM_NUM_GROUPS": 3})
 
