@@ -1,8 +1,7 @@
 """A day's work: many tiny images through the loader, the trainer, the demo and detect.
 
 Memory, open files and threads have to stay as they are: ``make soak N=100000`` takes hours, 1000
-some minutes. A job runs in a process of its own, which this
-one watches from outside.
+some minutes. A job runs in a process of its own, which this one watches from outside.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ __all__ = [
 MOST_VALUES = 10_000
 _LONGEST_PATH = 4096  # characters, as of Linux
 
-# A terminal and a log would do what they say.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# A terminal and a log would do what they say, such as write backwards.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class Kind:

@@ -24,6 +24,7 @@ ABSURD = {
     "NUL": "a\0b",
     "escape sequence": "\x1b[31mred",
     "two lines": "a\nb",
+    "backwards": "\u202egnp.a",
     "half of a character": "\ud800",
     "spaces": "  ",
     "long text": "x" * 10_001,
