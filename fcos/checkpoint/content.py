@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fcos.utils.errors import UserError
+from fcos.utils.errors import UserError, short
 from fcos.utils.values import is_name
 
 __all__ = ["as_checkpoint", "without_prefix"]
@@ -60,15 +60,16 @@ def _check_weights(weights: dict, path: str) -> None:
     if not weights:
         raise UserError(f"{path} holds no weights: its mapping is empty.")
     for name, value in weights.items():
+        shown = short(repr(name))
         if isinstance(name, str) and not name.isprintable():
-            raise UserError(f"{path} has a weight called {name!r}, which no program names so.")
+            raise UserError(f"{path} has a weight called {shown}, which no program names so.")
         if not isinstance(name, str) or not isinstance(value, (torch.Tensor, np.ndarray)):
             raise UserError(
-                f"{path} holds no weights: its entry {name!r} is a {type(value).__name__}, "
+                f"{path} holds no weights: its entry {shown} is a {type(value).__name__}, "
                 "not a tensor."
             )
         if isinstance(value, np.ndarray) and value.dtype.kind not in "biuf":
-            raise UserError(f"{path}: the entry {name!r} is an array of {value.dtype}.")
+            raise UserError(f"{path}: the entry {shown} is an array of {value.dtype}.")
 
 
 def _check_tensors(checkpoint: dict[str, Any], path: str) -> None:

@@ -117,7 +117,7 @@ def read_file(path: str, mmap: bool = False) -> dict[str, Any]:
     except UserError:
         raise
     except Forbidden as error:
-        raise UserError(_would_run(path, str(error))) from None
+        raise UserError(_would_run(path, one_line(error))) from None
     except Exception as error:  # damaged files raise errors of nearly every type
         raise DamagedFile(_damaged(path, one_line(error))) from None
     return as_checkpoint(content, path)

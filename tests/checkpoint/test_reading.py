@@ -192,6 +192,20 @@ def test_builtin_functions_are_refused(tmp_path, function):
         read_checkpoint(str(path))
 
 
+def test_a_name_of_several_lines_is_shown_on_one(tmp_path):
+    path = tmp_path / "weights.pkl"
+    path.write_bytes(b"\x80\4\x8c\2os\x8c\x15run\n\nAll is well.\tYes\x93.")
+    with pytest.raises(UserError, match=r"asks for os\.run All is well\. Yes to be called"):
+        read_checkpoint(str(path))
+
+
+def test_the_name_of_a_weight_is_bounded(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"model": {"a" * 10**6: 1}}, path)
+    with pytest.raises(UserError, match=r"its entry 'a{199}\.\.\. is a int, not a tensor"):
+        read_checkpoint(str(path))
+
+
 def test_a_missing_file(tmp_path):
     torch.save(WEIGHTS, tmp_path / "model_final.pth")
     with pytest.raises(UserError) as error:
