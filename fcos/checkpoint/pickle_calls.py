@@ -31,17 +31,20 @@ class Other:
 class TypeToBe:
     """A type of numpy, which is told its byte order after it was made."""
 
-    def __init__(self, code: Any, *_: Any) -> None:
+    def __init__(self, code: Any, *as_copy: Any) -> None:
         if isinstance(code, bytes):
             code = code.decode("latin-1")
-        if not isinstance(code, str) or len(code) > 10:
+        if not isinstance(code, str) or len(code) > 10 or as_copy not in ((), (False, True)):
             raise ValueError("an array of an unusual type")
         self.value = np.dtype(code)
         if self.value.kind not in "biufcSU" or self.value.itemsize > 1024:
             raise ValueError(f"an array of the type {code[:20]}")
 
     def build(self, state: Any) -> None:
-        """Take its byte order, the second of what a pickle says of it."""
+        """Take its byte order; the rest has to be as numpy writes it, which crashes on less."""
+        written: Any = self.value.__reduce__()[2]
+        if not isinstance(state, tuple) or (*state[:1], *state[2:]) != (*written[:1], *written[2:]):
+            raise ValueError("a type of numbers that numpy does not write so")
         order: Any = state[1]
         order = order.decode("latin-1") if isinstance(order, bytes) else order
         if order not in ("<", ">", "|", "="):

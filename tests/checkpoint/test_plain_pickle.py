@@ -123,6 +123,39 @@ def refused(path, message):
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize(
+    "state",
+    [
+        (3, "<", None, -1, -1, 0),  # as short, it ends the process: numpy believes it
+        (3,),
+        (),
+        [3, "<", None, None, None, -1, -1, 0],
+        (3, "<", None, ("a",), {"a": 1}, -1, -1, 0),
+        (3, "<", None, None, None, 500, 1, 0),
+        (3, "<", None, None, None, -1, -1, 255),
+        (3, "?", None, None, None, -1, -1, 0),
+    ],
+    ids=str,
+)
+def test_a_type_of_numbers_is_as_numpy_writes_it(state, tmp_path):
+    """In a file of torch, new or old, it goes to numpy itself."""
+
+    class Written:
+        def __reduce__(self):
+            return np.dtype, ("f8", False, True), state
+
+    path = tmp_path / "a.pth"
+    for is_zip in (True, False):
+        torch.save(
+            {"model": {"a": torch.ones(1)}, "lr": Written()},
+            path,
+            _use_new_zipfile_serialization=is_zip,
+        )
+        refused(str(path), "a type of numbers that|an unknown byte order")
+    torch.save({"model": {"a": torch.ones(1)}, "lr": np.arange(2.0)}, path)
+    assert read_checkpoint(str(path))["lr"][1] == 1.0
+
+
 def test_a_tensor_of_which_the_file_has_less(tmp_path):
     """torch reads on, whatever lies there in memory."""
     path = tmp_path / "a.pth"
