@@ -173,34 +173,46 @@ def check_resnet(cfg: CfgNode) -> None:
     """Refuse values of MODEL.RESNETS that no ResNet can have."""
     check_keys(cfg, "MODEL.RESNETS.", "MODEL.BACKBONE.FREEZE_AT")
     node = cfg.MODEL.RESNETS
+    channels = [node.STEM_OUT_CHANNELS, node.RES2_OUT_CHANNELS]
+    if node.DEPTH < 50:
+        _check_without_bottlenecks(node)
+    else:
+        channels.append(_check_bottlenecks(node))
+    for number in channels:
+        _check_norm("MODEL.RESNETS.NORM", node.NORM, number)
+
+
+def _check_without_bottlenecks(node: CfgNode) -> None:
     stages = list(node.DEFORM_ON_PER_STAGE)
-    if any(stages) and node.DEPTH < 50:
+    if any(stages):
         raise UserError(
             f"MODEL.RESNETS.DEFORM_ON_PER_STAGE is {stages}, but the blocks of a ResNet of "
             f"{node.DEPTH} layers have no bottleneck; set MODEL.RESNETS.DEPTH to 50 or more."
         )
-    fixed = {"RES2_OUT_CHANNELS": 64, "RES5_DILATION": 1, "NUM_GROUPS": 1}
-    for key, value in fixed.items() if node.DEPTH < 50 else ():
+    for key, value in {"RES2_OUT_CHANNELS": 64, "RES5_DILATION": 1, "NUM_GROUPS": 1}.items():
         if node[key] != value:
             raise UserError(
                 f"MODEL.RESNETS.{key} is {node[key]}: set it to {value}, the only value that a "
                 f"ResNet of {node.DEPTH} layers can have."
             )
-    width = node.NUM_GROUPS * node.WIDTH_PER_GROUP
+
+
+def _check_bottlenecks(node: CfgNode) -> int:
+    """Return how many channels the bottlenecks of res2 have."""
+    stages, groups = list(node.DEFORM_ON_PER_STAGE), node.DEFORM_NUM_GROUPS
+    width: int = node.NUM_GROUPS * node.WIDTH_PER_GROUP
     if width > _MOST_CHANNELS:
         raise UserError(
             f"MODEL.RESNETS.NUM_GROUPS is {node.NUM_GROUPS} and MODEL.RESNETS.WIDTH_PER_GROUP "
             f"{node.WIDTH_PER_GROUP}, which are {width:,} channels in res2: make that at most "
             f"{_MOST_CHANNELS:,}."
         )
-    groups = node.DEFORM_NUM_GROUPS
     if any(stages) and (width << stages.index(True)) % groups:
         raise UserError(
             f"MODEL.RESNETS.DEFORM_NUM_GROUPS is {groups}, which does not divide the "
             f"{width << stages.index(True)} channels of the first deformable convolutions."
         )
-    for channels in (node.STEM_OUT_CHANNELS, node.RES2_OUT_CHANNELS, width):
-        _check_norm("MODEL.RESNETS.NORM", node.NORM, channels)
+    return width
 
 
 def _check_norm(key: str, norm: str, channels: int) -> None:

@@ -203,6 +203,18 @@ def test_features_that_no_resnet_gives_are_found_before_it_is_built(options, mes
         check_detector(cfg_of(*resnet, *options))
 
 
+def test_a_resnet_without_bottlenecks_has_no_width():
+    small = [
+        *("MODEL.BACKBONE.NAME", "build_fcos_resnet_fpn_backbone", "MODEL.RESNETS.NORM", "GN"),
+        *("MODEL.RESNETS.OUT_FEATURES", ["res3", "res4", "res5"]),
+        *("MODEL.FPN.IN_FEATURES", ["res3", "res4", "res5"]),
+        *("MODEL.RESNETS.WIDTH_PER_GROUP", 4),
+    ]
+    check_detector(cfg_of(*small, "MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64))
+    with pytest.raises(UserError, match="'GN', for 4 channels"):
+        check_detector(cfg_of(*small))
+
+
 @pytest.mark.parametrize(
     "metric", ["bbox/AP", "bbox/APl", "bbox/AP-cat", "validation/loss_fcos_cls", "total_loss"]
 )
