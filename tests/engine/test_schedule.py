@@ -116,7 +116,7 @@ def test_a_table_of_very_many_iterations(cfg):
 def test_a_factor_that_ends_or_reverses_learning(cfg, gamma):
     cfg.SOLVER.GAMMA = gamma
     with pytest.raises(
-        UserError, match=rf"^SOLVER.GAMMA is {gamma}: set it to a number within \(0, "
+        UserError, match=rf"^SOLVER.GAMMA is {gamma}: set it to a number within \[0\.0001, "
     ):
         rows(cfg)
 
