@@ -118,7 +118,11 @@ def write_by_name(path: str, advice: str = _ADVICE) -> Iterator[str]:
         os.mkdir(unfinished, 0o700)
         inner = os.path.join(unfinished, os.path.basename(path))
         yield inner
-        with open(inner, "rb+") as file:
+        with open(inner, "rb+", buffering=0) as file:
+            # A library may not say that its last bytes found no room: then one more finds none.
+            end = file.seek(0, os.SEEK_END)
+            file.write(b"\0")
+            file.truncate(end)
             os.fsync(file.fileno())
         os.replace(inner, path)
 

@@ -86,6 +86,19 @@ def test_libraries_overlook_no_error(place, name):
     assert os.listdir() == ["a"]
 
 
+@pytest.mark.parametrize("missing", [1, 7])
+def test_a_library_that_hides_a_full_disk(place, missing):
+    def write():
+        with write_by_name("a") as inner, open(inner, "wb", buffering=0) as file:
+            assert file.write(b"a" * BIG) in (BIG, BIG - missing)  # and goes on
+
+    with limited_files(BIG - missing), pytest.raises(UserError, match="a cannot be written: File"):
+        write()
+    assert os.listdir() == []
+    write()
+    assert os.path.getsize("a") == BIG
+
+
 @pytest.mark.parametrize(
     "write", [write_whole, write_text, write_by_name], ids=lambda w: w.__name__
 )
