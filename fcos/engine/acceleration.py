@@ -48,6 +48,10 @@ def compile_parts(model: nn.Module, backend: str = "inductor") -> None:
     # With its choice of layouts, torch 2.11 compiles the backward pass for the sizes that it saw
     # first, and so compiles once more for every other size.
     options = {"layout_optimization": False} if backend == "inductor" else None
+    if torch.__version__ < "2.11":
+        # torch 2.6 fails to cut graphs of variable sizes for several processes, 2.11 does not.
+        # The gradients of a part are then sent when all of them are there.
+        torch._dynamo.config.optimize_ddp = False
     for part in [model.get_submodule("backbone"), *_heads(model)]:
         part.compile(dynamic=True, backend=backend, options=options)
 
