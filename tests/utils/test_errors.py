@@ -14,7 +14,7 @@ def code_of(module):
     """Return a function that raises an error, and one that calls another, of a module's code."""
     scope = {"__name__": module}
     code = "def fail(error):\n    raise error\n\ndef call(other, error):\n    other(error)\n"
-    exec(compile(code, f"/work/{module}.py", "exec"), scope)
+    exec(compile(code, f"/home/ada/{module}.py", "exec"), scope)
     return scope["fail"], scope["call"]
 
 
@@ -46,10 +46,10 @@ def test_code_of_the_users_own_is_named_with_its_line():
     unpacked = ValueError("too many values to unpack (expected 2)")
     with pytest.raises(UserError) as caught, config_errors():
         own[0](unpacked)
-    said = "The code at /work/my_backbone.py, line 2 cannot be used: too many values to unpack (exp"
+    said = "The code at /home/ada/my_backbone.py, line 2 cannot be used: too many values to unpack (exp"
     assert str(caught.value).startswith(said)
     groups = ValueError("in_channels must be divisible by groups")
-    said = r"^The code at /work/my_backbone\.py, line 5 cannot be used: in_channels must"
+    said = r"^The code at /home/ada/my_backbone\.py, line 5 cannot be used: in_channels must"
     with pytest.raises(UserError, match=said), config_errors():
         theirs[1](lambda error: own[1](theirs[0], error), groups)
 
