@@ -141,9 +141,7 @@ for _module in ("numpy.core", "numpy._core"):  # numpy 1 and 2
     CALLS |= {
         (f"{_module}.multiarray", "_reconstruct"): _reconstruct,
         (f"{_module}.multiarray", "scalar"): _scalar,
-        (f"{_module}.numeric", "_frombuffer"): lambda raw, kind, shape, order: _array(
-            raw, kind, shape, order
-        ),
+        (f"{_module}.numeric", "_frombuffer"): _array,
     }
 NAMES = {*CALLS, ("numpy", "ndarray")}
 

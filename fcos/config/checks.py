@@ -220,7 +220,10 @@ def _check_norm(key: str, norm: str, channels: int) -> None:
     try:
         get_norm(norm, channels)
     except (NotImplementedError, ValueError) as error:
-        raise UserError(f"{key} is {norm!r}, for {channels} channels: {error}") from error
+        raise UserError(
+            f"{key} is {norm!r}, for {channels} channels: {error}; choose another normalisation "
+            "or number of channels."
+        ) from error
 
 
 def check_boxes_only(cfg: CfgNode) -> None:
