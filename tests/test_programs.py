@@ -25,6 +25,9 @@ def test_what_is_found_is_whole_or_absent():
 def test_a_file_that_is_cut_is_noticed():
     whole = {"a.png": b"whole", "b": b"x"}
     assert programs.problems({"a.png": b"who"}, whole, all_of_them=False) == ["a.png differs"]
+    assert programs.problems({"a.pt": b"PK"}, {"a.pt": b"PK"}, all_of_them=False) == [
+        "a.pt differs"
+    ]
     assert programs.problems({"c": b""}, whole, all_of_them=False) == ["c is new"]
     assert sorted(programs.problems({}, whole, all_of_them=True)) == [
         "a.png is missing",
