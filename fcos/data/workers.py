@@ -37,16 +37,14 @@ def start_iterating(loader: Iterable[T]) -> Iterator[T]:
     """
     keep_freed_memory()
     others = set(multiprocessing.active_children())
-    # Inherited where workers are forked: unlike a handler, from their first moment on.
-    before = signals.block(_BLOCKED)
-    try:
-        with _workers_as_this(loader):
-            return iter(loader)
-    finally:
-        # Before a signal can come through: Python ends the workers left at its exit by SIGTERM, and
-        # would wait for those that block it for ever.
-        _kill_at_exit(set(multiprocessing.active_children()) - others)
-        signals.restore(before)
+    with signals.blocked_in_children(_BLOCKED):
+        try:
+            with _workers_as_this(loader):
+                return iter(loader)
+        finally:
+            # Before a signal can come through: Python ends the workers left at its exit by SIGTERM,
+            # and would wait for those that block it for ever.
+            _kill_at_exit(set(multiprocessing.active_children()) - others)
 
 
 @contextlib.contextmanager

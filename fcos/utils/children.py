@@ -66,21 +66,15 @@ def run_children(run: Callable[[], Ending], places: Sequence[Place], remedy: str
 
 
 def _start(children: Sequence[BaseProcess]) -> None:
-    """Start processes that Ctrl-C cannot interrupt as they import: each would print a traceback.
-
-    A process inherits which signals are blocked.
-    """
+    """Start processes that Ctrl-C cannot interrupt as they import: each would print a traceback."""
     # One that is killed leaves a semaphore (tqdm has one), which Python removes, with a warning.
     ignored = "ignore:resource_tracker"
     os.environ["PYTHONWARNINGS"] = ",".join(
         filter(None, [os.environ.get("PYTHONWARNINGS"), ignored])
     )
-    before = signals.block({signal.SIGINT})
-    try:
+    with signals.blocked_in_children({signal.SIGINT}):
         for child in children:
             child.start()
-    finally:
-        signals.restore(before)
 
 
 def _wait_for(children: Sequence[BaseProcess], have_begun: Sequence[bool]) -> int | None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +82,41 @@ def test_where_no_signal_can_be_held_back(monkeypatch):
     signals.unblock([signal.SIGINT])
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+
+
+def blocked_signals(pid):
+    """As Linux tells: a hexadecimal mask, whose lowest bit is signal 1."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    mask = int(status.partition("SigBlk:")[2].split()[0], 16)
+    return {number for number in signal.valid_signals() if mask >> (number - 1) & 1}
+
+
+# In a process of its own: the first to start any.
+STARTER = """
+import multiprocessing, signal, sys, time
+from fcos.utils import signals
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    children = [context.Process(target=time.sleep, args=(60,)) for _ in range(2)]
+    with signals.blocked_in_children({signal.SIGINT}):
+        for child in children:
+            child.start()
+    print(*[child.pid for child in children], flush=True)
+    sys.stdin.read()
+    for child in children:
+        child.kill()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux what is blocked")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_process_holds_signals_back_from_its_first_moment_on(method):
+    """The first that multiprocessing spawns too, before which it starts a process of its own."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", STARTER, method], **pipes) as starter:
+        pids = [int(pid) for pid in starter.stdout.readline().split()]
+        assert len(pids) == 2
+        assert [signal.SIGINT in blocked_signals(pid) for pid in pids] == [True, True]
+        assert signal.SIGINT not in blocked_signals(starter.pid)
+        starter.stdin.close()
