@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import re
+from collections.abc import Sequence
 
 from fcos.config.checks import check_detector
 from fcos.config.config import CfgNode
@@ -11,6 +13,7 @@ from fcos.config.data_checks import check_input
 from fcos.config.keys import check_keys
 from fcos.config.keys.key import shown
 from fcos.utils.errors import UserError
+from fcos.utils.values import listed
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +62,52 @@ def check_evaluations(cfg: CfgNode) -> None:
 def check_best_metric(cfg: CfgNode) -> None:
     """Refuse a TEST.BEST_METRIC that no evaluation of a training gives."""
     task, _, figure = cfg.TEST.BEST_METRIC.partition("/")
-    if not (
-        (task in _tasks(cfg) and _is_figure(figure)) or _LOSSES.fullmatch(cfg.TEST.BEST_METRIC)
-    ):
+    if loss := _LOSSES.fullmatch(cfg.TEST.BEST_METRIC):
+        _check_best_loss(cfg, loss[2])
+    elif task not in _tasks(cfg) or not _is_figure(figure):
         known = [f"{task}/{figure}" for task in _tasks(cfg) for figure in _FIGURES]
         raise UserError(
             f"TEST.BEST_METRIC is {shown(cfg.TEST.BEST_METRIC)}, which no evaluation gives: set it "
             f"to one of {', '.join(known)}, to {known[0]}-NAME of a class, or to "
             "validation/total_loss (with TEST.VALIDATION_LOSS True)."
+        )
+
+
+def _check_best_loss(cfg: CfgNode, loss: str) -> None:
+    """Refuse a loss that FCOS does not have; of other detectors any may be."""
+    if cfg.MODEL.META_ARCHITECTURE != "OneStageDetector":
+        return
+    quality = "loss_fcos_iou" if cfg.MODEL.FCOS.BOX_QUALITY == "iou" else "loss_fcos_ctr"
+    known = ["total_loss", "loss_fcos_cls", "loss_fcos_loc", quality]
+    if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "FCOS" and loss not in known:
+        raise UserError(
+            f"TEST.BEST_METRIC is {shown(cfg.TEST.BEST_METRIC)}, but this detector has no loss of "
+            f"that name: set it to one of {', '.join(known)}, also with validation/ before it."
+        )
+
+
+def check_best_class(cfg: CfgNode, class_names: Sequence[str]) -> None:
+    """Refuse a TEST.BEST_METRIC of a class that the data set lacks.
+
+    Args:
+        cfg: the config.
+        class_names: of the data set that the best checkpoint is chosen on.
+    """
+    _, is_of_class, name = cfg.TEST.BEST_METRIC.partition("/AP-")
+    if not is_of_class:
+        return
+    if len(class_names) < 2:
+        raise UserError(
+            f"TEST.BEST_METRIC is {shown(cfg.TEST.BEST_METRIC)}, but there is one class, whose AP "
+            f"is {cfg.TEST.BEST_METRIC.partition('-')[0]}: set it to that."
+        )
+    # Of several classes with one name, each is called "NAME (id ID)".
+    if name not in class_names and re.sub(r" \(id -?\d+\)$", "", name) not in class_names:
+        near = difflib.get_close_matches(name, class_names, n=1)
+        hint = f"; the nearest is {shown(near[0])}" if near else ""
+        raise UserError(
+            f"TEST.BEST_METRIC is {shown(cfg.TEST.BEST_METRIC)}, but {cfg.DATASETS.TEST[0]} has no "
+            f"class {shown(name)}: its classes are {listed(class_names)}{hint}."
         )
 
 

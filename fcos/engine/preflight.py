@@ -12,14 +12,14 @@ from detectron2.engine import DefaultTrainer
 from detectron2.utils import comm
 from fcos.checkpoint import read_checkpoint
 from fcos.config import CfgNode
-from fcos.config.evaluation_checks import check_evaluation_keys
+from fcos.config.evaluation_checks import check_best_class, check_evaluation_keys
 from fcos.config.training_checks import check_reference, check_training_keys
 from fcos.config.unused import warn_of_unused
 from fcos.data import DatasetReport, check_augmentations, check_datasets
 from fcos.engine.acceleration import check_compiler
 from fcos.engine.loggers import check_loggers_installed
 from fcos.engine.schedule import doubts, schedule_table
-from fcos.modeling.backbone import starts_from_timm
+from fcos.modeling.backbone import check_timm_backbone, starts_from_timm
 from fcos.utils.agree import on_main
 from fcos.utils.errors import UserError, config_errors
 
@@ -48,6 +48,7 @@ def check_training(cfg: CfgNode, resume: bool, check_all_images: bool) -> None:
     def look() -> None:
         check_training_keys(cfg, processes)
         check_augmentations(cfg)
+        check_timm_backbone(cfg)
         check_loggers_installed(cfg.LOGGERS)
         warn_of_unused(cfg)
         if cfg.MODEL.COMPILE:
@@ -57,7 +58,10 @@ def check_training(cfg: CfgNode, resume: bool, check_all_images: bool) -> None:
         reports = check_datasets(cfg, training=True, all_images=check_all_images)
         for report in dict.fromkeys(map(str, reports)):
             logger.info(report)
-        images = _trained_images(cfg, reports[: len(cfg.DATASETS.TRAIN)])
+        trained, evaluated = reports[: len(cfg.DATASETS.TRAIN)], reports[len(cfg.DATASETS.TRAIN) :]
+        if evaluated:
+            check_best_class(cfg, evaluated[0].class_names)
+        images = _trained_images(cfg, trained)
         with config_errors():
             logger.info(f"Schedule\n{schedule_table(cfg, images, processes)}")
         for doubt in doubts(cfg, bool(cfg.MODEL.WEIGHTS) or starts_from_timm(cfg)):
@@ -80,6 +84,7 @@ def check_evaluation(cfg: CfgNode, resume: bool, check_all_images: bool = False)
 
     def look() -> None:
         check_evaluation_keys(cfg)
+        check_timm_backbone(cfg)
         warn_of_unused(cfg, training=False)
         if not cfg.MODEL.WEIGHTS and not (resume and _has_checkpoint(cfg)):
             raise UserError(

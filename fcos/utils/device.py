@@ -33,8 +33,10 @@ def check_device(device: str) -> None:
         wanted = torch.device(device)
     except RuntimeError:
         raise UserError(f"MODEL.DEVICE is {device!r}: expected cuda or cpu.") from None
-    if wanted.type != "cuda":  # nor is CUDA asked for anything, which could start it
+    if wanted.type == "cpu":  # nor is CUDA asked for anything, which could start it
         return
+    if wanted.type != "cuda":
+        raise UserError(f"MODEL.DEVICE is {device!r}: expected cuda or cpu.")
     number = torch.cuda.device_count()
     if (wanted.index or 0) >= number:
         raise UserError(

@@ -1,10 +1,16 @@
 """Keys that contradict each other, which would fail late, are sentences early."""
 
+import re
+
 import pytest
 
 from fcos.config import get_cfg
 from fcos.config.checks import check_detector
-from fcos.config.evaluation_checks import check_best_metric, check_expected_results
+from fcos.config.evaluation_checks import (
+    check_best_class,
+    check_best_metric,
+    check_expected_results,
+)
 from fcos.config.training_checks import check_batch, check_training_keys
 from fcos.utils.errors import UserError
 
@@ -229,3 +235,37 @@ def test_metrics_that_no_evaluation_gives(metric):
     check_best_metric(cfg_of("TEST.BEST_METRIC", "segm/AP", "MODEL.MASK_ON", True))
     network = ["MODEL.META_ARCHITECTURE", "ProposalNetwork"]
     check_best_metric(cfg_of("TEST.BEST_METRIC", "box_proposals/AR@100", *network))
+
+
+@pytest.mark.parametrize("loss", ["loss_bogus", "validation/loss_fcos_iou", "loss_mask"])
+def test_losses_that_the_detector_has_not(loss):
+    said = f"^TEST.BEST_METRIC is '{loss}', but this detector has no loss .* loss_fcos_ctr, also"
+    with pytest.raises(UserError, match=said):
+        check_best_metric(cfg_of("TEST.BEST_METRIC", loss))
+    check_best_metric(cfg_of("TEST.BEST_METRIC", loss, "MODEL.META_ARCHITECTURE", "Another"))
+
+
+def test_a_loss_that_the_detector_has_with_another_quality():
+    iou = ["MODEL.FCOS.BOX_QUALITY", "iou"]
+    check_best_metric(cfg_of("TEST.BEST_METRIC", "validation/loss_fcos_iou", *iou))
+    with pytest.raises(UserError, match="no loss of that name"):
+        check_best_metric(cfg_of("TEST.BEST_METRIC", "validation/loss_fcos_ctr", *iou))
+
+
+@pytest.mark.parametrize("metric", ["bbox/AP", "bbox/AP-cat", "segm/AP-dog (id 3)", "total_loss"])
+def test_classes_to_choose_the_best_by(metric):
+    check_best_class(cfg_of("TEST.BEST_METRIC", metric), ["cat", "dog", "dog"])
+
+
+@pytest.mark.parametrize(
+    "name, classes, message",
+    [
+        ("horse", ["cat", "dog"], "my_val has no class 'horse': its classes are cat, dog."),
+        ("cats", ["cat", "dog"], "no class 'cats': its classes are cat, dog; the nearest is 'cat'"),
+        ("cat", ["cat"], "but there is one class, whose AP is bbox/AP: set it to that."),
+    ],
+)
+def test_classes_that_the_data_set_has_not(name, classes, message):
+    cfg = cfg_of("TEST.BEST_METRIC", f"bbox/AP-{name}", "DATASETS.TEST", ("my_val",))
+    with pytest.raises(UserError, match=re.escape(message.removesuffix("."))):
+        check_best_class(cfg, classes)

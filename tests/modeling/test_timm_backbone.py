@@ -7,8 +7,13 @@ import pytest
 import torch
 
 from detectron2.modeling import build_backbone, build_model
+from fcos.engine.preflight import check_training
 from fcos.modeling import TimmBackbone
-from fcos.modeling.backbone import starts_from_timm, timm_backbone
+from fcos.modeling.backbone import (
+    check_timm_backbone,
+    starts_from_timm,
+)
+from fcos.modeling.backbone.timm_draft import Draft
 from fcos.utils.errors import UserError
 from tests.helpers import DEVICE, tiny_cfg
 from tests.modeling.test_detector import inputs
@@ -313,7 +318,7 @@ def test_a_model_without_features(monkeypatch):
 
 def test_weights_that_do_not_exist():
     with pytest.raises(UserError, match="timm has no weights for coatnet_0_224: set MODEL.TIMM.PR"):
-        timm_backbone._Draft("coatnet_0_224", 3).build([0], pretrained=True)
+        Draft("coatnet_0_224", 3).build([0], pretrained=True)
 
 
 @pytest.mark.parametrize(
@@ -327,8 +332,36 @@ def test_weights_that_do_not_exist():
     ],
 )
 def test_settings_that_do_not_fit(key, value, message):
+    cfg = timm_cfg("convnext_tiny", **{key: value})
     with pytest.raises(ValueError, match=message):
-        build_backbone(timm_cfg("convnext_tiny", **{key: value}))
+        build_backbone(cfg)
+    with pytest.raises(UserError, match=message):
+        check_timm_backbone(cfg)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"MODEL.TIMM.NAME": "bogus"}, "no model 'bogus'"),
+        ({"MODEL.TIMM.NAME": ""}, "no model ''"),
+        ({"MODEL.TIMM.NAME": "coatnet_0_224", "MODEL.TIMM.PRETRAINED": True}, "has no weights for"),
+        ({"MODEL.FCOS.FPN_STRIDES": [4, 8, 16, 32, 64]}, r"expected \[8, 16, 32, 64, 128\]"),
+    ],
+)
+def test_what_is_refused_before_data_are_read(settings, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where there is no data set
+    named = {"DATASETS.TRAIN": "('absent',)", "MODEL.WEIGHTS": ""}
+    cfg = timm_cfg("convnext_tiny", **named, **settings)
+    with pytest.raises(UserError, match=message):
+        check_training(cfg, resume=False, check_all_images=False)
+
+
+def test_the_check_takes_no_random_numbers_and_no_memory():
+    cfg = timm_cfg("convnext_tiny", **{"MODEL.BACKBONE.FREEZE_AT": 2})
+    before = torch.random.get_rng_state()
+    check_timm_backbone(cfg)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert not cfg.MODEL.TIMM.PRETRAINED and cfg.MODEL.TIMM.NAME == "convnext_tiny"
 
 
 def test_without_timm(monkeypatch):

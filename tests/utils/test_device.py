@@ -26,6 +26,8 @@ from fcos.utils.errors import UserError
         ("cuda:1", 1, r"MODEL\.DEVICE is cuda:1, but torch finds 1 GPU here;"),
         ("cuda:7", 2, r"MODEL\.DEVICE is cuda:7, but torch finds 2 GPUs here;"),
         ("gpu", 2, r"MODEL\.DEVICE is 'gpu': expected cuda or cpu\."),
+        ("meta", 0, r"MODEL\.DEVICE is 'meta': expected cuda or cpu\."),
+        ("xpu", 0, r"MODEL\.DEVICE is 'xpu': expected cuda or cpu\."),
     ],
 )
 def test_refused(device, gpus, message, monkeypatch):
