@@ -22,6 +22,7 @@ from fcos.checkpoint.importers import (
     leave_masks,
     recognise,
 )
+from fcos.checkpoint.last import find_last_checkpoint, name_last_checkpoint
 from fcos.checkpoint.reading import DamagedFile, local_file, read_file
 from fcos.checkpoint.stored_config import CONFIG
 from fcos.checkpoint.sums import how_to_go_on
@@ -136,6 +137,14 @@ class AdetCheckpointer(DetectionCheckpointer):
                 raise
             raise DamagedFile(f"{error} {how_to_go_on(self.get_checkpoint_file())}") from error
 
+    def get_checkpoint_file(self) -> str:
+        """Return the last checkpoint of ``save_dir``, "" if there is none yet.
+
+        Raises:
+            UserError: see :func:`fcos.checkpoint.last.find_last_checkpoint`.
+        """
+        return find_last_checkpoint(self.save_dir)
+
     def _load_file(self, filename: str) -> dict[str, Any]:
         # Without checkpointables only the weights are used; the rest can stay in the file.
         checkpoint = read_file(filename, mmap=not self.checkpointables)
@@ -236,8 +245,7 @@ class AdetCheckpointer(DetectionCheckpointer):
         Args:
             last_filename_basename: name of the file, with its ending.
         """
-        path = os.path.join(self.save_dir, "last_checkpoint")
-        write_whole(path, lambda file: file.write(last_filename_basename.encode()), _ADVICE)
+        name_last_checkpoint(self.save_dir, last_filename_basename, _ADVICE)
 
 
 def _not_finite(path: str, model: nn.Module, filled: Coverage) -> UserError | None:

@@ -6,11 +6,11 @@ The checks of values are in :mod:`fcos.config`; what asks the machine is here.
 from __future__ import annotations
 
 import logging
-import os
 
 from detectron2.engine import DefaultTrainer
 from detectron2.utils import comm
 from fcos.checkpoint import read_checkpoint
+from fcos.checkpoint.last import find_last_checkpoint
 from fcos.config import CfgNode
 from fcos.config.evaluation_checks import check_best_class, check_evaluation_keys
 from fcos.config.training_checks import check_reference, check_training_keys
@@ -131,4 +131,4 @@ def _trained_images(cfg: CfgNode, reports: list[DatasetReport]) -> int:
 
 
 def _has_checkpoint(cfg: CfgNode) -> bool:
-    return os.path.isfile(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint"))
+    return bool(find_last_checkpoint(cfg.OUTPUT_DIR))
