@@ -43,7 +43,7 @@ class Folder:
         without: a folder that is not looked into.
 
     Raises:
-        UserError: one of them is no folder.
+        UserError: one of them is no folder, or one below cannot be read.
     """
 
     def __init__(self, root: str, images: str = "", without: str = "") -> None:
@@ -69,7 +69,7 @@ class Folder:
 
     def _walk(self, folder: str) -> Iterable[str]:
         seen = {os.path.realpath(folder)}  # links may lead in a circle
-        for place, folders, names in os.walk(folder, followlinks=True):
+        for place, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
             inside = {name: os.path.join(place, name) for name in sorted(folders)}
             folders.clear()
             for name, path in inside.items():
@@ -145,6 +145,11 @@ class Folder:
         """
         path = self.image(names, labels, split)
         return LabelledImage(path, where, split=split or self.split_of(path))
+
+
+def _refuse(error: OSError) -> None:
+    """Refuse a folder whose labels or images would be missing without a word."""
+    raise UserError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
 
 
 def group_by(paths: Iterable[str], key: Any) -> dict[str, list[str]]:

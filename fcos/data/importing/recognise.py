@@ -88,7 +88,7 @@ def _nothing(folder: Folder, only: str) -> str:
 
 
 def _ends_of(path: str) -> str:
-    """Return the beginning and the end of a text file."""
+    """Return the beginning and the end of a text file; refuse one that cannot be read."""
     try:
         with open_file(path, LABELS) as file:
             start = file.read(_SAMPLE)
@@ -96,8 +96,11 @@ def _ends_of(path: str) -> str:
             if size > _SAMPLE:
                 file.seek(max(_SAMPLE, size - _SAMPLE))
                 start += b"\n" + file.read()
-    except OSError:
-        return ""
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}), so it is not known whether it has labels: "
+            "make it readable, or take it out of the folder."
+        ) from error
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         return start.decode("utf-16", errors="replace")
     return start.decode("utf-8-sig", errors="replace")
@@ -128,7 +131,7 @@ def _kind_of_txt(path: str, folder: Folder) -> str:
 
 
 def _kind_of_yaml(path: str, folder: Folder) -> str:
-    return "yolo" if read_data_yaml(path) else ""
+    return "yolo" if _ends_of(path) and read_data_yaml(path) else ""
 
 
 _KINDS: dict[str, Callable[[str, Folder], str]] = {

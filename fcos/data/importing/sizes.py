@@ -57,8 +57,11 @@ def _size_of(path: str) -> ImageSize | str:
     except ImageTooLarge:
         return f"images of more than {MAX_PIXELS:,} pixels"
     except UserError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
+        cause = error.__cause__
+        if isinstance(cause, FileNotFoundError):
             return "images that do not exist"
+        if isinstance(cause, OSError) and cause.strerror:
+            return f"images that cannot be read ({cause.strerror})"
         return "files that are not images, or are broken"
 
 

@@ -1,6 +1,7 @@
 """What a user can get wrong: each has its sentence."""
 
 import json
+import os
 
 import pytest
 
@@ -108,6 +109,40 @@ def test_links_in_a_circle(source, output):
     make_voc(source)
     (source / "JPEGImages" / "again").symlink_to(source / "JPEGImages")
     assert "4 images, 4 objects" in run(source, output)
+
+
+def test_a_folder_that_cannot_be_read(refused, source, monkeypatch):
+    """Its labels would be missing without a word."""
+    make_voc(source)
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("JPEGImages"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert refused() == f"The folder {source}/JPEGImages cannot be read: Permission denied."
+
+
+@pytest.mark.parametrize("ending", [".xml", ".json", ".txt", ".csv", ".yaml"])
+def test_labels_that_cannot_be_read(refused, source, ending):
+    make_voc(source)
+    pipe = source / f"other{ending}"
+    os.mkfifo(pipe)
+    assert refused() == (
+        f"{pipe} cannot be read (it is a named pipe, not a file), so it is not known whether it "
+        "has labels: make it readable, or take it out of the folder."
+    )
+
+
+def test_an_image_that_cannot_be_read(source, output):
+    make_voc(source)
+    image = min(source.glob("JPEGImages/*"))
+    image.unlink()
+    os.mkfifo(image)
+    said = "images that cannot be read (it is a named pipe, not a file) (1)"
+    assert said in run(source, output)
 
 
 def test_several_data_yaml(refused, source):
