@@ -1,10 +1,10 @@
 """Tell what a weights file is, convert it, check what it detects, find scores to cut at.
 
-python -m fcos.checkpoint inspect FILE
-python -m fcos.checkpoint convert IN OUT --to torchvision
-python -m fcos.checkpoint record FILE --config-file configs/R_50_1x.yaml --out REFERENCE.npz
-python -m fcos.checkpoint verify FILE --against REFERENCE.npz
-python -m fcos.checkpoint thresholds output/my_run/model_best.pth
+fcos checkpoint inspect FILE
+fcos checkpoint convert IN OUT --to torchvision
+fcos checkpoint record FILE --config-file R_50_1x.yaml --out REFERENCE.npz
+fcos checkpoint verify FILE --against REFERENCE.npz
+fcos checkpoint thresholds output/my_run/model_best.pth
 
 "verify" ends with exit code 0 if the detections are the same, and with 1 otherwise.
 """

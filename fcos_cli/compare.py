@@ -1,4 +1,4 @@
-"""Compare detectors on one data set: ``python -m fcos.evaluation.compare BASELINE IMPROVED``.
+"""Compare detectors on one data set: ``fcos compare BASELINE IMPROVED``.
 
 Write one page with the tables of AP and AR, their differences, precision-recall curves, and the
 images on which the detectors differ most; and its numbers as JSON:
@@ -18,11 +18,11 @@ from fcos_cli.running import run_program, say
 PROGRAM = "python -m fcos.evaluation.compare"
 
 EPILOG = """examples:
-  python -m fcos.evaluation.compare output/baseline output/improved
-  python -m fcos.evaluation.compare "Mask R-CNN=output/mask_rcnn" FCOS=output/fcos \\
+  fcos compare output/baseline output/improved
+  fcos compare "Mask R-CNN=output/mask_rcnn" FCOS=output/fcos \\
       --dataset coco_2017_val --output comparison
 
-A result folder is an OUTPUT_DIR of this repository's train_net.py or of detectron2's. Read there
+A result folder is the OUTPUT_DIR of a training, by this package or by detectron2's own. Read there
 are inference/coco_instances_results.json (or inference/NAME/coco_instances_results.json for the
 data set NAME) and config.yaml, if there is one. The others are compared to the first folder.
 """

@@ -17,7 +17,7 @@ EPILOG = """examples:
   fcos curves output/digits
   fcos curves before=output/baseline after=output/improved --output improved.html
 
-A folder is an OUTPUT_DIR of this repository's train_net.py or of detectron2's. Read there are
+A folder is the OUTPUT_DIR of a training, by this package or by detectron2's own. Read there are
 metrics.json, and config.yaml and log.txt where there are any.
 """
 

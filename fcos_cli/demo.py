@@ -20,9 +20,9 @@ from fcos_cli.running import detector_of, run_program
 EPILOG = """examples:
   fcos demo output/my_data/model_best.pth a.jpg b.jpg --output out/
   fcos demo torchvision/R_50_FPN a.jpg --output out/
-  demo.py --config-file configs/R_50_1x.yaml --input a.jpg b.jpg --output out/ \\
+  fcos demo --config-file R_50_1x.yaml --input a.jpg b.jpg --output out/ \\
       --opts MODEL.WEIGHTS model.pth
-  demo.py --config-file configs/digits.yaml --dataset digits_val --output out/ \\
+  fcos demo --config-file digits.yaml --dataset digits_val --output out/ \\
       --opts MODEL.WEIGHTS output/digits/model_final.pth
 """
 

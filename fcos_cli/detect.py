@@ -23,9 +23,9 @@ PROGRAM = "python -m fcos.detect"
 LABEL_FORMATS = ("yolo", "voc", "cvat", "coco")
 EPILOG = """examples:
   fcos detect output/my_data/model_best.pth shots/ --recursive --output found/
-  python -m fcos.detect --config-file configs/R_50_1x.yaml --input shots/ --recursive \\
+  fcos detect --config-file R_50_1x.yaml --input shots/ --recursive \\
       --output found/ --opts MODEL.WEIGHTS model.pth
-  python -m fcos.detect --config-file configs/R_50_1x.yaml --list files.txt --num-gpus 2 \\
+  fcos detect --config-file R_50_1x.yaml --list files.txt --num-gpus 2 \\
       --output found/ --opts MODEL.DEVICE cpu MODEL.WEIGHTS model.pth
 
 exit codes: 0 all images are done; 3 all but some that could not be read; 1 an error;

@@ -1,7 +1,7 @@
 """Write a trained detector as a file that other programs run, and compare it with the detector.
 
 fcos export output/my_data/model_best.pth --format onnx --output fcos.onnx
-python -m fcos.export --config-file configs/R_50_1x.yaml --format onnx --output fcos.onnx \\
+fcos export --config-file R_50_1x.yaml --format onnx --output fcos.onnx \\
     --opts MODEL.WEIGHTS model.pth
 """
 

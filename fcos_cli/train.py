@@ -10,15 +10,36 @@ from collections.abc import Callable, Sequence
 from fcos_cli.arguments import add_speed, check_speed
 from fcos_cli.running import run_program
 
-EPILOG = """
-Examples:
+# What a program does, and lines that start it. `fcos eval` is this one with --eval-only.
+_ABOUT = {
+    "fcos train": (
+        "Train a detector.",
+        """
+  fcos train --config-file my_data/config.yaml
+  fcos train --config-file my_data/config.yaml SOLVER.IMS_PER_BATCH 4 SOLVER.BASE_LR 0.0025
+  fcos train --config-file my_data/config.yaml --resume
+  fcos train --config-file R_50_1x.yaml --num-gpus 4
+""",
+    ),
+    "fcos eval": (
+        "Evaluate a detector on DATASETS.TEST.",
+        """
+  fcos eval output/my_data/model_best.pth
+  fcos eval output/my_data/model_best.pth TEST.AUG.ENABLED True
+  fcos eval --config-file R_50_1x.yaml --num-gpus 4 MODEL.WEIGHTS model.pth
+""",
+    ),
+    "": (
+        "Train or evaluate a detector.",
+        """
   train_net.py --config-file configs/R_50_1x.yaml --num-gpus 4
   train_net.py --config-file configs/R_50_1x.yaml SOLVER.IMS_PER_BATCH 4 SOLVER.BASE_LR 0.0025
   train_net.py --config-file configs/R_50_1x.yaml --resume
   train_net.py --config-file configs/R_50_1x.yaml --eval-only MODEL.WEIGHTS model.pth
-  fcos eval output/my_data/model_best.pth
   train_net.py --config-file configs/R_50_1x.yaml --num-gpus 2 MODEL.DEVICE cpu
-"""
+""",
+    ),
+}
 
 
 def parse_args(argv: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
@@ -50,22 +71,28 @@ def _take_weights(words: list[str]) -> str:
 
 def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Make the parser: detectron2's arguments, and four of our own."""
+    about, examples = _ABOUT[prog if prog in _ABOUT else ""]
+    is_eval = prog == "fcos eval"
     parser = argparse.ArgumentParser(
         prog=prog,
-        description=__doc__,
-        epilog=EPILOG,
+        usage=f"{prog} [WEIGHTS] [options] [KEY VALUE ...]" if is_eval else None,
+        description=about,
+        epilog=f"examples:{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--config-file",
         default="",
         metavar="FILE",
-        help="YAML of the model (with --eval-only, by default that of the weights)",
+        help="YAML of the model (of an evaluation, by default that of the weights)",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint in OUTPUT_DIR"
+        "--resume",
+        action="store_true",
+        help=("evaluate" if is_eval else "go on from") + " the last checkpoint in OUTPUT_DIR",
     )
-    parser.add_argument("--eval-only", action="store_true", help="evaluate, do not train")
+    evaluate = argparse.SUPPRESS if is_eval else "evaluate, do not train"
+    parser.add_argument("--eval-only", action="store_true", help=evaluate)
     parser.set_defaults(weights="")  # of --eval-only, which its first word may be
     _add_processes(parser)
     parser.add_argument(
@@ -73,7 +100,8 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
         action="store_true",
         help="read every image of the data sets first, also if that takes longer than a minute",
     )
-    add_speed(parser, " (with --eval-only; KEY VALUE pairs need a PRECISION before them)")
+    only = "" if is_eval else "with --eval-only; "
+    add_speed(parser, f" ({only}KEY VALUE pairs need a PRECISION before them)")
     parser.add_argument(
         "--debug",
         action="store_true",
@@ -83,7 +111,7 @@ def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "opts",
         nargs=argparse.REMAINDER,
         metavar="KEY VALUE",
-        help="changes to the config; come last. With --eval-only, the first word of all may be the "
+        help="changes to the config; come last. Of an evaluation, the first word of all may be the "
         "weights: a file, an address or a name of fcos zoo",
     )
     return parser

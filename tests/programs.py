@@ -47,6 +47,14 @@ PROGRAMS = {
     "--labels voc",
     "TorchScript": "export --config-file model/config.yaml --format torchscript "
     "--output {out}/model.pt",
+    "ONNX": "export --config-file model/config.yaml --format onnx --output {out}/model.onnx",
+    "torch.export": "export --config-file model/config.yaml --format torch_export "
+    "--output {out}/model.pt2",
+    "eval": "eval trained/model_final.pth OUTPUT_DIR {out}/evaluated",
+    "curves": "curves trained --output {out}/curves.html",
+    "report": "report trained --output {out}/report",
+    "thresholds": "checkpoint thresholds trained/model_final.pth --output {out}/cut.pth "
+    "--results run/coco_instances_results.json",
     "convert": "checkpoint convert model/model.pth {out}/model.safetensors --to adelaidet",
     "compare": "compare run other --output {out}/page --annotations datasets/tiny/val.json "
     "--images datasets/tiny/images",
@@ -55,7 +63,7 @@ PROGRAMS = {
     "skeleton": "skeleton --output {out}/exercise",
 }
 # A line in a log, a lock, and what is done so far are not files that anybody believes.
-UNFINISHED = (".unfinished", ".replaced", "/lock", "/shards/")
+UNFINISHED = (".unfinished", ".replaced", "/lock", "/.lock", "/log.txt", "/shards/")
 # They have the time, a random number or the name of a folder in them.
 DIFFERENT = ("run.json", "images.jsonl", ".mp4")
 
@@ -65,6 +73,8 @@ def prepare(root: Path) -> None:
     write_project(root)
     (root / "model").mkdir()
     write_model(root / "model", tiny_cfg())
+    os.chdir(root)
+    fcos("train --config-file tiny.yaml OUTPUT_DIR trained SOLVER.MAX_ITER 4".split())
     shutil.copytree(root / "datasets" / "tiny", root / "labels")
     rng = np.random.default_rng(0)
     (root / "images").mkdir()
@@ -74,7 +84,7 @@ def prepare(root: Path) -> None:
         cv2.imwrite(str(root / "images" / f"{number}.png"), picture)
         video.write(picture)
     video.release()
-    images = json.loads((root / "datasets" / "tiny" / "val.json").read_text())["images"]
+    truth = json.loads((root / "datasets" / "tiny" / "val.json").read_text())
     for run in ("run", "other"):
         results = [
             {
@@ -83,7 +93,12 @@ def prepare(root: Path) -> None:
                 "bbox": [*rng.integers(0, 30, 2).tolist(), 20, 20],
                 "score": float(rng.random()),
             }
-            for image in images
+            for image in truth["images"]
+        ]
+        keys = ("image_id", "category_id", "bbox")
+        results += [
+            {**{key: thing[key] for key in keys}, "score": float(rng.random())}
+            for thing in truth["annotations"]
         ]
         (root / run).mkdir()
         (root / run / "coco_instances_results.json").write_text(json.dumps(results))

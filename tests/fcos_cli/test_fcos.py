@@ -29,6 +29,7 @@ finally:
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("torch: False\n")
     assert f"usage: fcos {words[0] if len(words) > 1 else 'VERB'}" in done.stdout
+    assert "train_net.py" not in done.stdout  # nor is it there after an installation
 
 
 def test_no_verb_shows_the_verbs(capsys):
