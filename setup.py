@@ -48,6 +48,8 @@ setup(
         "jinja2>=3.1,<4",
         "numpy>=1.26",
         "opencv-python>=4.8.1.78",
+        # Older ones load a TIFF that is turned as it is stored.
+        "pillow>=10.1",
         "pycocotools>=2.0.7",
         "pyyaml>=6.0.1",
         "tabulate>=0.9",

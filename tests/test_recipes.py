@@ -16,6 +16,7 @@ from PIL import Image
 from detectron2.engine import DefaultPredictor
 from fcos.checkpoint import AdetCheckpointer
 from fcos.export import export_detector
+from fcos.export.torch_files import can_write_programs
 from fcos.predict import Predictor
 from tests.export.small import small_cfg, small_model
 
@@ -130,6 +131,8 @@ def test_the_predictor_of_detectron2_finds_the_same(names):
 
 @pytest.fixture(scope="module")
 def onnx_file(folder):
+    if not can_write_programs():
+        pytest.skip("this torch is too old to write ONNX")
     cfg = small_cfg("MODEL.WEIGHTS", str(folder / "output/my_data/model_best.pth"))
     image = str(folder / "street.jpg")
     export_detector(cfg, str(folder / "fcos.onnx"), "onnx", image=image)

@@ -70,7 +70,10 @@ class ImageFiles:
         import cv2
 
         file = self._file_of[name]
-        is_encoded, data = cv2.imencode(os.path.splitext(file)[1], picture)
+        try:
+            is_encoded, data = cv2.imencode(os.path.splitext(file)[1], picture)
+        except cv2.error:  # some versions raise instead
+            is_encoded = False
         if not is_encoded:
             raise UserError(f"{file}: this format cannot hold {picture.shape[1]}x{len(picture)}.")
         write_whole(file, lambda stream: stream.write(data.tobytes()), survives_power_loss=False)

@@ -17,6 +17,7 @@ from benchmarks.gpu.running import CPU, ROOT, Step, environment, run_step
 from benchmarks.measure import Measured, Result
 from benchmarks.work import Agreement
 from fcos.utils.errors import UserError
+from tests.imagined_gpu import can_be_imagined
 
 HEAD = """\
 from pathlib import Path
@@ -40,6 +41,7 @@ def step(tmp_path, monkeypatch):
 # ---- the rehearsal -----------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(not can_be_imagined(), reason="a GPU can be imagined from torch 2.10 on")
 def test_the_whole_of_it_on_the_cpu(tmp_path):
     pytest.importorskip("sklearn")
     pytest.importorskip("skimage")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from pycocotools import mask as mask_api
+from torchvision.transforms import v2
 
 from detectron2.structures import BoxMode
 from fcos.config import get_cfg
@@ -32,11 +33,22 @@ MOVING = [
     {"RandomApply": {"transforms": [{"RandomZoomOut": {"p": 1.0}}], "p": 0.5}},
     {"RandomChoice": {"transforms": ["RandomIoUCrop", {"RandomVerticalFlip": {"p": 1.0}}]}},
 ]
+
+
+def is_for_bytes(transform):
+    """In torchvision before 0.22, noise is for floating-point images only, as it says."""
+    try:
+        transform(torch.zeros(3, 1, 1, dtype=torch.uint8))
+    except ValueError:
+        return False
+    return True
+
+
 # Of every other one, arguments with which it changes pixels.
 COLOURING = [
     {"ColorJitter": {"brightness": 0.3, "hue": 0.1}},
     {"GaussianBlur": {"kernel_size": 5}},
-    "GaussianNoise",
+    *["GaussianNoise"] * is_for_bytes(v2.GaussianNoise()),
     {"JPEG": {"quality": [20, 30]}},
     {"RandomAdjustSharpness": {"sharpness_factor": 2.0, "p": 1.0}},
     {"RandomAutocontrast": {"p": 1.0}},

@@ -170,7 +170,13 @@ def test_cmyk_of_a_jpeg_is_stored_inverted(tmp_path):
 
 def test_ycbcr_of_a_tiff(read):
     """The middle of both colour differences is gray: (Y, Y, Y)."""
-    image = read(image_of("YCbCr", (90, 128, 128), (255, 128, 128)), ".tif")
+    saved, content = image_of("YCbCr", (90, 128, 128), (255, 128, 128)), io.BytesIO()
+    saved.save(content, "TIFF")
+    try:
+        Image.open(content).load()
+    except OSError:
+        pytest.skip("this Pillow cannot read such a file of its own")
+    image = read(saved, ".tif")
     assert image.tolist() == [[[90] * 3, WHITE]]
 
 
@@ -248,8 +254,12 @@ def test_orientation_of_colours_of_16_bits(read):
     assert read(upside_down, ".tif", True).tolist() == [[[255, 204, 153], [102, 51, 0]]]
     turned = tiff(values, {262: 2, 274: 6})
     assert read(turned, ".tif").shape == (2, 1, 3)
-    if cv2.__version__.startswith(("4.", "5.0.")):  # which fail
-        refused(read, turned, r"RGB of 16 bits in a form of", suffix=".tif", stretch_range=True)
+    try:
+        found = read(turned, ".tif", True).tolist()
+    except UserError as error:  # most versions of OpenCV
+        assert "has RGB of 16 bits in a form of which OpenCV cannot read all" in str(error)
+    else:
+        assert found == [[[102, 51, 0]], [[255, 204, 153]]]
 
 
 def test_exif_that_cannot_be_parsed_is_ignored(tmp_path):
@@ -393,7 +403,7 @@ def test_kinds_without_an_agreed_conversion(read, pixels, kind):
 )
 def test_kinds_of_tiff_that_pillow_does_not_know(tmp_path, dtype, channels, kind):
     path = str(tmp_path / "image.tif")
-    cv2.imwrite(path, np.ones((2, 2, channels), dtype))
+    cv2.imwrite(path, np.ones((2, 2, channels), dtype), [cv2.IMWRITE_TIFF_COMPRESSION, 1])
     with pytest.raises(UserError, match=f"has pixels of {kind}, for which there is no agreed"):
         read_bgr(path)
 

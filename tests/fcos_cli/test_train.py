@@ -269,6 +269,7 @@ def test_fixed_batch_norm_of_random_weights_is_warned_of(
     cfg.MODEL[part].NORM = "FrozenBN"
     cfg.MODEL.BACKBONE.NAME = f"build_fcos_{backbone}_fpn_backbone"
     cfg.MODEL.TIMM.PRETRAINED = pretrained
+    cfg.MODEL.TIMM.NAME = "mobilenetv3_small_050"
     register_custom_datasets(cfg)
     check_training(cfg, resume=False, check_all_images=False)
     is_random = not (pretrained and backbone == "timm")

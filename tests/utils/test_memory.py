@@ -48,7 +48,7 @@ def test_freed_memory_is_kept():
     assert int(pages) > 40_000
     is_so, pages = said("keep")
     assert is_so == "True"
-    assert int(pages) < 1_000
+    assert int(pages) < 17_000  # those of one tensor at most: some torch use a larger one first
 
 
 @glibc_only

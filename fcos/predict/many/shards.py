@@ -20,6 +20,7 @@ __all__ = ["FinishedImages", "ShardWriter", "problem_line", "result_line"]
 _BEFORE_RESULTS = b'"results": ['
 _ADVICE = "When it can, the same command goes on where it stopped."
 _LONGEST_LINE = 2**29  # bytes: a thousand masks, and far more boxes
+_LONGEST = 2**31 - 1  # pixels of a side that "sizes" can hold
 _OPEN_FILES = 200  # at a time; a process may open about a thousand
 
 
@@ -48,7 +49,7 @@ def _is_result(content: dict[str, Any], line: bytes) -> bool:
         len(content) == 4
         and line.count(_BEFORE_RESULTS) == 1  # inside of a text, its quotes have a backslash
         and line.endswith(b"]}\n")
-        and all(type(side) is int and side > 0 for side in sides)
+        and all(type(side) is int and 0 < side <= _LONGEST for side in sides)
         and isinstance(results, list)
         and all(map(_is_detection, results))
     )
