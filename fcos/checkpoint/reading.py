@@ -6,7 +6,7 @@ import os
 import pickle
 import re
 import zipfile
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -103,10 +103,10 @@ def read_file(path: str, mmap: bool = False) -> dict[str, Any]:
                 _check_zip(path)
                 is_as_in_memory = check_archive(file, length)
                 _check_sums(path)
-                content = _torch_load(path, is_as_in_memory and mmap)
+                content = _torch_load(path, file, is_as_in_memory and mmap)
             elif start.startswith(_OLD_TORCH):
                 check_old_file(file, length)
-                content = _torch_load(path, mmap=False)
+                content = _torch_load(path, file, mmap=False)
             elif _is_safetensors(start, path):
                 content = read_safetensors(path)
             else:
@@ -161,13 +161,18 @@ _NUMPY_NAMES = {
 }
 
 
-def _torch_load(path: str, mmap: bool) -> Any:
+def _torch_load(path: str, file: BinaryIO, mmap: bool) -> Any:
+    # By this ending torch 2.14 takes any file for one of safetensors.
+    is_misnamed = path.endswith(".safetensors")
+    file.seek(0)
+    source = file if is_misnamed else path
     # Training checkpoints often have numpy scalars (a learning rate, a metric), which are harmless.
     allowed: list[Any] = [np.ndarray, np.dtype, *((f, name) for name, f in _NUMPY_NAMES.items())]
     allowed += {type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"}
     try:
         with torch.serialization.safe_globals(allowed):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            mmap = mmap and not is_misnamed
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         forbidden = re.search(r"GLOBAL (\S+)", str(error))
         if forbidden is None:  # do not show torch's advice to run the file's code
