@@ -63,7 +63,8 @@ def of_system(error: BaseException) -> UserError | None:
     """
     if isinstance(error, UnicodeEncodeError) and error.reason.startswith("surrogates"):
         return UserError(f"{reprlib.repr(error.object)} is no text that a file or its name can be.")
-    if type(error) is ValueError and str(error) == "embedded null byte":
+    # From Python 3.13 on: "stat: embedded null character in path"
+    if type(error) is ValueError and "embedded null " in str(error):
         return UserError("A name of a file has a NUL character, which none can have.")
     if not isinstance(error, OSError) or not error.strerror:
         return None
