@@ -7,6 +7,7 @@ import contextlib
 import gc
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +31,8 @@ def run_program(
     Returns:
         The exit code: that of the job, 1 after an error that was printed, or 130 after Ctrl-C.
     """
+    # From torch 2.14 on: how fvcore compiles its losses is nothing that a user can change.
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
     try:
         try:
             with _no_garbage_collection():

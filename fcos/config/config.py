@@ -110,7 +110,11 @@ class CfgNode(detectron2.config.CfgNode):
         """
         path = find_base(filename)
         _check_file(path)
-        return super().load_yaml_with_base(path, allow_unsafe=allow_unsafe)
+        content = super().load_yaml_with_base(path, allow_unsafe=allow_unsafe)
+        version = content.get("VERSION", 2) if isinstance(content, dict) else 2
+        if type(version) is not int:  # detectron2 compares it
+            raise ValueError(f"VERSION is {shown(version)}: set it to 2, or leave it out")
+        return content
 
     def merge_from_other_cfg(self, cfg_other: detectron2.config.CfgNode) -> None:
         """Merge another config node into this one.

@@ -21,6 +21,12 @@ from fcos.utils.launched import Place
 
 __all__ = ["run_children"]
 
+# One that is killed leaves a semaphore (tqdm has one), which Python removes, with a warning. And
+# from torch 2.14 on, each would tell the user how fvcore compiles its losses.
+_NOT_FOR_THE_USER = (
+    "ignore:resource_tracker",
+    "ignore:`torch.jit.script` is deprecated:FutureWarning",
+)
 _GRACE_S = 30  # for the others to end, when one has failed; they learn of it within milliseconds
 
 
@@ -67,11 +73,8 @@ def run_children(run: Callable[[], Ending], places: Sequence[Place], remedy: str
 
 def _start(children: Sequence[BaseProcess]) -> None:
     """Start processes that Ctrl-C cannot interrupt as they import: each would print a traceback."""
-    # One that is killed leaves a semaphore (tqdm has one), which Python removes, with a warning.
-    ignored = "ignore:resource_tracker"
-    os.environ["PYTHONWARNINGS"] = ",".join(
-        filter(None, [os.environ.get("PYTHONWARNINGS"), ignored])
-    )
+    set_before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join([*filter(None, [set_before]), *_NOT_FOR_THE_USER])
     with signals.blocked_in_children({signal.SIGINT}):
         for child in children:
             child.start()

@@ -233,3 +233,13 @@ def test_a_chain_of_configs(tmp_path):
     for _ in range(2):  # each file anew
         cfg.merge_from_file(str(tmp_path / "39.yaml"))
     assert cfg.SEED == 5
+
+
+@pytest.mark.parametrize("version", ["abc", "[2]", "2.5", "true"])
+def test_a_version_that_is_no_number(version, tmp_path):
+    """detectron2 compares it with its own."""
+    path = tmp_path / "a.yaml"
+    path.write_text(f"VERSION: {version}\n")
+    said = "a.yaml is not a usable config: VERSION is .*: set it to 2, or leave it out"
+    with pytest.raises(UserError, match=said):
+        get_cfg().merge_from_file(str(path))
