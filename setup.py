@@ -48,7 +48,7 @@ setup(
         "jinja2>=3.1,<4",
         "numpy>=1.26",
         "opencv-python>=4.8.1.78",
-        # Older ones load a TIFF that is turned as it is stored.
+        # Before 10.1, a TIFF with an orientation is not turned upright.
         "pillow>=10.1",
         "pycocotools>=2.0.7",
         "pyyaml>=6.0.1",

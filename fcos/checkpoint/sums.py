@@ -16,6 +16,8 @@ import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from fcos.checkpoint.last import TAG
+
 __all__ = ["damaged_part", "expect_no_sums", "how_to_go_on"]
 
 _THREADS = 4
@@ -74,7 +76,7 @@ def how_to_go_on(path: str) -> str:
     earlier = _earlier(folder, last)
     if not earlier:
         return "There is no other whole checkpoint: start a new training."
-    tag = os.path.join(folder, "last_checkpoint")
+    tag = os.path.join(folder, TAG)
     return (
         f"The one before, {earlier}, is whole: to go on from it, write its name into {tag} (echo "
         f"{earlier} > {tag}), and give --resume again."

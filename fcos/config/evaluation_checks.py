@@ -75,11 +75,12 @@ def check_best_metric(cfg: CfgNode) -> None:
 
 def _check_best_loss(cfg: CfgNode, loss: str) -> None:
     """Refuse a loss that FCOS does not have; of other detectors any may be."""
-    if cfg.MODEL.META_ARCHITECTURE != "OneStageDetector":
+    model = cfg.MODEL
+    if (model.META_ARCHITECTURE, model.PROPOSAL_GENERATOR.NAME) != ("OneStageDetector", "FCOS"):
         return
-    quality = "loss_fcos_iou" if cfg.MODEL.FCOS.BOX_QUALITY == "iou" else "loss_fcos_ctr"
+    quality = "loss_fcos_iou" if model.FCOS.BOX_QUALITY == "iou" else "loss_fcos_ctr"
     known = ["total_loss", "loss_fcos_cls", "loss_fcos_loc", quality]
-    if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "FCOS" and loss not in known:
+    if loss not in known:
         raise UserError(
             f"TEST.BEST_METRIC is {shown(cfg.TEST.BEST_METRIC)}, but this detector has no loss of "
             f"that name: set it to one of {', '.join(known)}, also with validation/ before it."

@@ -53,7 +53,7 @@ def check_training(cfg: CfgNode, resume: bool, check_all_images: bool) -> None:
         warn_of_unused(cfg)
         if cfg.MODEL.COMPILE:
             check_compiler(cfg.MODEL.DEVICE)
-        if not (resume and _has_checkpoint(cfg)):
+        if not (resume and find_last_checkpoint(cfg.OUTPUT_DIR)):
             _check_start(cfg)
         reports = check_datasets(cfg, training=True, all_images=check_all_images)
         for report in dict.fromkeys(map(str, reports)):
@@ -86,7 +86,7 @@ def check_evaluation(cfg: CfgNode, resume: bool, check_all_images: bool = False)
         check_evaluation_keys(cfg)
         check_timm_backbone(cfg)
         warn_of_unused(cfg, training=False)
-        if not cfg.MODEL.WEIGHTS and not (resume and _has_checkpoint(cfg)):
+        if not cfg.MODEL.WEIGHTS and not (resume and find_last_checkpoint(cfg.OUTPUT_DIR)):
             raise UserError(
                 "MODEL.WEIGHTS is empty, and a detector with random weights is not worth an "
                 "evaluation; add MODEL.WEIGHTS model.pth, or --resume for the last checkpoint in "
@@ -128,7 +128,3 @@ def _trained_images(cfg: CfgNode, reports: list[DatasetReport]) -> int:
     if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
         images -= sum(report.num_empty_images for report in reports)
     return images
-
-
-def _has_checkpoint(cfg: CfgNode) -> bool:
-    return bool(find_last_checkpoint(cfg.OUTPUT_DIR))

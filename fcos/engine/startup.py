@@ -16,6 +16,7 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from fcos.checkpoint import detector_cfg
+from fcos.checkpoint.last import TAG
 from fcos.config import CfgNode, read_cfg
 from fcos.config.files import find_config
 from fcos.data import register_custom_datasets
@@ -131,7 +132,7 @@ def check_output_dir(path: str, may_have_checkpoints: bool) -> None:
 
 def _check_contents(path: str, may_have_checkpoints: bool) -> None:
     _check_links(path)
-    if not may_have_checkpoints and os.path.exists(os.path.join(path, "last_checkpoint")):
+    if not may_have_checkpoints and os.path.exists(os.path.join(path, TAG)):
         raise UserError(
             f"OUTPUT_DIR {path} has the checkpoints of an earlier training, which a new one would "
             "overwrite; add --resume to go on with it, or set OUTPUT_DIR to another folder."

@@ -344,7 +344,10 @@ def test_settings_that_do_not_fit(key, value, message):
     [
         ({"MODEL.TIMM.NAME": "bogus"}, "no model 'bogus'"),
         ({"MODEL.TIMM.NAME": ""}, "no model ''"),
-        ({"MODEL.TIMM.NAME": "coatnet_0_224", "MODEL.TIMM.PRETRAINED": True}, "has no weights for"),
+        (
+            {"MODEL.TIMM.NAME": "mobilenetv3_large_075", "MODEL.TIMM.PRETRAINED": True},
+            "has no weights for",
+        ),
         ({"MODEL.FCOS.FPN_STRIDES": [4, 8, 16, 32, 64]}, r"expected \[8, 16, 32, 64, 128\]"),
     ],
 )

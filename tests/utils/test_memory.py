@@ -15,7 +15,7 @@ from fcos.utils.memory import keep_freed_memory
 ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # no huge pages, of which there would be fewer
 if sys.argv[1] == "keep":
     print(keep_freed_memory())
-for _ in range(3):
+for _ in range(8):  # until the heap does not grow any more
     torch.ones(2**24)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(4):
@@ -48,7 +48,7 @@ def test_freed_memory_is_kept():
     assert int(pages) > 40_000
     is_so, pages = said("keep")
     assert is_so == "True"
-    assert int(pages) < 17_000  # those of one tensor at most: some torch use a larger one first
+    assert int(pages) < 1_000
 
 
 @glibc_only

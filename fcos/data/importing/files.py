@@ -149,7 +149,10 @@ class Folder:
 
 def _refuse(error: OSError) -> None:
     """Refuse a folder whose labels or images would be missing without a word."""
-    raise UserError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
+    raise UserError(
+        f"The folder {error.filename} cannot be read: {error.strerror}. Make it "
+        "readable, or name a folder without it."
+    ) from error
 
 
 def group_by(paths: Iterable[str], key: Any) -> dict[str, list[str]]:

@@ -90,14 +90,13 @@ def check_timm_backbone(cfg) -> None:
     """
     if not _is_timm(cfg):
         return
-    if starts_from_timm(cfg):
-        require_model(cfg.MODEL.TIMM.NAME)
-        require_weights(cfg.MODEL.TIMM.NAME)
     draft = cfg.clone()
     draft.defrost()
     draft.MODEL.TIMM.PRETRAINED = False
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         shapes = build_backbone(draft).output_shape()
+    if starts_from_timm(cfg):
+        require_weights(cfg.MODEL.TIMM.NAME)
     if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "FCOS":
         check_levels(cfg, {name: shape.stride for name, shape in shapes.items()})
 

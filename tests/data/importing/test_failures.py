@@ -122,7 +122,10 @@ def test_a_folder_that_cannot_be_read(refused, source, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    assert refused() == f"The folder {source}/JPEGImages cannot be read: Permission denied."
+    assert refused() == (
+        f"The folder {source}/JPEGImages cannot be read: Permission denied. Make it readable, or "
+        "name a folder without it."
+    )
 
 
 @pytest.mark.parametrize("ending", [".xml", ".json", ".txt", ".csv", ".yaml"])
