@@ -66,13 +66,20 @@ test: $(ENVIRONMENT)
 PYTHON_OLDEST := python3.10
 PYTHON_NEWEST := python3.13
 
-test-oldest: VERSIONS := -c constraints-oldest.txt
-test-oldest test-newest: WITH = $(if $(VERSIONS),$(PYTHON_OLDEST),$(PYTHON_NEWEST))
-test-oldest test-newest:
+test-oldest:
 	rm -rf .venv-$@
-	$(WITH) -m venv .venv-$@
+	$(PYTHON_OLDEST) -m venv .venv-$@
 	.venv-$@/bin/python -m pip install --upgrade pip
-	.venv-$@/bin/python -m pip install $(VERSIONS) -e ./detectron2-lite -e '.[demo,dev,export,timm]'
+	.venv-$@/bin/python -m pip install -c constraints-oldest.txt -e ./detectron2-lite -e '.[demo,dev,timm]'
+	$(MAKE) test PYTHON=.venv-$@/bin/python
+	.venv-$@/bin/python -m pip install -c constraints-oldest-export.txt -e '.[demo,dev,export,timm]'
+	.venv-$@/bin/python -m pytest -q -n 2 tests/export
+
+test-newest:
+	rm -rf .venv-$@
+	$(PYTHON_NEWEST) -m venv .venv-$@
+	.venv-$@/bin/python -m pip install --upgrade pip
+	.venv-$@/bin/python -m pip install -e ./detectron2-lite -e '.[demo,dev,export,timm]'
 	$(MAKE) test PYTHON=.venv-$@/bin/python
 
 torture: $(ENVIRONMENT)

@@ -65,8 +65,9 @@ setup(
         "demo": ["scikit-image>=0.22", "scikit-learn>=1.3"],
         # Backbones (MODEL.BACKBONE.NAME build_fcos_timm_fpn_backbone).
         "timm": ["timm>=1.0.31"],
-        # python -m fcos.export --format onnx, and running such a file.
-        "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.5"],
+        # python -m fcos.export --format onnx or torch_export, and running an ONNX file. Before 2.9,
+        # torch.export cannot leave all sizes of an image open.
+        "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.5", "torch>=2.9"],
         # What LOGGERS may name.
         "loggers": ["mlflow", "wandb"],
         # Weights files that end in .safetensors.

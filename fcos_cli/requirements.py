@@ -42,15 +42,21 @@ def version_findings(machine: Machine, requirements: Sequence[str]) -> Iterator[
         elif not wanted.specifier.contains(version, prereleases=True):
             status = WARN if is_extra else WRONG
             asked = f"{wanted.name}{wanted.specifier}"
+            asking = f"the extra {_extra(wanted)}" if is_extra else "fcos"
             yield Finding(
                 wanted.name,
                 status,
-                f"{version} is here, but fcos asks for {asked}",
+                f"{version} is here, but {asking} asks for {asked}",
                 f"pip install '{asked}'",
             )
             outside.append(wanted.name)
     if not outside:
         yield Finding("versions", OK, "all within the ranges that fcos asks for")
+
+
+def _extra(wanted: Any) -> str:
+    """Return the name of the extra that a requirement belongs to."""
+    return str(wanted.marker).partition('extra == "')[2].partition('"')[0]
 
 
 def is_in(version: str, specifier: str) -> bool:

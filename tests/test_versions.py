@@ -17,27 +17,32 @@ TOOLS |= {"supervision", "mkdocs-jupyter", "mkdocs-material", "mkdocstrings-pyth
 
 
 def requirements():
-    """Of fcos, its extras and detectron2-lite: every string of theirs that begins with a name."""
-    strings = [
-        node.value
+    """Requirements by the file that states the oldest versions of them."""
+    arguments = {
+        node.arg: ast.literal_eval(node.value)
         for node in ast.walk(ast.parse((ROOT / "setup.py").read_text()))
         if isinstance(node, ast.keyword) and node.arg in ("install_requires", "extras_require")
-        for node in ast.walk(node.value)
-        if isinstance(node, ast.Constant)
-    ]
+    }
+    extras = arguments["extras_require"]
+    export = extras.pop("export")
     lite = (ROOT / "detectron2-lite/pyproject.toml").read_text()
-    strings += re.findall(r'^    "(.+)",$', lite.partition("dependencies = [")[2], re.MULTILINE)
-    found = [packaging.Requirement(string) for string in strings]
-    extras = {"lite", "demo", "timm", "export", "loggers", "safetensors", "recipes", "dev", "dist"}
-    extras |= {"docs"}
-    return [r for r in found if r.name not in TOOLS | extras or r.specifier]
+    plain = re.findall(r'^    "(.+)",$', lite.partition("dependencies = [")[2], re.MULTILINE)
+    plain += arguments["install_requires"] + [name for names in extras.values() for name in names]
+    return {
+        name: [packaging.Requirement(string) for string in strings]
+        for name, strings in [
+            ("constraints-oldest.txt", plain),
+            ("constraints-oldest-export.txt", export),
+        ]
+    }
 
 
-def test_the_oldest_versions_are_those_that_are_tested():
-    lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
+@pytest.mark.parametrize("file", requirements())
+def test_the_oldest_versions_are_those_that_are_tested(file):
+    lines = (ROOT / file).read_text().splitlines()
     pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
     floors = {}
-    for requirement in requirements():
+    for requirement in requirements()[file]:
         for specifier in requirement.specifier:
             if specifier.operator == ">=" and requirement.name not in TOOLS:
                 floors.setdefault(requirement.name.lower(), set()).add(specifier.version)
@@ -48,5 +53,5 @@ def test_the_oldest_versions_are_those_that_are_tested():
 
 
 def test_everything_that_is_required_has_an_oldest_version():
-    unbounded = {r.name for r in requirements() if not r.specifier} - TOOLS
-    assert not unbounded
+    every = [r for required in requirements().values() for r in required]
+    assert {r.name for r in every if not r.specifier} <= TOOLS

@@ -108,7 +108,7 @@ def program(
     if not can_write_programs():
         raise UserError(
             f"torch {torch.__version__} is too old to write {target} files: it cannot leave all "
-            "sizes of an image open. Use a newer torch, or --format torchscript."
+            "sizes of an image open. Use torch 2.9 or later, or --format torchscript."
         )
     free = torch.export.Dim.DYNAMIC
     shapes = ({0: free, 2: free, 3: free}, {0: free})

@@ -191,7 +191,11 @@ def test_nothing_is_wrong():
         (
             "onnx",
             {"versions": {"onnx": "1.10"}},
-            *("warn", "1.10 is here, but fcos asks for onnx>=1.16", "pip install 'onnx>=1.16'"),
+            *(
+                "warn",
+                "1.10 is here, but the extra export asks for onnx>=1.16",
+                "pip install 'onnx>=1.16'",
+            ),
         ),
         (
             "tqdm",

@@ -107,7 +107,8 @@ def _clip(labels: Labels, problems: Problems) -> None:
             right, bottom = min(right, float(image.width)), min(bottom, float(image.height))
             if right <= left or bottom <= top:
                 name = os.path.basename(image.path)
-                problems.add("boxes without size inside their image", f"{image.where} ({name})")
+                where = image.where if name in image.where else f"{image.where} ({name})"
+                problems.add("boxes without size inside their image", where)
                 continue
             reaching += outside > _TOO_FAR
             labelled.xyxy = left, top, right, bottom

@@ -372,6 +372,16 @@ def test_coco_that_is_not_sound(source, output, annotation, message):
     assert sum(map(len, objects(output).values())) == 2
 
 
+def test_an_image_is_named_once(source, output):
+    make_image(source / "a.png")
+    outside = {"category_id": 5, "bbox": [900, 900, 5, 5]}
+    write(source / "train.json", coco("a.png", {"category_id": 5, "bbox": [1, 2, 3, 4]}, outside))
+    make_image(source / "b.png")
+    write(source / "val.json", coco("b.png", {"category_id": 5, "bbox": [1, 2, 3, 4]}))
+    reason = "boxes without size inside their image (1)"
+    assert f"\nLeft out: {reason}: train.json (image 9, a.png).\n" in run(source, output)
+
+
 def test_json_that_breaks_off(source, output):
     for name in (*TWO, "c.png"):
         make_image(source / name)
