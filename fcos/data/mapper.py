@@ -30,8 +30,9 @@ __all__ = ["CheckedMapper", "ImageMapper"]
 class ImageMapper(DatasetMapper):
     """detectron2's ``DatasetMapper``, with images as :func:`fcos.data.images.read_bgr` reads them.
 
-    A record with semantic segmentation or precomputed proposals, which FCOS has no use for, is left
-    to ``DatasetMapper``, image and all.
+    Boxes and polygons of whole numbers keep their fractions when they are resized. A record with
+    semantic segmentation or precomputed proposals, which FCOS has no use for, is left to
+    ``DatasetMapper``, image and all.
     """
 
     @configurable
@@ -106,7 +107,7 @@ class ImageMapper(DatasetMapper):
         unused |= set() if self.use_keypoint else {"keypoints"}
         objects = [
             detection_utils.transform_instance_annotations(
-                {key: value for key, value in annotation.items() if key not in unused},
+                _in_floats({k: value for k, value in annotation.items() if k not in unused}),
                 transforms,
                 image_size,
                 keypoint_hflip_indices=self.keypoint_hflip_indices,
@@ -120,6 +121,19 @@ class ImageMapper(DatasetMapper):
         if self.recompute_boxes and objects:  # a crop leaves a tighter box than the cropped one
             instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
         return detection_utils.filter_empty_instances(instances)
+
+
+def _in_floats(annotation: dict[str, Any]) -> dict[str, Any]:
+    """Return an annotation whose box and polygons are floats.
+
+    detectron2 resizes arrays of the type that the numbers have, and of integers what is behind the
+    point is lost.
+    """
+    annotation["bbox"] = np.asarray(annotation["bbox"], dtype=np.float64).tolist()
+    if isinstance(annotation.get("segmentation"), list):
+        polygons = annotation["segmentation"]
+        annotation["segmentation"] = [np.asarray(points, dtype=np.float64) for points in polygons]
+    return annotation
 
 
 class CheckedMapper:

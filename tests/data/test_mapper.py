@@ -206,6 +206,18 @@ def same_instances(ours, theirs):
             assert all((a[0] == b[0]).all() for a, b in polygons)
 
 
+@pytest.mark.parametrize("kind", [list, tuple, np.array])
+def test_whole_numbers_keep_their_fractions(record, kind):
+    """(4, 5), (14, 15) at 0.6; detectron2 itself makes (2, 3), (8, 9) of it."""
+    cfg = get_cfg()
+    cfg.MODEL.MASK_ON, cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.RANDOM_FLIP = True, (18,), "none"
+    thing = {"bbox": kind([4, 5, 10, 10]), "bbox_mode": BoxMode.XYWH_ABS, "category_id": 0}
+    thing["segmentation"] = [[4, 5, 14, 5, 14, 15]]
+    objects = ImageMapper(cfg, True)({**record, "annotations": [thing]})["instances"]
+    assert objects.gt_boxes.tensor[0].tolist() == pytest.approx([2.4, 3.0, 8.4, 9.0])
+    assert objects.gt_masks.polygons[0][0].tolist() == pytest.approx([2.4, 3, 8.4, 3, 8.4, 9])
+
+
 def test_an_image_without_objects(record):
     cfg = get_cfg()
     cfg.MODEL.MASK_ON = cfg.INPUT.CROP.ENABLED = True

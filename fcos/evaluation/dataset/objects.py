@@ -31,7 +31,6 @@ class Objects:
         image_index: (G,) int64 in [0, N), not decreasing.
         sizes: (N, 2), height and width of the image files.
         record: (G,) the place of the object in its image's list, to find it again.
-        is_whole: (G,) bool, boxes whose four numbers are integers in the annotations.
     """
 
     boxes: np.ndarray
@@ -39,7 +38,6 @@ class Objects:
     image_index: np.ndarray
     sizes: np.ndarray
     record: np.ndarray
-    is_whole: np.ndarray
 
     @property
     def sides(self) -> np.ndarray:
@@ -77,14 +75,12 @@ def objects_of(name: str, data: DatasetRecords) -> Objects:
                         f"{thing.category_id!r}, expected 0 to {len(class_of) - 1}."
                     )
                 rows.append(thing.xyxy)
-                is_whole = all(isinstance(number, int) for number in thing.box)
-                where.append((class_of[thing.category_id], index, place, is_whole))
-    places = np.array(where, dtype=np.int64).reshape(-1, 4)
+                where.append((class_of[thing.category_id], index, place))
+    places = np.array(where, dtype=np.int64).reshape(-1, 3)
     sizes = np.array([(image.height, image.width) for image in data.images], dtype=np.float64)
     boxes = np.array(rows, dtype=np.float64).reshape(-1, 4)
-    classes, image_index, record, is_whole = places.T.copy()
-    sizes = sizes.reshape(-1, 2)
-    return Objects(boxes, classes, image_index, sizes, record, is_whole.astype(bool))
+    classes, image_index, record = places.T.copy()
+    return Objects(boxes, classes, image_index, sizes.reshape(-1, 2), record)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,9 +125,6 @@ def network_inputs(cfg: CfgNode, objects: Sequence[Objects]) -> Inputs:
     resized = _resized(cfg, sizes)
     factor = (resized / sizes)[index][:, [1, 0, 1, 0]]
     corners = boxes * factor
-    # detectron2 resizes boxes of integers as integers: what is behind the point is lost.
-    is_whole = np.concatenate([each.is_whole for each in objects])
-    corners[is_whole] = np.trunc(corners[is_whole])
     corners = np.clip(corners, 0, resized[index][:, [1, 0, 1, 0]])
     return Inputs(
         torch.from_numpy(corners.astype(np.float32)),

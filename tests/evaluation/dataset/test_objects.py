@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from detectron2.data import DatasetMapper
 from fcos.config.defaults import read_cfg
 from fcos.data import register_custom_datasets
+from fcos.data.mapper import ImageMapper
 from fcos.evaluation.dataset.assignment import assign
 from fcos.evaluation.dataset.objects import network_inputs
 from fcos.evaluation.dataset.splits import read_splits
@@ -25,14 +25,14 @@ def cfg(project):
     return cfg
 
 
-@pytest.mark.parametrize("short, longest", [(96, 128), (50, 61), (133, 700), (0, 1)])
+@pytest.mark.parametrize("short, longest", [(96, 128), (50, 61), (133, 700), (0, 8)])
 def test_boxes_and_labels_are_those_of_training(cfg, short, longest):
     cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = (short,), longest
     [split, _] = read_splits(cfg)
     inputs = network_inputs(cfg, [split.objects])
     targets = targets_of(cfg)
     assigned = assign(inputs, targets)
-    mapper, positive = DatasetMapper(cfg, is_train=True), 0
+    mapper, positive = ImageMapper(cfg, is_train=True), 0
     for number, record in enumerate(split.data.dicts(for_training=True)):
         truth = mapper(record)["instances"]
         is_here = inputs.image_index == number
