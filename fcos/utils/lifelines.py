@@ -156,6 +156,7 @@ class Lifelines:
                     f"Rank {self._place.rank} cannot reach rank 0 at {self.host}:{port} "
                     f"({error}): when one of the two is killed, the other one will not notice."
                 )
+        share(None)  # only then are all heard: what is said earlier comes with the greeting
         # A process that is forked, to load data say, would hold the connections open.
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._close)

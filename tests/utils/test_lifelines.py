@@ -22,7 +22,7 @@ REMEDY = "Go on."
 class Group:
     """Processes with lifelines, which do what they are told; without torch between them."""
 
-    def __init__(self, folder, local_size, machines=1, has_parent=False):
+    def __init__(self, folder, local_size, machines=1, has_parent=False, at_once=()):
         self.folder, self.number = folder, local_size * machines
         queues = [FORKED.Queue() for _ in range(self.number)]
         self.pipes, self.processes = [], []
@@ -31,6 +31,8 @@ class Group:
             place = Place(rank, self.number, rank % local_size, local_size, "127.0.0.1", 9)
             process = FORKED.Process(target=self._run, args=(place, has_parent, queues, there))
             process.start()
+            if at_once:
+                here.send(at_once)
             self.pipes.append(here)
             self.processes.append(process)
         for pipe in self.pipes:
@@ -101,6 +103,18 @@ def group(tmp_path):
 
 def sentence(rank, number, how="has ended without a word (killed, or its machine is gone)"):
     return f"Rank {rank} of {number} processes {how}, so the others have ended too. Go on.\n"
+
+
+def test_what_is_said_at_once_is_heard(group, monkeypatch):
+    """Also by a first process that is slow to take the connections of the others."""
+    accept = Lifelines._accept
+
+    def accept_late(self, *arguments):
+        time.sleep(0.5)
+        accept(self, *arguments)
+
+    monkeypatch.setattr(Lifelines, "_accept", accept_late)
+    assert group(2, at_once=("part",)).codes(10) == [0, 0]
 
 
 @pytest.mark.parametrize(("killed", "speaker"), [(0, 1), (1, 0), (2, 0)])
