@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -32,8 +33,8 @@ class _WithoutAliases(yaml.SafeLoader):
 class CfgNode(detectron2.config.CfgNode):
     """detectron2's config node; a config here is data and never runs code.
 
-    Two things differ: YAML that would construct Python objects is always refused, and an unknown
-    key is answered with the nearest known one.
+    Three things differ: YAML that would construct Python objects is always refused, an unknown key
+    is answered with the nearest known one, and a whole number is taken where a float belongs.
     """
 
     def merge_from_file(self, cfg_filename: str, allow_unsafe: bool = False) -> None:
@@ -124,6 +125,8 @@ class CfgNode(detectron2.config.CfgNode):
         """
         for key in leaves(cfg_other):
             self._check_known(key)
+        cfg_other = cfg_other.clone()
+        _make_floats(cfg_other, self)
         self._merge(super().merge_from_other_cfg, cfg_other)
 
     def merge_from_list(self, cfg_list: list[str]) -> None:
@@ -145,7 +148,14 @@ class CfgNode(detectron2.config.CfgNode):
             if self._takes_new_keys(key):
                 self._set_new(key, value)
             else:
-                self._merge(super().merge_from_list, [key, value], key)
+                self._merge(self._merge_option, [key, value], key)
+
+    def _merge_option(self, option: list[Any]) -> None:
+        key, value = option
+        now: Any = self
+        for part in key.split("."):
+            now = now[part]
+        super().merge_from_list([key, _as_type_of(now, self._decode_cfg_value(value), value)])
 
     def _takes_new_keys(self, key: str) -> bool:
         """Whether a key is, or is below, a node that takes new ones."""
@@ -191,6 +201,24 @@ class CfgNode(detectron2.config.CfgNode):
             if not isinstance(node, detectron2.config.CfgNode) or part not in node:
                 raise UserError(f"Unknown config key {key}.{_hint(key, list(leaves(self)))}")
             node = node[part]
+
+
+def _make_floats(given: dict[str, Any], known: dict[str, Any]) -> None:
+    """Make floats, in place, of the whole numbers of ``given`` for which ``known`` has floats."""
+    for key, value in given.items():
+        now = known.get(key)
+        if isinstance(value, dict) and isinstance(now, dict):
+            _make_floats(value, now)
+        else:
+            given[key] = _as_type_of(now, value, value)
+
+
+def _as_type_of(now: Any, value: Any, otherwise: Any) -> Any:
+    """Return ``value`` as a float if it is a whole number and ``now`` is a float."""
+    if type(now) is float and type(value) is int:
+        with contextlib.suppress(OverflowError):
+            return float(value)
+    return otherwise
 
 
 def _check_file(path: str) -> None:

@@ -23,7 +23,4 @@ def sentence_of(error: BaseException) -> str:
         return short(line, 500)
     wanted, came, old, new, key = mismatch.groups()
     new = short(new, 80)
-    advice = f": write {new}.0" if (wanted, came) == ("float", "int") else ""
-    return (
-        f"{key} is of type {wanted} (now {old or repr(old)}), but {new} is of type {came}{advice}."
-    )
+    return f"{key} is of type {wanted} (now {old or repr(old)}), but {new} is of type {came}."

@@ -141,6 +141,18 @@ def test_an_unknown_key_that_resembles_nothing():
     assert str(error.value) == "Unknown config key QQQQ."
 
 
+def test_whole_numbers_are_floats_where_floats_belong(tmp_path):
+    (tmp_path / "config.yaml").write_text("MODEL: {FCOS: {POS_RADIUS: 2}}")
+    given = CfgNode({"MODEL": {"FCOS": {"POS_RADIUS": 2}}})
+    cfgs = [get_cfg() for _ in range(4)]
+    cfgs[0].merge_from_file(str(tmp_path / "config.yaml"))
+    cfgs[1].merge_from_other_cfg(given)
+    cfgs[2].merge_from_list(["MODEL.FCOS.POS_RADIUS", "2"])
+    cfgs[3].merge_from_list(["MODEL.FCOS.POS_RADIUS", 2])
+    assert [repr(cfg.MODEL.FCOS.POS_RADIUS) for cfg in cfgs] == ["2.0"] * 4
+    assert repr(given.MODEL.FCOS.POS_RADIUS) == "2"
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -150,9 +162,12 @@ def test_an_unknown_key_that_resembles_nothing():
             r"^SOLVER\.IMS_PER_BATCH is of type int \(now 16\), but many is of type str\.$",
         ),
         (
-            ["MODEL.FCOS.POS_RADIUS", "2"],
-            r"^MODEL\.FCOS\.POS_RADIUS is of type float \(now 1\.5\), but 2 is of type int: "
-            r"write 2\.0\.$",
+            ["MODEL.FCOS.POS_RADIUS", "True"],
+            r"^MODEL\.FCOS\.POS_RADIUS is of type float \(now 1\.5\), but True is of type bool\.$",
+        ),
+        (
+            ["MODEL.FCOS.POS_RADIUS", "9" * 400],
+            r"^MODEL\.FCOS\.POS_RADIUS is of type float \(now 1\.5\), but 9+\S* is of type int\.$",
         ),
         (["MODEL.FCOS.NUM_CLASSES.X", "1"], "Unknown config key MODEL.FCOS.NUM_CLASSES.X"),
     ],
