@@ -125,11 +125,11 @@ def export_detector(
 
 def _checked(cfg: CfgNode, path: str, file_format: str) -> CfgNode:
     """Return the config to build from; refuse what cannot work before anything takes time."""
-    if file_format == "onnx":
-        onnx_file.require_onnx()
     if os.path.isdir(path):
         raise UserError(f"--output {path} is a folder: name a file.")
     _check_ending(path, file_format)
+    if file_format == "onnx":
+        onnx_file.require_onnx()
     check_writable(os.path.dirname(path))
     if cfg.TEST.AUG.ENABLED:
         raise UserError(

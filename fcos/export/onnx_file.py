@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fcos.export import dense
 from fcos.export.torch_files import Runnable, program, quiet
-from fcos.utils.errors import UserError
+from fcos.utils.errors import UserError, one_line
 
 __all__ = ["OPSET", "load_onnx", "require_onnx", "suppress_by_onnx", "write_onnx"]
 
@@ -131,10 +131,22 @@ def write_onnx(
 
 
 def load_onnx(content: bytes) -> Runnable:
-    """Load what :func:`write_onnx` wrote; call it with tensors on the CPU."""
-    import onnxruntime
+    """Load what :func:`write_onnx` wrote; call it with tensors on the CPU.
 
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    Raises:
+        UserError: this onnxruntime lacks an operator.
+    """
+    import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoSuchOperator
+
+    try:
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    except NoSuchOperator as error:
+        raise UserError(
+            f"onnxruntime {onnxruntime.__version__} cannot run this ONNX file ({one_line(error)}). "
+            "Install a newer one, or use another --format. Deformable convolutions need "
+            "onnxruntime 1.25 or later, which needs Python 3.11."
+        ) from None
     names = [value.name for value in session.get_inputs()]
 
     def run(*inputs: Tensor) -> list[Tensor]:

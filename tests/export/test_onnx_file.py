@@ -7,11 +7,12 @@ from fcos.export import build_graph, dense
 from fcos.export.checking import _detections, _inputs, check
 from fcos.export.onnx_file import OPSET, load_onnx, suppress_by_onnx, write_onnx
 from fcos.export.torch_files import can_write_programs
+from fcos.utils.errors import UserError
 from tests.export.small import noise, small_cfg, small_model
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
-pytest.importorskip("onnxruntime")
+onnxruntime = pytest.importorskip("onnxruntime")
 if not can_write_programs():
     pytest.skip("this torch is too old", allow_module_level=True)
 
@@ -104,10 +105,34 @@ def test_names_types_sizes_and_metadata(with_masks):
     assert {p.key: p.value for p in model.metadata_props} == {"a": "b"}
 
 
+def test_an_operator_that_is_not_there(monkeypatch):
+    def fail(*_, **__):
+        kinds = onnxruntime.capi.onnxruntime_pybind11_state
+        raise kinds.NotImplemented("Could not find an implementation for DeformConv(19)")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", fail)
+    with pytest.raises(UserError) as error:
+        load_onnx(b"")
+    assert str(error.value).startswith(
+        f"onnxruntime {onnxruntime.__version__} cannot run this ONNX file (Could not find an "
+        "implementation for DeformConv(19)). Install a newer one, or use another --format."
+    )
+
+
+def loaded(content):
+    """The function of a file, if this onnxruntime has deformable convolutions."""
+    try:
+        return load_onnx(content)
+    except UserError as error:
+        if "for DeformConv" in str(error):
+            pytest.skip("needs onnxruntime 1.25")
+        raise
+
+
 @torch.no_grad()
 def test_raw_outputs(raw):
     model, graph, content = raw
-    run = load_onnx(content)
+    run = loaded(content)
     images = torch.stack([noise(3, 64, 90), noise(3, 64, 90, seed=1)])
     got, want = run(images), graph(images)
     assert check(run_of_one(run), model, graph, [list(images), [noise(3, 40, 133)]]).raw < 1e-4
