@@ -169,6 +169,7 @@ OPTIONS = [
     *("MODEL.FCOS.NORMALIZE_REG_TARGETS", "True"),
     *("SOLVER.CLIP_GRADIENTS.ENABLED", "True"),
     *("SOLVER.IMS_PER_BATCH", "1"),
+    *("SOLVER.BASE_LR", "0.001"),  # at 0.01 the boxes may die
     *("SOLVER.CHECKPOINT_PERIOD", "1000"),
     *("DATASETS.TEST", "()"),
 ]
