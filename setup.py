@@ -67,7 +67,7 @@ setup(
         "timm": ["timm>=1.0.31"],
         # python -m fcos.export --format onnx or torch_export, and running an ONNX file. Before 2.9,
         # torch.export cannot leave all sizes of an image open.
-        "export": ["onnx>=1.17", "onnxruntime>=1.18", "onnxscript>=0.7.1", "torch>=2.9"],
+        "export": ["onnx>=1.17", "onnxruntime>=1.19", "onnxscript>=0.7.1", "torch>=2.9"],
         # What LOGGERS may name.
         "loggers": ["mlflow", "wandb"],
         # Weights files that end in .safetensors.
