@@ -5,7 +5,7 @@
 # make submission NAME=me    packs that report, the code and the best weights
 # make test        every test
 # make test-oldest, make test-newest    the same with the oldest versions of everything that setup.py promises
-#                  (Python 3.10, constraints-oldest.txt), and with the newest there are (Python 3.13)
+#                  (Python 3.10, constraints-oldest*.txt), and with the newest there are (Python 3.13)
 # make torture-launchers    one process of a training killed, by whatever it was launched (minutes)
 # make torture     trainings stopped in every way end as those that were not, and of all programs that
 #                  are killed or whose files may not grow, what is found is whole or absent (minutes)

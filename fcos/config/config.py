@@ -214,7 +214,7 @@ def _make_floats(given: dict[str, Any], known: dict[str, Any]) -> None:
 
 
 def _as_type_of(now: Any, value: Any, otherwise: Any) -> Any:
-    """Return ``value`` as a float if it is a whole number and ``now`` is a float."""
+    """Return ``value`` as a float if it is whole and ``now`` is a float, else ``otherwise``."""
     if type(now) is float and type(value) is int:
         with contextlib.suppress(OverflowError):
             return float(value)

@@ -156,7 +156,9 @@ class Lifelines:
                     f"Rank {self._place.rank} cannot reach rank 0 at {self.host}:{port} "
                     f"({error}): when one of the two is killed, the other one will not notice."
                 )
-        share(None)  # only then are all heard: what is said earlier comes with the greeting
+        # No process goes on before the first has taken all connections: there it reads greetings
+        # alone, and a message that came with one would be lost.
+        share(None)
         # A process that is forked, to load data say, would hold the connections open.
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._close)
