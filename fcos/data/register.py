@@ -97,7 +97,8 @@ def require_dataset(name: str) -> None:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UserError(
             f"Data set {name!r} is not registered.{hint} Declare your own in COCO's format under "
-            f"DATASETS.CUSTOM: {{{name}: {{JSON: path, IMAGES: folder}}}}."
+            f"DATASETS.CUSTOM: {{{name}: {{JSON: path, IMAGES: folder}}}}; a program of your own "
+            "then calls fcos.data.register_custom_datasets(cfg)."
         )
     metadata = MetadataCatalog.get(name)
     json_file, image_root = metadata.get("json_file"), metadata.get("image_root")

@@ -8,6 +8,7 @@ from typing import Any
 from detectron2.engine import HookBase, hooks
 from fcos.engine.averaging import SUFFIX, WeightAverage
 from fcos.engine.best import BestCheckpoint, EvaluationAgain
+from fcos.engine.logs import WriteEvaluations
 from fcos.engine.stopping import EarlyStop
 from fcos.engine.thresholds import FinalThresholds
 from fcos.engine.validation import validation_losses
@@ -43,6 +44,7 @@ def evaluation_hooks(
         built += best
         if cfg.TEST.PATIENCE > 0:
             built.append(EarlyStop(best, cfg.TEST.PATIENCE, lambda: _end(trainer, average)))
+        built.append(WriteEvaluations(period, trainer.writers))
         built.append(EvaluationAgain(tuple(built)))
     return built
 

@@ -119,7 +119,8 @@ _LOGGERS: dict[str, Callable[[CfgNode, str | None], Logger]] = {"wandb": WandB, 
 
 
 class Loggers(HookBase):
-    """Send scalars to the loggers of LOGGERS, as often as they are written to files.
+    """Send scalars to the loggers of LOGGERS, as often as they are written to files: after every
+    evaluation too.
 
     Register it in the main process, after the hooks that evaluate. A resumed training goes on in
     the same runs. A logger that fails gets nothing more, after one warning: it never ends the
@@ -145,14 +146,16 @@ class Loggers(HookBase):
         if self._open:
             ids = {**known, **{name: run.run_id for name, run in self._open.items()}}
             write_text(path, [json.dumps(ids), "\n"])
+        self._write()  # an evaluation that was made up for
 
     def _start(self, name: str, run_id: str | None) -> None:
         self._open[name] = _LOGGERS[name](self._cfg, run_id)
         logger.info(f"{name}: this training is the run {self._open[name].run_id}.")
 
     def after_step(self) -> None:
-        done = self.trainer.iter + 1
-        if done % self._period == 0 or done == self.trainer.max_iter:
+        done, evaluations = self.trainer.iter + 1, self._cfg.TEST.EVAL_PERIOD
+        is_evaluated = evaluations > 0 and done % evaluations == 0
+        if is_evaluated or done % self._period == 0 or done == self.trainer.max_iter:
             self._write()
 
     def after_train(self) -> None:

@@ -9,15 +9,20 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from detectron2.engine import TrainerBase
-from detectron2.utils.events import EventWriter, JSONWriter, get_event_storage
+from detectron2.engine import HookBase, TrainerBase
+from detectron2.utils.events import (
+    CommonMetricPrinter,
+    EventWriter,
+    JSONWriter,
+    get_event_storage,
+)
 from fcos.engine.hooks import TrainingStopped
 from fcos.utils.errors import UserError
 from fcos.utils.files import append_to
 from fcos.utils.json_files import for_json
 from fcos.utils.lifelines import wait_for_news
 
-__all__ = ["MetricsFile", "strict_writers", "traceback_for_bugs_only"]
+__all__ = ["MetricsFile", "WriteEvaluations", "strict_writers", "traceback_for_bugs_only"]
 
 
 class MetricsFile(EventWriter):
@@ -52,6 +57,27 @@ class MetricsFile(EventWriter):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class WriteEvaluations(HookBase):
+    """Write the results of every evaluation as soon as it is over.
+
+    detectron2 writes every 20 iterations, the latest value of each number: of two evaluations
+    between, the first would be lost, and the last one if the process is killed.
+
+    Args:
+        period: iterations between two evaluations.
+        writers: of the log; what shows the progress in the terminal is left to detectron2.
+    """
+
+    def __init__(self, period: int, writers: Sequence[EventWriter]) -> None:
+        self.period = period
+        self.writers = [w for w in writers if not isinstance(w, CommonMetricPrinter)]
+
+    def after_step(self) -> None:
+        if (self.trainer.iter + 1) % self.period == 0:
+            for writer in self.writers:
+                writer.write()
 
 
 def strict_writers(writers: Sequence[EventWriter], folder: str) -> list[EventWriter]:

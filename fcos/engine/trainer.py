@@ -78,6 +78,7 @@ class Trainer(DefaultTrainer):
     Attributes:
         loop: the SimpleTrainer that runs one iteration.
         head_is_new: whether the head started at random, in this process.
+        writers: of the log; none but in the main process.
     """
 
     head_is_new = True
@@ -108,6 +109,7 @@ class Trainer(DefaultTrainer):
         self.checkpointer = AdetCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.checkpointer.class_names, self.checkpointer.config = class_names(cfg), stored_text(cfg)
         self.loop.register_hooks([LossGuard(self.checkpointer), ClippingWatch(cfg)])
+        self.writers: list[EventWriter] = []
         self.register_hooks(self.build_hooks())
         if comm.is_main_process():
             add_displays(self, self.loop, cfg, self.checkpointer.class_names)
@@ -264,7 +266,8 @@ class Trainer(DefaultTrainer):
 
     def build_writers(self) -> list[EventWriter]:
         """Make detectron2's writers of the log, with numbers that every parser of JSON reads."""
-        return strict_writers(super().build_writers(), self.cfg.OUTPUT_DIR)
+        self.writers = strict_writers(super().build_writers(), self.cfg.OUTPUT_DIR)
+        return self.writers
 
     # ---- training ----------------------------------------------------------------------------
 

@@ -75,9 +75,14 @@ def _start(children: Sequence[BaseProcess]) -> None:
     """Start processes that Ctrl-C cannot interrupt as they import: each would print a traceback."""
     set_before = os.environ.get("PYTHONWARNINGS")
     os.environ["PYTHONWARNINGS"] = ",".join([*filter(None, [set_before]), *_NOT_FOR_THE_USER])
-    with signals.blocked_in_children({signal.SIGINT}):
-        for child in children:
-            child.start()
+    try:
+        with signals.blocked_in_children({signal.SIGINT}):
+            for child in children:
+                child.start()
+    finally:
+        del os.environ["PYTHONWARNINGS"]
+        if set_before is not None:
+            os.environ["PYTHONWARNINGS"] = set_before
 
 
 def _wait_for(children: Sequence[BaseProcess], have_begun: Sequence[bool]) -> int | None:

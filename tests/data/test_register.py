@@ -97,7 +97,8 @@ def test_sound_data_set(root):
 def test_unknown_name():
     with pytest.raises(UserError, match=r"'coco_2017_vla' is not registered.*'coco_2017_val'\?"):
         require_dataset("coco_2017_vla")
-    with pytest.raises(UserError, match=r"'mine' is not registered\. Declare .*CUSTOM: \{mine:"):
+    advice = r"'mine' is not registered\. Declare .*CUSTOM: \{mine:.*custom_datasets\(cfg\)\.$"
+    with pytest.raises(UserError, match=advice):
         require_dataset("mine")
 
 

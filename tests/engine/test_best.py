@@ -188,6 +188,9 @@ def test_killed_in_an_evaluation(project, number):
     for name in whole:
         differ = [key for key in whole[name] if parts[name][key] != whole[name][key]]
         assert not differ, name
+    for folder in ("whole", "parts"):  # closer together than detectron2 writes
+        lines = map(json.loads, (project / folder / "metrics.json").read_text().splitlines())
+        assert [line["iteration"] for line in lines if "bbox/score" in line] == [1, 3, 6]
     best = read_checkpoint("parts/model_best.pth")
     assert best["best"]["metric"] == "bbox/score" and 0 < best["best"]["value"] < 1
 

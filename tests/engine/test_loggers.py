@@ -69,7 +69,7 @@ def test_the_names_are_those_of_the_check():
 
 
 def test_a_training_is_logged(project, service):
-    train(cfg_of(project, *options(*FULL, "TEST.EVAL_PERIOD", "3")))
+    train(cfg_of(project, *options(*FULL, "TEST.EVAL_PERIOD", "1")))
     assert service.began == [None]
     last = dict(service.values)[3]
     assert {"total_loss", "loss_fcos_cls", "lr", "time", "data_time"} <= last.keys()
@@ -80,7 +80,7 @@ def test_a_training_is_logged(project, service):
         # JSON has no NaN: it is null there.
         numbers = {k: np.nan if v is None else v for k, v in values.items()}
         assert all(np.isclose(logged[k], v, equal_nan=True) for k, v in numbers.items())
-    assert [at for at, values in service.values if "bbox/AP" in values] == [2, 4]
+    assert [at for at, values in service.values if "bbox/AP" in values] == [0, 1, 2, 4]
     assert {(at, name) for at, name, _ in service.images} == {
         (at, f"training/image_{number}") for at in (0, 2) for number in range(4)
     }
@@ -95,6 +95,14 @@ def test_a_resumed_training_goes_on_in_the_same_run(project, service):
     assert service.began == [None, "run1"]
     train(cfg_of(project, *options("OUTPUT_DIR", "other")))
     assert service.began == [None, "run1", None]
+
+
+def test_an_evaluation_that_is_made_up_for_is_logged(project, service):
+    train(cfg_of(project, *options(*FULL, "SOLVER.MAX_ITER", "2")))
+    longer = [*FULL, "SOLVER.MAX_ITER", "3", "TEST.EVAL_PERIOD", "2"]
+    service.values.clear()
+    train(cfg_of(project, *options(*longer)), resume=True)
+    assert [at for at, values in service.values if "bbox/AP" in values] == [1, 3]
 
 
 def test_a_new_training_in_the_folder_is_a_new_run(project, service):

@@ -84,6 +84,7 @@ def test_hooks_come_in_an_order_that_loses_nothing(project):
         "EvalHook",
         "FinalThresholds",
         "BestCheckpoint",
+        "WriteEvaluations",
         "EvaluationAgain",
         "PeriodicWriter",
         "OutputWatch",
@@ -98,8 +99,8 @@ TTA = ["TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", "(64, 96)"]
 def test_augmentation_is_evaluated_after_the_last_iteration(project):
     trainer = Trainer(cfg_of(project, "TEST.EVAL_PERIOD", "4", *TTA))
     names = [type(hook).__name__ for hook in trainer.build_hooks() if hook is not None]
-    assert names[5:9] == ["EvalHook", "FinalThresholds", "BestCheckpoint", "EvaluationAgain"]
-    assert names[9:11] == ["EvalHook", "PeriodicWriter"]
+    assert names[5:8] == ["EvalHook", "FinalThresholds", "BestCheckpoint"]
+    assert names[8:12] == ["WriteEvaluations", "EvaluationAgain", "EvalHook", "PeriodicWriter"]
     trainer.resume_or_load(resume=False)
     trainer.train()
     assert trainer.model.training

@@ -40,8 +40,9 @@ def leave_a_thread_in_torch(folder, codes):
 
 @pytest.mark.parametrize(("codes", "expected"), [((0, 0), 0), ((0, 3), 3), ((3, 3), 3)])
 def test_a_thread_in_torch_does_not_abort_a_process_that_ends(tmp_path, capfd, codes, expected):
-    run = functools.partial(leave_a_thread_in_torch, tmp_path, codes)
+    run, environment = functools.partial(leave_a_thread_in_torch, tmp_path, codes), dict(os.environ)
     assert run_processes(run, TWO) == expected
+    assert dict(os.environ) == environment
     said = capfd.readouterr()
     assert "terminate" not in said.err
     assert {path.name for path in tmp_path.iterdir()} == {"handler0", "handler1"}
