@@ -6,6 +6,7 @@ import os
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, which is later
+os.environ.pop("DETECTRON2_DATASETS", None)  # tests have data of their own
 
 
 def pytest_configure(config):

@@ -86,7 +86,7 @@ class Run:
 
     @property
     def has_masks(self) -> bool:
-        return "segmentation" in self.results[0]
+        return bool(self.results) and "segmentation" in self.results[0]
 
 
 def open_folders(arguments: Sequence[str]) -> list[RunFolder]:
@@ -151,12 +151,13 @@ def common_dataset(folders: Sequence[RunFolder]) -> str:
     return shared[0]
 
 
-def read_run(folder: RunFolder, dataset: str | None) -> Run:
+def read_run(folder: RunFolder, dataset: str | None, may_be_empty: bool = False) -> Run:
     """Find and read the detections in a folder.
 
     Args:
         folder: from :func:`open_folders`.
         dataset: name of the data set; None if it has none.
+        may_be_empty: take a file without detections too.
 
     Raises:
         UserError: there is no results file, it is of another data set, or it is damaged.
@@ -170,7 +171,7 @@ def read_run(folder: RunFolder, dataset: str | None) -> Run:
             f"the config.yaml there: evaluate {folder.label} with train_net.py --eval-only and "
             f"DATASETS.TEST \"('{dataset}',)\", or name the file itself instead of the folder."
         )
-    return Run(folder, file, _read_results(file))
+    return Run(folder, file, _read_results(file, may_be_empty))
 
 
 def _split(argument: str) -> tuple[str, str]:
@@ -226,7 +227,7 @@ def _find_results(folder: RunFolder, dataset: str | None) -> str:
     return found[0]
 
 
-def _read_results(file: str) -> list[dict[str, Any]]:
+def _read_results(file: str, may_be_empty: bool) -> list[dict[str, Any]]:
     again = "evaluate again with train_net.py --eval-only"
     results = read_json(file, if_broken=again)
     if not isinstance(results, list):
@@ -234,7 +235,7 @@ def _read_results(file: str) -> list[dict[str, Any]]:
             f"{file} is not a list of detections in COCO's results format but "
             f"a JSON {_JSON_NAMES.get(type(results), 'value')}: name the file {RESULTS}."
         )
-    if not results:
+    if not results and not may_be_empty:
         raise UserError(f"{file} has no detection: the model found nothing, so there is no AP.")
     for index, result in enumerate(results):
         _check_result(f"{file}: detection {index}", result)

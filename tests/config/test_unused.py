@@ -187,7 +187,6 @@ def everything_changed(cfg):
 @pytest.mark.parametrize("schedule", ["WarmupMultiStepLR", "WarmupCosineLR"])
 def test_what_is_called_unused_is_read_by_nothing(tmp_path, monkeypatch, options, schedule):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
     cfg = get_cfg()
     cfg.merge_from_file(str(write_project(tmp_path)))
     cfg.merge_from_list([*options, "SOLVER.LR_SCHEDULER_NAME", schedule, "SOLVER.MAX_ITER", 2])

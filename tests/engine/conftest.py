@@ -16,7 +16,6 @@ def tensors_on_the_cpu():
 def project(tmp_path, monkeypatch):
     """A folder with a small data set and config, which is the current one."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
     write_project(tmp_path)
     (tmp_path / "output").mkdir()
     return tmp_path

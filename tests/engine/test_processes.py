@@ -116,7 +116,6 @@ def result(output):
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
     write_project(tmp_path, number=16)
     return tmp_path
 

@@ -104,7 +104,6 @@ def done(tmp_path_factory):
 @pytest.fixture
 def root(done, monkeypatch):
     monkeypatch.chdir(done)
-    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
     return done
 
 

@@ -181,7 +181,6 @@ def test_masks_are_trained_and_evaluated(project):
 
 def test_masks_with_images_without_objects_and_without_detections(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
     write_project(tmp_path, empty=(0, 3, 4, 5, 6, 7, 8, 9, 10, 11))
     (tmp_path / "output").mkdir()
     options = [*MASK_OPTIONS, "DATALOADER.FILTER_EMPTY_ANNOTATIONS", "False"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from fcos.evaluation.report.measured import Budget
 from fcos.evaluation.report.study import Study
 from fcos.evaluation.report.tables import Line, budgets_of
+from fcos.evaluation.report.trained import Budget
 
 __all__ = ["PUBLISHED", "budget_in_words", "caption_of"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 from fcos.evaluation.comparison_json import to_json
@@ -55,7 +56,7 @@ def _run(run: Measured) -> dict[str, Any]:
         "seconds_of_an_iteration": run.seconds,
         "figures": run.figures,
         "figures_from": run.source,
-        "weights": run.weights,
+        "weights": os.path.abspath(run.weights) if os.path.isfile(run.weights) else run.weights,
         "note": run.note,
     }
 

@@ -9,7 +9,7 @@ from fcos.evaluation.comparison import different_settings
 from fcos.evaluation.pictures import WRONG
 from fcos.evaluation.rendering import render
 from fcos.evaluation.report.captions import budget_in_words, caption_of
-from fcos.evaluation.report.rows import BASELINE, ROWS
+from fcos.evaluation.report.rows import BASELINE, RETINANET, ROWS
 from fcos.evaluation.report.steps import Steps
 from fcos.evaluation.report.study import Study
 from fcos.evaluation.report.tables import Line
@@ -17,7 +17,16 @@ from fcos.evaluation.report.tables import Line
 __all__ = ["render_report"]
 
 # What runs of one table always differ in, or what the table is about.
-_EXPECTED = {"SEED", "MODEL.WEIGHTS"} | {f"MODEL.FCOS.{key}" for key in ROWS[BASELINE].settings}
+_EXPECTED = ("SEED", "MODEL.WEIGHTS", *(f"MODEL.FCOS.{key}" for key in ROWS[BASELINE].settings))
+_EXPECTED_OF_MASKS = ("SEED", "MODEL.")
+# Keys under MODEL.FCOS that the text of the steps tells, or that show in what the level table has.
+_TOLD = {
+    *ROWS[BASELINE].settings,
+    *("FPN_STRIDES", "IN_FEATURES", "TOP_LEVELS", "SIZES_OF_INTEREST", "POS_RADIUS"),
+    *("NUM_CLASSES", "NUM_STACKED_CONVS", "PRIOR_PROB", "PRIOR_DISTANCE"),
+    *("LOSS_ALPHA", "LOSS_GAMMA", "SCORE_THRESH_TEST", "NMS_PRE_TOPK", "NMS_POST_TOPK"),
+    "REINIT_CLS_LOGITS",
+}
 
 
 def render_report(study: Study, steps: Steps | None, steps_why_not: str) -> str:
@@ -28,7 +37,7 @@ def render_report(study: Study, steps: Steps | None, steps_why_not: str) -> str:
         steps: the pictures of the steps; None if they cannot be drawn.
         steps_why_not: the sentence that says so.
     """
-    fcos = _settings_of_fcos(study)
+    fcos, untold = _settings_of_fcos(study)
     return render(
         "report.html",
         study=study,
@@ -41,8 +50,10 @@ def render_report(study: Study, steps: Steps | None, steps_why_not: str) -> str:
             "runs": _budgets(study),
         },
         each_seed=_each_seed(study.table3),
-        settings=_other_settings(study.table3),
+        settings=_other_settings(study.table3, _EXPECTED),
+        mask_settings=_other_settings(study.masks, _EXPECTED_OF_MASKS),
         fcos=fcos,
+        untold=untold,
         limits=fcos["SIZES_OF_INTEREST"] or [8 * s for s in fcos["FPN_STRIDES"][:-1]],
         steps=steps,
         steps_why_not=steps_why_not,
@@ -50,12 +61,24 @@ def render_report(study: Study, steps: Steps | None, steps_why_not: str) -> str:
     )
 
 
-def _settings_of_fcos(study: Study) -> dict[str, Any]:
-    """Return the keys under MODEL.FCOS of the detector that is shown."""
+def _settings_of_fcos(study: Study) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the keys under MODEL.FCOS of the detector that is shown.
+
+    Returns:
+        All of them, and those in which it differs from what the text tells.
+    """
     settings = dict(get_cfg().MODEL.FCOS)
+    differ = {}
     if study.subject is not None:
-        settings.update(study.subject.folder.config.get("MODEL", {}).get("FCOS", {}))
-    return settings
+        own = study.subject.folder.config.get("MODEL", {}).get("FCOS", {})
+        differ = {k: v for k, v in own.items() if k in settings and v != settings[k]}
+        settings.update(own)
+    untold = {
+        f"MODEL.FCOS.{key}": value
+        for key, value in differ.items()
+        if key not in _TOLD and not key.endswith("_TRAIN")
+    }
+    return settings, untold
 
 
 def _last(study: Study) -> Line | None:
@@ -79,14 +102,23 @@ def _each_seed(table3: list[Line]) -> dict[str, Any] | None:
     return {"seeds": seeds, "rows": rows}
 
 
-def _other_settings(table3: list[Line]) -> dict[str, dict[str, list[str]]]:
-    """Find keys that differ between the rows of FCOS: key to value to the names of the rows."""
-    pairs = [(line.name, run) for line in table3 if ROWS[line.name].settings for run in line.runs]
+def _other_settings(
+    lines: list[Line], expected: tuple[str, ...]
+) -> dict[str, dict[str, list[str]]]:
+    """Find keys that differ between the detectors of a table: key to value to their names.
+
+    RetinaNet, which has keys of its own, is left out.
+
+    Args:
+        lines: of the table.
+        expected: how keys begin that always differ, or that the table is about.
+    """
+    pairs = [(line.name, run) for line in lines if line.name != RETINANET for run in line.runs]
     if not pairs:
         return {}
     found: dict[str, dict[str, list[str]]] = {}
     for key, values in different_settings([run.folder.config for _, run in pairs]).items():
-        if key not in _EXPECTED:
+        if not key.startswith(expected):
             for (name, _), value in zip(pairs, values, strict=True):
                 names = found.setdefault(key, {}).setdefault(value, [])
                 if name not in names:

@@ -131,8 +131,9 @@ def plan_runs(
         options: ``KEY, VALUE, ...`` that change every run.
 
     Raises:
-        UserError: a config cannot be read.
+        UserError: a config cannot be read, or an option is what the rows are told apart by.
     """
+    _check_options(options)
     runs: list[Planned] = []
     trained = _trained_rows(profile.rows)
     for seed in profile.seeds:
@@ -150,6 +151,18 @@ def plan_runs(
     return runs
 
 
+def _check_options(options: Sequence[str]) -> None:
+    """Refuse options that the plan sets itself."""
+    rows = {f"MODEL.FCOS.{key}" for row in ROWS.values() for key in row.settings}
+    for key in options[::2]:
+        if key in rows:
+            raise UserError(f"{key} is what the rows of Table 3 differ in: leave it out.")
+        if key in ("SEED", "OUTPUT_DIR"):
+            raise UserError(
+                f"{key}: each run has its own, by --profile and --output; leave it out."
+            )
+
+
 def _planned(
     name: str,
     seed: int,
@@ -161,7 +174,7 @@ def _planned(
 ) -> Planned:
     name = f"{name}-seed{seed}"
     own = [*options, "SEED", str(seed), "OUTPUT_DIR", os.path.join(output, name)]
-    if profile.iterations is not None:
+    if profile.iterations is not None and "SOLVER.MAX_ITER" not in options:
         own += _shortened(read_cfg(config_file, options), profile.iterations)
     if weights:
         own += ["MODEL.WEIGHTS", weights]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 
@@ -49,11 +50,12 @@ def summary_of_course(study: Study) -> str:
     for line in [*study.table3, *study.masks]:
         for task, figures in line.spreads.items():
             spread = figures["AP"]
-            deviation = f" ± {spread.deviation:.1f}" if len(spread.each) > 1 else ""
-            lines.append(
-                f"{line.title}: {task} AP {spread.mean:.1f}{deviation} (seeds {line.seeds})"
-            )
-    missing = [line.title for line in [*study.table3, *study.masks] if not line.runs]
-    if missing:
-        lines.append(f"Not run: {'; '.join(missing)}.")
+            ap = f"{spread.mean:.1f}" if math.isfinite(spread.mean) else "none, it found nothing"
+            deviation = f" ± {spread.deviation:.1f}" if math.isfinite(spread.deviation) else ""
+            lines.append(f"{line.title}: {task} AP {ap}{deviation} (seeds {line.seeds})")
+    empty = [line for line in [*study.table3, *study.masks] if not line.runs]
+    for what in ("not finished", "not evaluated", "not run"):
+        titles = [line.title for line in empty if line.state == what]
+        if titles:
+            lines.append(f"{what.capitalize()}: {'; '.join(titles)}.")
     return "\n".join([*lines, *(run.note for run in study.runs if run.note)])

@@ -118,7 +118,7 @@ def show_steps(study: Study) -> tuple[Steps | None, str]:
     Returns:
         The steps; or None and the sentence that says why there are none.
     """
-    run, pair = study.subject, study.boxes
+    run, pair = study.subject, study.explained
     if run is None or pair is None or pair.comparison is None:
         return None, "No FCOS with detections was run, so the steps have no pictures."
     chosen = choose_spread([scored.counts for scored in pair.comparison.runs], 3)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Mapping, Sequence
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -30,8 +29,9 @@ class Study:
         runs: all, in the order in which they were given.
         table3: a line for each row of Table 3.
         masks: a line for each detector with masks.
-        boxes: the baseline and, if there is one, the last improvement; None without any row.
-        segmentation: the detectors with masks; None if none was run.
+        boxes: the baseline and, if there is one, the last improvement; None if no FCOS of Table 3
+            found something.
+        segmentation: the detectors with masks; None if none found something.
         training_images: images of each training set; None where it cannot be read.
     """
 
@@ -55,16 +55,16 @@ class Study:
         return [run for run in self.runs if run.kind not in ROWS and run.kind not in MASKS]
 
     @property
+    def explained(self) -> Pair | None:
+        """Where the FCOS is from whose steps are shown: ``boxes``, or else ``segmentation``."""
+        return self.boxes or self.segmentation
+
+    @property
     def subject(self) -> Measured | None:
-        """The FCOS whose steps are shown: of the runs in ``boxes``, the one with the best AP."""
-        if self.boxes is None:
-            return None
-
-        def ap(run: Measured) -> float:
-            value = run.figures["box"]["AP"]
-            return value if math.isfinite(value) else -1.0
-
-        return max(self.boxes.runs, key=ap)
+        """The FCOS whose steps are shown: of the runs that are explained, the one with best AP."""
+        runs = self.explained.runs if self.explained else ()
+        of_fcos = [run for run in runs if run.kind != "mask_rcnn"]
+        return max(of_fcos, key=lambda run: run.figures["box"]["AP"], default=None)
 
 
 def study_runs(
@@ -99,18 +99,15 @@ def study_runs(
 
 def _shown(table3: Sequence[Line]) -> list[tuple[str, Measured]]:
     """Choose the runs to picture: the baseline, and the last row that was run after it."""
-    found = {line.name: line for line in table3 if line.first and ROWS[line.name].settings}
-    names = list(found)
-    first = BASELINE if BASELINE in found else next(iter(names), None)
-    if first is None:
+    found = [line for line in table3 if line.first and ROWS[line.name].settings]
+    if not found:
         return []
-    chosen = [first, *([names[-1]] if names[-1] != first else [])]
+    first = next((line for line in found if line.name == BASELINE), found[0])
     labels = {BASELINE: "the baseline", LAST: "all improvements"}
     pairs = []
-    for name in chosen:
-        run = found[name].first
-        assert run is not None  # as chosen above
-        pairs.append((labels.get(name, ROWS[name].title), run))
+    for line in [first, *([found[-1]] if found[-1].name != first.name else [])]:
+        assert line.first is not None  # as chosen above
+        pairs.append((labels.get(line.name, line.title), line.first))
     return pairs
 
 

@@ -2,8 +2,10 @@
 
 import json
 
+import torch
 import yaml
 
+from fcos.checkpoint.stored_config import CONFIG, stored_text
 from fcos.config import get_cfg
 from fcos.evaluation.report.rows import METRICS, ROWS
 
@@ -59,6 +61,15 @@ def leave_run(data, name, kind, ap=30.0, seed=1, done=40, mask_ap=None, **evalua
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (folder / "metrics.json").write_text(text)
     return str(folder)
+
+
+def leave_checkpoint(data, path, kind, seed=1, done=40):
+    """Write a checkpoint that carries the config of its training and how long it was."""
+    config = config_of(data, "elsewhere", kind, seed)
+    cfg = get_cfg()
+    cfg.merge_from_text(yaml.safe_dump(config))
+    content = {"model": {"w": torch.zeros(1)}, CONFIG: stored_text(cfg), "iteration": done - 1}
+    torch.save(content, path)
 
 
 def leave_evaluation(data, name, kind, weights, **evaluation):

@@ -12,7 +12,13 @@ from fcos.evaluation.report.tables import spread_of, table3_lines
 from fcos.evaluation.runs import open_folder
 from fcos.evaluation.truth import read_truth
 from fcos.utils.errors import UserError
-from tests.evaluation.report.standin import config_of, figures, leave_evaluation, leave_run
+from tests.evaluation.report.standin import (
+    config_of,
+    figures,
+    leave_checkpoint,
+    leave_evaluation,
+    leave_run,
+)
 
 
 def measured(data, path):
@@ -74,6 +80,76 @@ def test_an_evaluation_after_the_training_counts_with_its_own_settings(data):
     assert run.figures["box"] != figures(30.0) and run.budget.iterations == 40
 
 
+def test_other_weights_than_the_last_have_their_own_iterations(data):
+    trained = data.root / "trained"
+    leave_run(data, "trained", "3_nms", seed=7)
+    leave_checkpoint(data, trained / "model_best.pth", "3_nms", seed=7, done=20)
+    path, _ = leave_evaluation(data, "best", "3_nms", trained / "model_best.pth")
+    run = measured(data, path)
+    assert run.weights == f"{trained}/model_best.pth" and run.trained_in == str(trained)
+    assert run.budget.iterations == 20 and run.seed == 7
+    assert run.note == "best is of model_best.pth, the weights after 20 of 40 iterations."
+
+
+@pytest.mark.parametrize("done", [None, 40])
+def test_weights_without_a_training_beside_them(data, done):
+    weights = data.root / "lone.pth"
+    if done:
+        leave_checkpoint(data, weights, "3_nms", seed=7, done=done)
+    path, _ = leave_evaluation(data, "a", "3_nms", weights)
+    run = measured(data, path)
+    assert run.budget.iterations == done and run.seed == (7 if done else None)
+    assert ("how it was trained is not known" in run.note) != bool(done)
+    assert run.budget.images_per_batch == (3 if done else None)
+
+
+def test_an_evaluation_does_not_replace_seed_and_start_of_the_training(data):
+    path = leave_run(data, "a", "3_nms", seed=7)
+    leave_checkpoint(data, f"{path}/model_final.pth", "3_nms", seed=7)
+    config = config_of(data, data.root / "a", "3_nms", -1, weights=f"{path}/model_final.pth")
+    file = data.root / "a" / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    os.utime(file, (2**31, 2**31))
+    run = measured(data, path)
+    assert (run.seed, run.note) == (7, "") and run.budget.iterations == 40
+    assert run.budget.weights == ""  # it began at random
+
+
+def test_an_evaluation_without_detections_has_no_ap(data):
+    path, _ = leave_evaluation(data, "a", "3_nms", "elsewhere.pth")
+    (data.root / "a" / "inference" / "coco_instances_results.json").write_text("[]")
+    run = measured(data, path)
+    assert math.isnan(run.figures["box"]["AP"]) and "mask" not in run.figures
+    assert not run.found_something
+    masks, _ = leave_evaluation(data, "b", "fcos_masks", "elsewhere.pth")
+    (data.root / "b" / "inference" / "coco_instances_results.json").write_text("[]")
+    assert math.isnan(measured(data, masks).figures["mask"]["AP"])
+
+
+def test_figures_of_another_data_set_are_not_taken(data):
+    path = leave_run(data, "a", "3_nms")
+    truth = read_truth("pets", str(data.json_file), str(data.image_root))
+    run = measure(open_folder(path), truth, "dogs")
+    assert run.figures == {} and run.note == "a is trained, but was not evaluated on dogs."
+    config = yaml.safe_load((data.root / "a" / "config.yaml").read_text())
+    config["DATASETS"]["TEST"] = ["dogs", "pets"]
+    (data.root / "a" / "config.yaml").write_text(yaml.safe_dump(config))
+    lines = [{"iteration": 39, "lr": 0.1}, {"iteration": 40, "dogs/bbox/AP": 7.0, "bbox/AP": 1.0}]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (data.root / "a" / "metrics.json").write_text(text)
+    os.utime(data.root / "a" / "model_final.pth", (2**31, 2**31))  # no evaluation after it
+    assert measure(open_folder(path), truth, "dogs").figures["box"]["AP"] == 7.0
+    assert measure(open_folder(path), truth, "pets").figures == {}
+
+
+def test_proposals_have_no_ap(data):
+    path = leave_run(data, "a", "3_nms")
+    last = {"iteration": 40, "box_proposals/AR@100": 50.0}
+    text = json.dumps({"iteration": 39, "lr": 0.1}) + "\n" + json.dumps(last) + "\n"
+    (data.root / "a" / "metrics.json").write_text(text)
+    assert measured(data, path).note == "a proposes regions: it has recalls, and no AP."
+
+
 def test_a_run_that_found_nothing_says_so(data):
     path = leave_run(data, "a", "3_nms")
     file = data.root / "a" / "metrics.json"
@@ -109,3 +185,27 @@ def test_lines_have_the_runs_of_their_row_in_the_order_of_seeds(data):
     assert line.spreads["box"]["AP"].each == (31, 32, 33)
     assert line.unfinished == ("stopped is not finished: 20 of 40 iterations.",)
     assert lines["3_nms"].runs == () and lines["3_nms"].spreads == {}
+
+
+def test_a_mean_is_of_runs_that_differ_in_their_seeds_alone(data):
+    names = {"a": 1, "b": 2, "again": 1, "slow": 3, "unknown": -1}
+    paths = [leave_run(data, name, "4_gn", seed=seed) for name, seed in names.items()]
+    file = data.root / "slow" / "config.yaml"
+    file.write_text(file.read_text().replace("IMS_PER_BATCH: 3", "IMS_PER_BATCH: 4"))
+    lines = [x for x in table3_lines([measured(data, p) for p in paths]) if x.name == "4_gn"]
+    assert [[run.label for run in line.runs] for line in lines] == [
+        *(["a", "b"], ["again"], ["slow"], ["unknown"])
+    ]
+    assert [line.title for line in lines][:2] == [
+        "+ GN in the towers (a, b)",
+        "+ GN in the towers (again)",
+    ]
+
+
+def test_pictures_are_of_a_run_that_found_something(data):
+    paths = [leave_run(data, f"s{seed}", "4_gn", seed=seed) for seed in (1, 2)]
+    last = {"iteration": 40, **{f"bbox/{key}": math.nan for key in figures(0)}}
+    text = json.dumps({"iteration": 39, "lr": 0.1}) + "\n" + json.dumps(last) + "\n"
+    (data.root / "s1" / "metrics.json").write_text(text)
+    (line,) = (x for x in table3_lines([measured(data, p) for p in paths]) if x.runs)
+    assert line.seeds == "1, 2" and line.first.label == "s2"

@@ -1,13 +1,15 @@
 """The document: its figures are those of the runs' files, and it says what was not run."""
 
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from fcos.evaluation.report import summary_of_course, write_report
+from fcos.evaluation.report import page, summary_of_course, write_report
 from fcos.evaluation.report.rows import ROWS
 from fcos.utils.errors import UserError
 from tests.evaluation.conftest import Data
@@ -103,6 +105,7 @@ def test_what_was_not_run_is_empty_and_says_so(document):
     (row,) = [row for row in numbers["table3"]["rows"] if row["name"] == "7_giou"]
     assert row["figures"] == {} and row["runs"] == []
     assert "Not run: RetinaNet, P6 from C5, NMS 0.5; FCOS, P6 from C5" in summary_of_course(study)
+    assert "Not finished: + GN in the towers." in summary_of_course(study)
 
 
 def test_captions_state_data_images_iterations_seeds_and_that_it_is_not_coco(document):
@@ -157,9 +160,10 @@ def test_different_budgets_are_named(data, runs):
 
 def test_without_any_row(data):
     _, text, numbers = written(data, [leave_run(data, "rcnn", "mask_rcnn", mask_ap=20.0)])
-    assert "No row of Table 3 was run, so there is nothing to show." in Checker(text).text
+    assert "No FCOS of Table 3 has detections, so there is nothing to show." in Checker(text).text
     assert numbers["boxes_compared"] is None
     assert len(numbers["masks_compared"]["runs"]) == 1
+    assert "The numbers in this section are the package's defaults." in Checker(text).text
 
 
 def test_without_detections_there_are_no_pictures_but_a_sentence(data):
@@ -173,3 +177,56 @@ def test_without_detections_there_are_no_pictures_but_a_sentence(data):
 def test_no_runs_are_refused(data):
     with pytest.raises(UserError, match="No result folder is given"):
         write_report([], str(data.root / "out"))
+
+
+def test_what_the_text_does_not_tell_is_named(data):
+    path = leave_run(data, "base", "3_nms")
+    file = data.root / "base" / "config.yaml"
+    text = file.read_text().replace("SQRT_SCORE: true", "SQRT_SCORE: false")
+    file.write_text(text.replace("NUM_STACKED_CONVS: 4", "NUM_STACKED_CONVS: 3"))
+    _, page, _ = written(data, [path])
+    text = Checker(page).text
+    assert "differs from it" in text and "MODEL.FCOS.SQRT_SCORE False ." in text
+    assert "two towers of 3 convolutions" in text and "NUM_STACKED_CONVS" not in text
+
+
+def test_every_key_that_is_told_stands_in_the_text():
+    templates = Path(page.__file__).parents[1] / "templates"
+    text = (templates / "report_steps.html").read_text()
+    told_as_limits = {"SIZES_OF_INTEREST"}
+    shown_by_the_levels = {"IN_FEATURES", "TOP_LEVELS", "TOP_IN_FEATURE"}
+    only_of_beginnings = {"PRIOR_DISTANCE", "REINIT_CLS_LOGITS"}
+    told = page._TOLD - shown_by_the_levels - only_of_beginnings - told_as_limits
+    assert {key for key in told if f'"{key}"' not in text} == set()
+
+
+def test_settings_of_the_detectors_with_masks_are_compared(data, runs):
+    file = data.root / "rcnn" / "config.yaml"
+    file.write_text(file.read_text().replace("IMS_PER_BATCH: 3", "IMS_PER_BATCH: 2"))
+    _, text, _ = written(data, runs)
+    table = table_with(text, "SOLVER.IMS_PER_BATCH")
+    assert table["SOLVER.IMS_PER_BATCH"] == ["2 : mask_rcnn; 3 : fcos_masks"]
+
+
+def test_a_run_that_found_nothing_takes_no_pictures_away(data):
+    paths = [leave_run(data, "base", "3_nms"), leave_run(data, "all", "8_normalization")]
+    last = {"iteration": 40, **{f"bbox/{key}": None for key in figures(0)}}
+    lines = json.dumps({"iteration": 39, "lr": 0.1}) + "\n" + json.dumps(last) + "\n"
+    (data.root / "base" / "metrics.json").write_text(lines)
+    study, text, numbers = written(data, paths)
+    assert numbers["boxes_compared"]["runs"] == ["all"]
+    assert "Baseline: AP \N{EN DASH} (nothing was found) here" in Checker(text).text
+    assert "from the baseline" not in text
+    assert "box AP none, it found nothing (seeds 1)" in summary_of_course(study)
+
+
+def test_figures_on_another_data_set_are_missing_not_unfinished(data, runs):
+    config = yaml.safe_load((data.root / "all" / "config.yaml").read_text())
+    config["DATASETS"]["TEST"] = ["dogs"]
+    (data.root / "all" / "config.yaml").write_text(yaml.safe_dump(config))
+    os.utime(data.root / "all" / "model_final.pth", (2**31, 2**31))  # no evaluation after it
+    output = str(data.root / "report")
+    study = write_report(runs, output, dataset=data.name, num_images=1)
+    said = summary_of_course(study)
+    assert "Not evaluated: + distances in strides." in said
+    assert "all is trained, but was not evaluated on pets." in said

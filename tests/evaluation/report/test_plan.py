@@ -66,6 +66,17 @@ def test_the_rows_keep_data_and_schedule_of_the_config(tmp_path):
     assert {run.cfg.MODEL.FPN.OUT_CHANNELS for run in runs} == {128}
 
 
+@pytest.mark.parametrize("key", ["SEED", "OUTPUT_DIR", "MODEL.FCOS.NORM"])
+def test_what_the_plan_sets_itself_is_refused(tmp_path, key):
+    with pytest.raises(UserError, match=f"^{key}.* leave it out"):
+        planned(tmp_path, options=["SOLVER.BASE_LR", "0.02", key, "GN"])
+
+
+def test_iterations_that_are_asked_for_are_those_of_every_run(tmp_path):
+    runs = planned(tmp_path, options=["SOLVER.MAX_ITER", "5000"])
+    assert {run.cfg.SOLVER.MAX_ITER for run in runs} == {5000}
+
+
 def test_what_is_finished(tmp_path):
     runs = planned(tmp_path, masks=False)
     trained, _, evaluated = runs

@@ -59,3 +59,13 @@ def test_without_weights_there_is_a_sentence(data):
     steps, why_not = show_steps(studied(data, rcnn))
     assert steps is None
     assert why_not == "No FCOS with detections was run, so the steps have no pictures."
+
+
+def test_of_detectors_with_masks_alone_the_fcos_is_explained(data):
+    paths = [
+        leave_run(data, "rcnn", "mask_rcnn", ap=50.0, mask_ap=20.0),
+        leave_run(data, "masks", "fcos_masks", mask_ap=20.0),
+    ]
+    truth = read_truth("pets", str(data.json_file), str(data.image_root))
+    study = study_runs([open_folder(path) for path in paths], truth, "pets", 1)
+    assert study.subject.label == "masks" and study.explained is study.segmentation
