@@ -1,7 +1,10 @@
 """The pictures of the steps."""
 
+import math
+
 import pytest
 
+from fcos.evaluation.report.loss_shapes import draw_loss_shapes
 from fcos.evaluation.report.steps import show_steps
 from fcos.evaluation.report.study import study_runs
 from fcos.evaluation.runs import open_folder
@@ -59,3 +62,11 @@ def test_without_weights_there_is_a_sentence(data):
     steps, why_not = show_steps(studied(data, rcnn))
     assert steps is None
     assert why_not == "No FCOS with detections was run, so the steps have no pictures."
+
+
+def test_no_box_loss_hides_another():
+    lines = draw_loss_shapes(0.25, 2.0, "giou").axes[1].lines
+    at = {line.get_label().split(" (")[0]: float(line.get_ydata()[-1]) for line in lines}
+    assert at["1 - IoU"] == pytest.approx(1 - 1 / 7)  # half a side: 1 of 4 + 4 - 1 quarters
+    assert at["1 - GIoU"] == pytest.approx(1 - 1 / 7 + 2 / 9)  # 2 of 3 x 3 are of neither
+    assert at["-log IoU"] == pytest.approx(math.log(7))
