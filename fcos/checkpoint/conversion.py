@@ -16,14 +16,17 @@ from fcos.checkpoint.importers import (
     recognise,
 )
 from fcos.checkpoint.reading import read_checkpoint
-from fcos.checkpoint.stored_config import CONFIG, carried_by
+from fcos.checkpoint.stored_config import CONFIG, carried_by, cfg_in
 from fcos.checkpoint.thresholds import thresholds_in
 from fcos.checkpoint.writing import write_weights
+from fcos.config import CfgNode
+from fcos.config.model_classes import model_classes
 from fcos.utils.errors import UserError
 from fcos.utils.files import keep_inputs
 
 __all__ = ["convert", "inspect"]
 
+_CARRIED = "config        carried by the file: no --config-file is needed"
 # How the files of a family wrap the weights, and the prefix of their names.
 _WRAPPERS: dict[str, dict[str, Any]] = {
     "original": {"key": "model", "prefix": "module."},
@@ -39,34 +42,17 @@ def inspect(path: str) -> str:
         path: file or address.
 
     Raises:
-        UserError: the file cannot be read, or is of no known family.
+        UserError: the file cannot be read, or is of no known family and carries no config.
     """
     checkpoint = read_checkpoint(path)
     weights = checkpoint["model"]
-    family = _family_of(weights, path)
-    imported = family.to_ours(weights)
-    check_backbone(imported.weights, family, path)
-    settings = architecture_of(imported.weights)
-    lines = [
-        f"family        {family.name}",
-        f"architecture  {describe(settings)}",
-        f"classes       {settings['MODEL.FCOS.NUM_CLASSES']}",
-        f"parameters    {_number_of_parameters(weights):,}, with those of normalisation",
-        f"type          {', '.join(sorted(_types(weights)))}",
-    ]
-    if imported.dropped:
-        lines.append(f"not used      {len(imported.dropped)} entries that nothing is computed from")
-    unknown = [imported.names.get(name, name) for name in imported.weights if not is_ours(name)]
-    if unknown:
-        lines.append(
-            f"not known     {len(unknown)} entries, such as {unknown[0]}, for which no config of "
-            "this family has a place"
-        )
-    if CONFIG in checkpoint:
-        lines.append("config        carried by the file: no --config-file is needed")
+    # A second stage that classifies the regions of FCOS is no FCOS either.
+    is_other = recognise(weights) is None or any(n.startswith("roi_heads.box_") for n in weights)
+    cfg = cfg_in(checkpoint, path) if is_other else None
+    if cfg is not None:
+        lines = _lines_of_another_detector(cfg, weights)
     else:
-        lines += _config_lines(family, settings)
-    lines += [f"licence       {family.note}"] if family.note else []
+        lines = _lines_of_fcos(checkpoint, path)
     thresholds = thresholds_in(checkpoint, path)
     if thresholds is not None:
         lines += ["", thresholds.table(checkpoint.get("class_names", ()))]
@@ -112,6 +98,58 @@ def convert(source: str, target: str, to: str) -> str:
         )
     advice = new.advice(renamed)
     return f"{said} {advice}" if advice else said
+
+
+def _lines_of_fcos(checkpoint: dict[str, Any], path: str) -> list[str]:
+    weights = checkpoint["model"]
+    family = _family_of(weights, path)
+    imported = family.to_ours(weights)
+    check_backbone(imported.weights, family, path)
+    settings = architecture_of(imported.weights)
+    lines = [
+        f"family        {family.name}",
+        f"architecture  {describe(settings)}",
+        f"classes       {settings['MODEL.FCOS.NUM_CLASSES']}",
+        *_size_lines(weights),
+    ]
+    if imported.dropped:
+        lines.append(f"not used      {len(imported.dropped)} entries that nothing is computed from")
+    unknown = [imported.names.get(name, name) for name in imported.weights if not is_ours(name)]
+    if unknown:
+        lines.append(
+            f"not known     {len(unknown)} entries, such as {unknown[0]}, for which no config of "
+            "this family has a place"
+        )
+    if CONFIG in checkpoint:
+        lines.append(_CARRIED)
+    else:
+        lines += _config_lines(family, settings)
+    return lines + ([f"licence       {family.note}"] if family.note else [])
+
+
+def _lines_of_another_detector(cfg: CfgNode, weights: Weights) -> list[str]:
+    """Describe a detector of detectron2 that was trained here, by the config in its file."""
+    model = cfg.MODEL
+    parts = []
+    if model.META_ARCHITECTURE in ("GeneralizedRCNN", "ProposalNetwork"):
+        parts.append(model.PROPOSAL_GENERATOR.NAME)
+    if model.META_ARCHITECTURE == "GeneralizedRCNN":
+        parts += [model.ROI_HEADS.NAME, "with masks" if model.MASK_ON else "without masks"]
+    of = f" ({', '.join(parts)})" if parts else ""
+    number = model_classes(cfg).number
+    return [
+        f"detector      {model.META_ARCHITECTURE}{of}, as the config in the file says",
+        f"classes       {'none: proposals have no class' if number is None else number}",
+        *_size_lines(weights),
+        _CARRIED,
+    ]
+
+
+def _size_lines(weights: Weights) -> list[str]:
+    return [
+        f"parameters    {_number_of_parameters(weights):,}, with those of normalisation",
+        f"type          {', '.join(sorted(_types(weights)))}",
+    ]
 
 
 def _family_of(weights: Weights, path: str) -> Family:

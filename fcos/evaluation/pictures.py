@@ -88,7 +88,7 @@ def svg_of(figure: Any) -> bytes:
     return stream.getvalue()
 
 
-def jpeg_of(figure: Any, dpi: int = 110, quality: int = _JPEG_QUALITY) -> bytes:
+def jpeg_of(figure: Any, dpi: int = 135, quality: int = _JPEG_QUALITY) -> bytes:
     """Return a figure of matplotlib as a JPEG file, with so many pixels to an inch."""
     stream = io.BytesIO()
     figure.savefig(stream, format="jpeg", dpi=dpi, pil_kwargs={"quality": quality})

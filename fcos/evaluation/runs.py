@@ -125,13 +125,16 @@ def common_dataset(folders: Sequence[RunFolder]) -> str:
     Folders without a ``config.yaml``, which do not tell their data set, are not asked.
 
     Raises:
-        UserError: none, or more than one.
+        UserError: none, or more than one; or there are no results at all.
     """
     known = [folder for folder in folders if folder.evaluated_datasets]
     if not known:
+        for folder in folders:
+            _results_in(folder, None)
         raise UserError(
             "No config.yaml says which data set the results are of: name it with --dataset, or "
-            "give its annotations and pictures with --annotations FILE --images FOLDER."
+            "give compare or diagnose its annotations and pictures with --annotations FILE "
+            "--images FOLDER."
         )
     shared = [
         name
@@ -205,8 +208,19 @@ def _read_config(path: str) -> dict[str, Any]:
 
 
 def _find_results(folder: RunFolder, dataset: str | None) -> str:
+    found = _results_in(folder, dataset)
+    if dataset is None and len(found) > 1:
+        raise UserError(
+            f"{folder.path} has results on several data sets ({', '.join(found)}): name the file "
+            "itself instead of the folder."
+        )
+    return found[0]
+
+
+def _results_in(folder: RunFolder, dataset: str | None) -> list[str]:
+    """List the results files of a folder, of which there must be one, the best choice first."""
     if os.path.isfile(folder.path):
-        return folder.path
+        return [folder.path]
     inference = os.path.join(folder.path, "inference")
     named = [] if dataset is None else [folder.results_of(dataset)]
     files = [*named, os.path.join(inference, RESULTS), os.path.join(folder.path, RESULTS)]
@@ -214,17 +228,19 @@ def _find_results(folder: RunFolder, dataset: str | None) -> str:
         files += sorted(glob(os.path.join(glob_escape(inference), "*", RESULTS)))
     found = [file for file in files if os.path.isfile(file)]
     if not found:
+        model = folder.config.get("MODEL")
+        if isinstance(model, dict) and model.get("META_ARCHITECTURE") == "ProposalNetwork":
+            raise UserError(
+                f"{folder.path} has no detections: a ProposalNetwork makes proposals, which have "
+                "no classes. What is measured of them is their recall (AR), which log.txt and "
+                "metrics.json there tell after an evaluation."
+            )
         raise UserError(
             f"{folder.path} has no results: expected {os.path.join(inference, RESULTS)}, which "
             "train_net.py --eval-only --config-file CONFIG MODEL.WEIGHTS WEIGHTS OUTPUT_DIR "
             f"{folder.path} writes."
         )
-    if dataset is None and len(found) > 1:
-        raise UserError(
-            f"{folder.path} has results on several data sets ({', '.join(found)}): name the file "
-            "itself instead of the folder."
-        )
-    return found[0]
+    return found
 
 
 def _read_results(file: str, may_be_empty: bool) -> list[dict[str, Any]]:

@@ -146,9 +146,9 @@ def truth_of_dataset(name: str) -> Truth:
     metadata = MetadataCatalog.get(name)
     if not metadata.get("json_file"):
         raise UserError(
-            f"Data set {name!r} has no annotations in COCO's format: give --annotations "
-            f"OUTPUT_DIR/inference/{name}_coco_format.json, which its evaluation wrote, and "
-            "--images FOLDER."
+            f"Data set {name!r} has no annotations in COCO's format: give compare or "
+            f"diagnose --annotations OUTPUT_DIR/inference/{name}_coco_format.json, which its "
+            "evaluation wrote, and --images FOLDER."
         )
     return read_truth(name, metadata.json_file, metadata.get("image_root", ""))
 

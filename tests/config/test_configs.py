@@ -25,6 +25,7 @@ SMALLER = {
     "MODEL.FPN.OUT_CHANNELS": 64,  # two for each group of GN, which one location can have alone
     "MODEL.FCOS.NUM_CLASSES": 3,
     "MODEL.ROI_HEADS.NUM_CLASSES": 3,
+    "MODEL.RETINANET.NUM_CLASSES": 3,
     "MODEL.ROI_MASK_HEAD.CONV_DIM": 8,
     "MODEL.ROI_BOX_HEAD.FC_DIM": 16,
 }
@@ -59,7 +60,7 @@ def name_of(path):
 def test_there_are_configs():
     names = set(map(name_of, CONFIGS))
     assert {"Base-FCOS.yaml", "R_50_1x.yaml", "R_101_2x.yaml", "digits.yaml"} <= names
-    assert {"Mask_R_50_FPN_1x.yaml", "digits_mask.yaml"} <= names
+    assert {"Mask_R_50_FPN_1x.yaml", "digits_mask.yaml", "digits_retinanet.yaml"} <= names
 
 
 # Published weights are for evaluation first; this one trains with other locations too.
@@ -100,6 +101,17 @@ def test_it_builds_trains_and_detects(path):
     assert result["instances"].scores.isfinite().all()
     has_masks = "mask" in path.name.lower()
     assert result["instances"].has("pred_masks") == cfg.MODEL.MASK_ON == has_masks
+
+
+def test_retinanet_on_digits_has_the_budget_of_fcos():
+    retinanet, fcos = config("digits_retinanet.yaml"), config("digits.yaml")
+    assert retinanet.MODEL.META_ARCHITECTURE == "RetinaNet"
+    for key in ("DATASETS", "INPUT", "SOLVER", "SEED"):
+        assert retinanet[key] == fcos[key]
+    assert retinanet.MODEL.RESNETS == fcos.MODEL.RESNETS
+    assert retinanet.MODEL.FPN == fcos.MODEL.FPN
+    assert retinanet.MODEL.RETINANET.NUM_CLASSES == fcos.MODEL.FCOS.NUM_CLASSES
+    assert retinanet.MODEL.RETINANET.NUM_CONVS == fcos.MODEL.FCOS.NUM_STACKED_CONVS
 
 
 def test_each_writes_to_a_folder_of_its_own():

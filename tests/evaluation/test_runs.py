@@ -84,6 +84,13 @@ def test_a_folder_without_results_says_which_file_and_how_to_make_it(tmp_path):
     assert f"OUTPUT_DIR {tmp_path} writes" in message
 
 
+def test_a_folder_of_proposals_says_that_it_has_recalls(tmp_path):
+    (tmp_path / "config.yaml").write_text("MODEL: {META_ARCHITECTURE: ProposalNetwork}\n")
+    message = refused(tmp_path)
+    assert message.startswith(f"{tmp_path} has no detections: a ProposalNetwork makes proposals")
+    assert "recall (AR)" in message and "--eval-only" not in message
+
+
 def test_results_are_found_in_every_usual_place(data):
     flat, named = write(data, "flat"), write(data, "named", ("seals", "pets"), subfolders=["pets"])
     assert read(flat).results_file == str(flat / "inference" / RESULTS)
@@ -118,6 +125,9 @@ def test_the_common_data_set(data):
     (bare / "config.yaml").unlink()
     assert common_dataset(folders(on_both, on_pets, bare)) == "pets"
     with pytest.raises(UserError, match=r"No config.yaml says which data set.*--dataset.*--anno"):
+        common_dataset(folders(bare))
+    (bare / "inference" / RESULTS).unlink()
+    with pytest.raises(UserError, match=r"bare has no results: expected .*, which train_net\.py"):
         common_dataset(folders(bare))
     on_seals = write(data, "seals", ("seals",))
     with pytest.raises(UserError, match=r"different data sets \(one on pets; seals on seals\)"):

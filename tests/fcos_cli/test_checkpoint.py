@@ -11,6 +11,7 @@ from detectron2.modeling import build_model
 from fcos.checkpoint import AdetCheckpointer, read_checkpoint
 from fcos.checkpoint.architecture import architecture_of, fitting_configs
 from fcos.checkpoint.importers import FAMILIES, HEAD, recognise
+from fcos.checkpoint.stored_config import CONFIG, stored_text
 from fcos.checkpoint.writing import write_weights
 from fcos.config import get_cfg
 from fcos_cli.checkpoint import main
@@ -107,6 +108,39 @@ def test_a_file_of_no_family_is_said_to_be_that(tmp_path, capsys):
     assert "its 1 names, such as head.cls_score.weight, are not those of their FCOS" in error
     assert main(["inspect", str(tmp_path / "b.pth")]) == 1
     assert "does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "detector", "classes"),
+    [
+        ("MODEL.META_ARCHITECTURE RetinaNet MODEL.RETINANET.NUM_CLASSES 3", "RetinaNet", "3"),
+        (
+            "MODEL.META_ARCHITECTURE ProposalNetwork MODEL.PROPOSAL_GENERATOR.NAME RPN",
+            "ProposalNetwork (RPN)",
+            "none: proposals have no class",
+        ),
+        (
+            "MODEL.META_ARCHITECTURE GeneralizedRCNN MODEL.PROPOSAL_GENERATOR.NAME RPN "
+            "MODEL.MASK_ON True MODEL.ROI_HEADS.NAME StandardROIHeads",
+            "GeneralizedRCNN (RPN, StandardROIHeads, with masks)",
+            "80",
+        ),
+    ],
+)
+def test_another_detector_that_was_trained_here(options, detector, classes, tmp_path, capsys):
+    cfg = get_cfg()
+    cfg.merge_from_list(options.split())
+    content = {"model": {"head.cls_score.weight": torch.ones(2)}, CONFIG: stored_text(cfg)}
+    torch.save(content, tmp_path / "a.pth")
+    assert main(["inspect", str(tmp_path / "a.pth")]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines == {
+        "detector": f"{detector}, as the config in the file says",
+        "classes": classes,
+        "parameters": "2, with those of normalisation",
+        "type": "float32",
+        "config": "carried by the file: no --config-file is needed",
+    }
 
 
 # ---- convert ---------------------------------------------------------------------------------

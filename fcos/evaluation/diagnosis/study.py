@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
+from fcos.config.detector_keys import detector_keys
 from fcos.evaluation.choice import best_score
 from fcos.evaluation.comparison import max_dets_of
 from fcos.evaluation.diagnosis.confusion import count_confusions
@@ -31,6 +33,7 @@ from fcos.utils.nested import flat
 __all__ = ["Diagnosis", "TaskDiagnosis", "diagnose"]
 
 _HIGH = 0.1  # a lowest score above this tells that detections were left out
+_USUAL_THRESHOLD = 0.05  # of scores, in an evaluation
 _SUSPICIONS = 24  # labels to show
 
 
@@ -160,15 +163,38 @@ def _task(name: str, subject: Subject, levels: Levels | None) -> tuple[TaskDiagn
     return task, len(weights)
 
 
-def _notes(run: Run, truth: Truth, problems: list[str]) -> list[str]:
-    notes = []
+def _on_lowest_score(run: Run) -> list[str]:
+    """Say why no detection has a low score: by the threshold of scores, or the limit of an image.
+
+    Without a config, the limit is taken to be COCO's 100, and the threshold is not known.
+    """
     lowest = min(result["score"] for result in run.results)
-    if lowest > _HIGH:
-        notes.append(
-            f"No detection has a score below {lowest:.2f}: detections were left out, which lowers "
-            "AP and recall. Evaluate with MODEL.FCOS.SCORE_THRESH_TEST 0.05 (other detectors: "
-            "MODEL.ROI_HEADS.SCORE_THRESH_TEST)."
-        )
+    if lowest <= _HIGH:
+        return []
+    values, keys = flat(run.folder.config), detector_keys(run.folder.config)
+    threshold, most = values.get(keys.score_threshold), values.get(keys.most_found, 100)
+    is_threshold_low = isinstance(threshold, (int, float)) and threshold <= _USUAL_THRESHOLD
+    numbers = Counter(result["image_id"] for result in run.results).values()
+    num_full = sum(number >= most for number in numbers) if isinstance(most, int) else 0
+    said = f"No detection has a score below {lowest:.2f}"
+    if num_full == len(numbers) or (num_full and is_threshold_low):
+        key = f" ({keys.most_found})" if values else ""
+        effect = ". COCO's AP is of 100 at most, too." if most >= 100 else ", which lowers AP."
+        return [
+            f"{said}: {num_full} of {len(numbers)} images have {most} detections, the most that an "
+            f"image can have{key}, so those with lower scores were left out{effect}"
+        ]
+    if is_threshold_low:
+        return []
+    key = keys.score_threshold if values else "SCORE_THRESH_TEST"
+    return [
+        f"{said}: detections were left out, which lowers AP and recall. Evaluate with {key} "
+        f"{_USUAL_THRESHOLD}."
+    ]
+
+
+def _notes(run: Run, truth: Truth, problems: list[str]) -> list[str]:
+    notes = _on_lowest_score(run)
     if run.has_masks and not truth.has_masks:
         notes.append(
             f"The detections have masks, but the annotations of {truth.name} have none, so this "

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+from fcos.evaluation.report.rows import MASKS
 from fcos.evaluation.report.study import Study
 from fcos.evaluation.report.tables import Line, budgets_of
 from fcos.evaluation.report.trained import Budget
 
-__all__ = ["PUBLISHED", "budget_in_words", "caption_of"]
+__all__ = ["budget_in_words", "caption_of"]
 
-PUBLISHED = "R-50, 90,000 iterations of 16 images of COCO trainval35k, evaluated on minival"
-_COCO = ("coco_2017_val", "coco_2014_minival")  # the same 5,000 images
+_TABLE3 = "R-50, 90,000 iterations of 16 images of COCO trainval35k, evaluated on minival"
+# The same images under other names: trainval35k is train2017, and minival is val2017.
+_MODEL_ZOO = "R-50, 90,000 iterations of 16 images of COCO train2017, evaluated on val2017"
+_SAME_IMAGES = ("coco_2017_val", "coco_2014_minival")
 
 
 def caption_of(study: Study, lines: Sequence[Line]) -> list[str]:
@@ -37,7 +40,8 @@ def caption_of(study: Study, lines: Sequence[Line]) -> list[str]:
     seeds = sorted({run.seed for line in lines for run in line.runs if run.seed is not None})
     if any(line.runs for line in lines):
         sentences.append(_seeds(seeds, max(len(line.runs) for line in lines)))
-    sentences.append(_published(study.dataset))
+    is_of_masks = any(line.name in MASKS for line in lines)
+    sentences.append(_published(study.dataset, _MODEL_ZOO if is_of_masks else _TABLE3))
     return sentences
 
 
@@ -77,7 +81,11 @@ def _seeds(seeds: Sequence[int], most: int) -> str:
     )
 
 
-def _published(dataset: str | None) -> str:
-    if dataset in _COCO:
-        return f"Published: {PUBLISHED} (the same images as val2017)."
-    return f"This is not COCO. Published figures are of other data and more training: {PUBLISHED}."
+def _published(dataset: str | None, published: str) -> str:
+    if dataset in _SAME_IMAGES:
+        return f"Published: {published}, which are the images of this evaluation."
+    if dataset is not None and dataset.startswith("coco_20"):
+        return f"Published figures are of other images of COCO and another training: {published}."
+    return (
+        f"This is not COCO. Published figures are of other data and another training: {published}."
+    )

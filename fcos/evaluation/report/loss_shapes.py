@@ -28,7 +28,7 @@ def draw_loss_shapes(alpha: float, gamma: float, kind: str) -> Any:
     from matplotlib.figure import Figure
 
     with figure_style():
-        figure = Figure(figsize=(11, 2.8), layout="constrained")
+        figure = Figure(figsize=(9, 2.8), layout="constrained")
         focal, box = figure.subplots(1, 2)
         _draw_focal(focal, alpha, gamma)
         _draw_box(box, kind)
@@ -56,11 +56,10 @@ def _draw_focal(panel: Any, alpha: float, gamma: float) -> None:
 
 def _draw_box(panel: Any, kind: str) -> None:
     shift = torch.linspace(0, 0.5, 100)  # farther, and the location lies outside of the box
-    half = 50.0  # pixels; a box of 100 x 100 that is moved to the right
+    half = 50.0  # pixels; a box of 100 x 100
     target = torch.full((len(shift), 4), half)
-    moved = target.clone()
-    moved[:, 0] -= 2 * half * shift
-    moved[:, 2] += 2 * half * shift
+    # To the right and down: along one axis the box around both is their union, so GIoU is IoU.
+    moved = target + 2 * half * shift[:, None] * torch.tensor([-1.0, -1, 1, 1])
     names = {"iou": "-log IoU", "linear_iou": "1 - IoU", "giou": "1 - GIoU"}
     for place, (name, text) in enumerate(names.items()):
         width = 2.2 if name == kind else 1.0
@@ -68,4 +67,5 @@ def _draw_box(panel: Any, kind: str) -> None:
         values = ltrb_iou_loss(moved, target, name)
         line = ("-", "--", "-.")[place]
         panel.plot(shift, values, line, color=COLORS[place], linewidth=width, label=text + used)
-    panel.set(xlabel="moved by, in widths of the box", title="box loss", xlim=(0, 0.5))
+    label = "moved to the right and as far down by, in sides of the box"
+    panel.set(xlabel=label, title="box loss", xlim=(0, 0.5))

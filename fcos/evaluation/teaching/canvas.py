@@ -10,27 +10,43 @@ import numpy as np
 
 from fcos.evaluation.pictures import COLORS
 
-__all__ = ["box_color", "draw_box", "level_name", "panels", "show_image", "write_on_box"]
+__all__ = [
+    "box_color",
+    "draw_box",
+    "level_name",
+    "panels",
+    "points_of",
+    "show_image",
+    "write_on_box",
+]
 
 _PALE = 0.55  # share of white over the photograph
-_INCHES = {1: 6.0, 2: 9.0, 3: 11.0}  # panels side by side -> width of the figure
+# Inches. A figure of 9 x 11 on a page of A4 or Letter is made smaller by a fifth, so 9 pt become 7.
+_WIDEST, _TALLEST = 9.0, 11.0
+_TITLE = 0.55  # inches, two lines above a panel
 
 
-def panels(number: int, columns: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
+def panels(
+    number: int, columns: int, size: tuple[float, float], below: float = 0.0
+) -> tuple[Any, list[Any]]:
     """Make a figure of ``number`` panels, side by side and then in rows.
 
     Args:
         number: of panels, at least 1.
         columns: most panels side by side, up to 3.
         size: height and width of what a panel shows, in any unit.
+        below: inches to leave for what stands below all panels.
+
+    Returns:
+        A figure of matplotlib that can be printed on a page, and its panels.
     """
     from matplotlib.figure import Figure  # without pyplot, which keeps figures and opens windows
 
     columns = min(number, columns)
     rows = math.ceil(number / columns)
-    width = _INCHES[columns]
-    height = rows * (width / columns * size[0] / size[1] + 0.55)
-    figure = Figure(figsize=(width, height), layout="constrained")
+    width = _WIDEST if columns > 1 else 6.0
+    height = rows * (width / columns * size[0] / size[1] + _TITLE) + below
+    figure = Figure(figsize=(width, min(height, _TALLEST)), layout="constrained")
     made = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     for panel in made:
         panel.set_axis_off()
@@ -52,6 +68,16 @@ def show_image(panel: Any, image: np.ndarray, corner: tuple[float, float] | None
     panel.set(xlim=(0, right), ylim=(bottom, 0), xticks=[], yticks=[], aspect="equal")
     panel.set_axis_on()
     panel.spines[:].set(color="#888888", linewidth=0.6)
+
+
+def points_of(panel: Any, figure: Any, pixels: float) -> float:
+    """Return how many points, of 72 to an inch, so many pixels of the image will measure."""
+    grid = panel.get_subplotspec().get_gridspec()
+    width, height = figure.get_size_inches()
+    (left, right), (bottom, top) = panel.get_xlim(), panel.get_ylim()
+    by_width = width / grid.ncols / (right - left)
+    by_height = (height / grid.nrows - _TITLE) / (bottom - top)
+    return 72 * 0.97 * min(by_width, by_height) * pixels
 
 
 def box_color(index: int) -> str:

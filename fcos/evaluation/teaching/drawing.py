@@ -20,6 +20,7 @@ from fcos.evaluation.teaching.canvas import (
     draw_box,
     level_name,
     panels,
+    points_of,
     show_image,
     write_on_box,
 )
@@ -30,6 +31,7 @@ from fcos.modeling.fcos import FCOSTargets
 __all__ = ["draw_learnt", "draw_locations", "draw_maps"]
 
 _LARGEST = 15.0  # points, side of a marker
+_LEGEND = 0.5  # inches
 
 
 def draw_locations(
@@ -66,7 +68,7 @@ def draw_locations(
             ]
             panel.hlines(edges[0], edges[1][0], edges[1][-1], **lines)
             panel.vlines(edges[1], edges[0][0], edges[0][-1], **lines)
-            side = min(_LARGEST, 0.35 * _points(panel, figure, step_x))
+            side = min(_LARGEST, 0.35 * points_of(panel, figure, step_x))
             panel.scatter(xy[:, 0], xy[:, 1], s=side**2, color=COLORS[1], linewidths=0)
             panel.set_title(
                 f"{level_name(level.stride)}: every {level.stride} px, "
@@ -101,6 +103,7 @@ def draw_learnt(
         A figure with a panel for each level. The number on a location is that of
         the box it learns; a square has more than one box to choose from. Boxes that a level does
         not learn are grey there. With center sampling, the dashed square is where locations count.
+        A legend below the panels says so.
     """
     learnt = learnt_boxes(boxes, targets, feature_sizes)
     points = targets.get_points(feature_sizes)
@@ -110,17 +113,20 @@ def draw_learnt(
     used = [i for i, level in enumerate(levels) if (level.box < len(boxes)).any()]
     used = used if only is None else list(only)
     with figure_style():
-        figure, made = panels(max(1, len(used)), 2, image.shape[:2])
+        height, width = image.shape[:2]
+        columns = 2 if len(used) <= 4 and width >= height else 3
+        figure, made = panels(max(1, len(used)), columns, (height, width), _LEGEND)
         for panel, index in zip(made, used, strict=False):
             show_image(panel, image)
             stride = targets.strides[index]
             _draw_boxes(panel, boxes, names, levels[index], stride, targets.center_radius)
-            size = _points(panel, figure, targets.levels(feature_sizes)[index].grid.steps[1])
+            size = points_of(panel, figure, targets.levels(feature_sizes)[index].grid.steps[1])
             _draw_assigned(panel, points[index], levels[index], len(boxes), size)
             panel.set_title(_summary(levels[index], len(boxes), stride), fontsize=9)
         if not used:
             show_image(made[0], image)
             made[0].set_title("no location learns a box", fontsize=9)
+        _explain(figure, targets.center_radius is not None)
     return figure
 
 
@@ -212,6 +218,29 @@ def _draw_assigned(panel: Any, points: Tensor, level: Learnt, none: int, size: f
         )
 
 
+def _explain(figure: Any, has_center_sampling: bool) -> None:
+    """Write below all panels what markers and lines mean."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    color = box_color(0)
+    marks: dict[str, Any] = {
+        "learns the box of its number": {"marker": "o", "color": color},
+        "could learn another box too": {"marker": "s", "color": color, "mec": "black"},
+        "learns background": {"marker": ".", "color": "#444444", "ms": 3},
+    }
+    lines = {"a box that is learnt": (color, "-"), "not learnt on this level": ("#777777", "-")}
+    if has_center_sampling:
+        lines["center sampling: only inside"] = (color, "--")
+    handles: list[Any] = [Line2D([], [], ls="", label=t, **style) for t, style in marks.items()]
+    for text, (edge, line) in lines.items():
+        handles.append(Patch(fill=False, ec=edge, ls=line, label=text))
+    columns = 3 if figure.get_size_inches()[0] > 6 else 2
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+    )
+
+
 def _summary(level: Learnt, none: int, stride: int) -> str:
     number = int((level.box < none).sum())
     ambiguous = int((level.candidates > 1).sum())
@@ -226,10 +255,3 @@ def _range(lowest: float, highest: float) -> str:
     if highest == float("inf"):
         return f"of {lowest:g} px or more"
     return f"of {lowest:g} to {highest:g} px"
-
-
-def _points(panel: Any, figure: Any, pixels: float) -> float:
-    """Return how many points, of 72 to an inch, so many pixels of the image will measure."""
-    columns = panel.get_subplotspec().get_gridspec().ncols
-    left, right = panel.get_xlim()
-    return 72 * 0.97 * figure.get_size_inches()[0] / columns * pixels / (right - left)

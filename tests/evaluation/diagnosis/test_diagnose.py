@@ -6,6 +6,7 @@ import re
 import sys
 
 import pytest
+import yaml
 
 from fcos.evaluation.diagnosis.library import require_hotcoco
 from fcos.utils.errors import UserError
@@ -123,6 +124,37 @@ def test_results_that_were_cut_at_a_high_score(data, trained, capsys):
     want = f"No detection has a score below {lowest:.2f}: detections were left out, which lowers AP"
     assert want in out
     assert want in Checker((data.root / "out" / "diagnosis.html").read_text("utf-8")).text
+
+
+@pytest.mark.parametrize(
+    ("limit", "threshold", "want"),
+    [
+        (
+            2,
+            0.05,
+            ": 2 of 2 images have 2 detections, the most that an image can have "
+            "(MODEL.FCOS.NMS_POST_TOPK), so those with lower scores were left out, which lowers "
+            "AP.",
+        ),
+        (3, 0.05, None),  # the detector found no more
+        (
+            3,
+            0.3,
+            ": detections were left out, which lowers AP and recall. Evaluate with MODEL.FCOS",
+        ),
+    ],
+)
+def test_the_limit_of_an_image_is_told_from_the_threshold(data, capsys, limit, threshold, want):
+    found = [([image, 0, 0, 20, 20], score) for image in (10, 11) for score in (0.4, 0.2)]
+    folder = data.write_results("run", data.detections(*found))
+    fcos = {"NMS_POST_TOPK": limit, "SCORE_THRESH_TEST": threshold}
+    config = data.config(folder) | {"MODEL": {"FCOS": fcos}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    data.register()
+    _, out, _ = run(capsys, folder, "--output", data.root / "out", "--num-images", 0)
+    assert "box AP" in out
+    said = "No detection has a score below 0.20"
+    assert f"{said}{want}" in out if want else said not in out
 
 
 def test_images_that_are_missing(data, trained, capsys):

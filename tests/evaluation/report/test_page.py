@@ -1,5 +1,6 @@
 """The document: its figures are those of the runs' files, and it says what was not run."""
 
+import dataclasses
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import yaml
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from fcos.evaluation.report import page, summary_of_course, write_report
+from fcos.evaluation.report.captions import caption_of
 from fcos.evaluation.report.rows import ROWS
 from fcos.utils.errors import UserError
 from tests.evaluation.conftest import Data
@@ -117,7 +119,25 @@ def test_captions_state_data_images_iterations_seeds_and_that_it_is_not_coco(doc
         assert "(20.0 times each)" in caption and "shorter side 96" in caption
         assert "Evaluated on animals: 6 images, 20 objects." in caption
         assert "Seed" in caption and "This is not COCO" in caption
+        assert ("COCO train2017" in caption) == (caption == captions[3])
+        assert ("COCO trainval35k" in caption) == (caption != captions[3])
     assert "Seeds: 1, 2; mean" in captions[1] and "Seed: 1; one run of each" in captions[3]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "said"),
+    [
+        ("coco_2017_val", "which are the images of this evaluation"),
+        ("coco_2014_minival", "which are the images of this evaluation"),
+        ("coco_2017_val_100", "Published figures are of other images of COCO"),
+        ("coco_2014_val", "Published figures are of other images of COCO"),
+        ("pets", "This is not COCO."),
+    ],
+)
+def test_what_is_coco_is_not_called_something_else(document, dataset, said):
+    study = dataclasses.replace(document[0], dataset=dataset)
+    last = caption_of(study, study.table3)[-1]
+    assert said in last and ("not COCO" in last) == (dataset == "pets")
 
 
 def test_it_stands_alone_and_shows_images_by_a_rule(document):

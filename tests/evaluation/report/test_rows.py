@@ -29,6 +29,7 @@ def test_each_config_of_table_3_is_its_row(name):
         ("R_50_1x.yaml", BASELINE),
         ("R_50_1x_improve.yaml", LAST),
         ("digits.yaml", LAST),
+        ("digits_retinanet.yaml", RETINANET),
         ("R_50_1x_iou.yaml", "other"),
         ("R_50_1x_dcnv2.yaml", "other"),
         ("digits_mask.yaml", "fcos_masks"),

@@ -1,7 +1,10 @@
 """The pictures of the steps."""
 
+import math
+
 import pytest
 
+from fcos.evaluation.report.loss_shapes import draw_loss_shapes
 from fcos.evaluation.report.steps import show_steps
 from fcos.evaluation.report.study import study_runs
 from fcos.evaluation.runs import open_folder
@@ -69,3 +72,12 @@ def test_of_detectors_with_masks_alone_the_fcos_is_explained(data):
     truth = read_truth("pets", str(data.json_file), str(data.image_root))
     study = study_runs([open_folder(path) for path in paths], truth, "pets", 1)
     assert study.subject.label == "masks" and study.explained is study.segmentation
+
+
+def test_no_box_loss_hides_another():
+    """Moved by half a side, 1 of 7 quarters is of both; 2 of the 9 around them are of neither."""
+    lines = draw_loss_shapes(0.25, 2.0, "giou").axes[1].lines
+    at = {line.get_label().split(" (")[0]: float(line.get_ydata()[-1]) for line in lines}
+    assert at["1 - IoU"] == pytest.approx(1 - 1 / 7, rel=1e-3)
+    assert at["1 - GIoU"] == pytest.approx(1 - 1 / 7 + 2 / 9, rel=1e-3)
+    assert at["-log IoU"] == pytest.approx(math.log(7), rel=1e-3)

@@ -1,10 +1,14 @@
 """The pictures: what is written on them, and where their markers lie."""
 
 import dataclasses
+import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+import fcos.evaluation
 from fcos.evaluation.pictures import jpeg_of, svg_of
 from fcos.evaluation.teaching import (
     Map,
@@ -65,6 +69,39 @@ def test_levels_without_a_box_are_left_out(scene):
     assert [panel.get_title()[:5] for panel in only.axes] == ["P4: 0"]
     none = draw_learnt(scene.image, torch.zeros(0, 4), [], targets, [(2, 3), (1, 2)])
     assert none.axes[0].get_title() == "no location learns a box"
+
+
+def test_a_legend_says_what_marks_and_lines_mean(scene):
+    def said(center_radius):
+        targets = FCOSTargets(strides=(8,), sizes_of_interest=(), center_radius=center_radius)
+        figure = draw_learnt(scene.image, scene.boxes, "ab", targets, scene.sizes)
+        return [text.get_text() for text in figure.legends[0].get_texts()]
+
+    assert "learns background" in said(None) and "learns the box of its number" in said(None)
+    assert set(said(1.5)) - set(said(None)) == {"center sampling: only inside"}
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 128), (128, 96), (160, 90)])
+def test_on_a_page_titles_are_of_7_points_or_more(height, width):
+    """A4 has 182 mm between its margins; the style sheet limits the height."""
+    image = np.zeros((height, width, 3), np.uint8)
+    targets = FCOSTargets(strides=(8, 16, 32, 64, 128), sizes_of_interest=(32, 48, 64, 80))
+    sizes = [(-(-height // s), -(-width // s)) for s in targets.strides]
+    boxes = torch.tensor([[0.0, 0, side, side] for side in (20, 50, 70, 85)])
+    one = Map("l", torch.zeros(sizes[0]), 1.0)
+    style = (Path(fcos.evaluation.__file__).parent / "templates" / "page.css").read_text()
+    tallest = float(re.search(r"\.step img \{ max-height: (\d+)mm", style)[1])
+    for figure in (
+        draw_learnt(image, boxes, "abcd", targets, sizes, only=range(5)),
+        draw_learnt(image, boxes, "abcd", targets, sizes, only=range(3)),
+        draw_locations(image, targets, sizes),
+        draw_maps(image, [one] * 5, 8),
+    ):
+        wide, tall = (25.4 * inches for inches in figure.get_size_inches())
+        scale = min(1.0, 182 / wide, tallest / tall)
+        titles = [panel.title for panel in figure.axes if panel.get_title()]
+        assert titles and min(title.get_fontsize() for title in titles) * scale >= 7
+        assert tallest < 230  # with the caption on a page of Letter
 
 
 def test_maps(scene):
