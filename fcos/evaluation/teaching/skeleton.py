@@ -145,6 +145,7 @@ def without_bodies(source: str, functions: Sequence[str], step: str) -> str:
         while not lines[start - 1].strip() or lines[start - 1].lstrip().startswith("#"):
             start -= 1  # comments above the first statement are part of the answer
         indent = " " * node.body[0].col_offset
+        # fcos.utils.errors.of_exercise makes a sentence of it.
         error = f'{indent}raise NotImplementedError("{step}: {name.rpartition(".")[2]}")'
         lines[start : node.end_lineno] = [error]
     return "\n".join(lines) + "\n"
