@@ -80,7 +80,7 @@ def test_who_needs_more_than_the_methods_of_the_exercise():
     users = set()
     for path in PACKAGE.rglob("*.py"):
         name = str(path.relative_to(PACKAGE))
-        if name in emptied or {"exercise", "export"} & set(path.parts):
+        if name in emptied or {"exercise", "export"} & set(path.relative_to(PACKAGE).parts):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fcos."):
@@ -101,7 +101,8 @@ def test_signatures_and_docstrings_stay(name, tmp_path):
             assert ast.dump(old.args) == ast.dump(new.args)
             if "NotImplementedError" in ast.dump(new):
                 emptied.add(new.name)
-                assert len(new.body) == 1 + (ast.get_docstring(new) is not None)
+                assert ast.get_docstring(new), f"nothing says what {new.name} does"
+                assert len(new.body) == 2
     assert emptied == {function.rpartition(".")[2] for function in functions}
 
 
