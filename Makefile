@@ -2,7 +2,7 @@
 # make demo-mask   the same with masks
 # make compare-masks    Mask R-CNN and FCOS with masks on the demo's data, and the page that compares them
 # make report      trains what a report needs, and writes it; PROFILE=full takes hours, and goes on after a stop
-# make submission NAME=me    packs that report, the code and the best weights
+# make submission NAME=me    packs that report, the code and the best weights; PROFILE as of the report
 # make test        every test
 # make test-oldest, make test-newest    the same with the oldest versions of everything that setup.py promises
 #                  (Python 3.10, constraints-oldest*.txt), and with the newest there are (Python 3.13)

@@ -44,7 +44,12 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
         metavar="FILE",
         help="evaluate these weights on DATASETS.TEST first; the result is one more run",
     )
-    parser.add_argument("--output", default="report", metavar="FOLDER", help="(%(default)s)")
+    parser.add_argument(
+        "--output",
+        default="report",
+        metavar="FOLDER",
+        help="for report.html and report.json (%(default)s)",
+    )
     parser.add_argument(
         "--dataset",
         metavar="NAME",

@@ -40,18 +40,26 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
         metavar="FILE",
         help="an FCOS, with the data and the schedule; the rows are made of it (%(default)s)",
     )
-    for name, file in (("masks", "digits_mask"), ("mask-rcnn", "digits_mask_rcnn")):
+    for name, what, file in (
+        ("masks", "FCOS with masks", "digits_mask"),
+        ("mask-rcnn", "Mask R-CNN", "digits_mask_rcnn"),
+    ):
         parser.add_argument(
             f"--{name}",
             default=f"configs/{file}.yaml",
             metavar="FILE",
-            help="config of the one with masks; '' leaves it out (%(default)s)",
+            help=f"config of {what}; '' leaves it out (%(default)s)",
         )
-    parser.add_argument("--output", default="output/report/quick", metavar="FOLDER")
+    parser.add_argument(
+        "--output",
+        metavar="FOLDER",
+        help="where each run gets a folder of its own (output/report/PROFILE)",
+    )
     parser.add_argument("--list", action="store_true", help="only say what is to be done")
     add_opts(parser)
     args = parser.parse_args(argv)
     check_opts(parser, args)
+    args.output = args.output or f"output/report/{args.profile}"
     return args
 
 

@@ -74,7 +74,7 @@ def say(text: str, **more: Any) -> None:
 
 def _run(job: Callable[[], int], debug: bool, several: bool) -> int:
     # Imported by now.
-    from fcos.utils.errors import UserError, of_system
+    from fcos.utils.errors import UserError, of_exercise, of_system
     from fcos.utils.launched import torchrun_rank
 
     place = None if several else torchrun_rank()
@@ -89,8 +89,8 @@ def _run(job: Callable[[], int], debug: bool, several: bool) -> int:
         return int(rank == 0)  # torchrun ends the others after the first that fails
     try:
         return job()
-    except (OSError, ValueError) as error:
-        said = error if isinstance(error, UserError) else of_system(error)
+    except (NotImplementedError, OSError, ValueError) as error:
+        said = error if isinstance(error, UserError) else of_system(error) or of_exercise(error)
         if debug or said is None:
             raise
         print(f"Error: {said}", file=sys.stderr)

@@ -16,9 +16,14 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("name", metavar="NAME", help="of the ZIP file, such as your own")
     parser.add_argument(
-        "--report", default="output/report/quick", metavar="FOLDER", help="(%(default)s)"
+        "--report",
+        default="output/report/quick",
+        metavar="FOLDER",
+        help="with report.html and report.json (%(default)s)",
     )
-    parser.add_argument("--output", default="output", metavar="FOLDER", help="(%(default)s)")
+    parser.add_argument(
+        "--output", default="output", metavar="FOLDER", help="for the ZIP file (%(default)s)"
+    )
     parser.add_argument(
         "--most-megabytes",
         type=float,

@@ -24,6 +24,7 @@ PAGES = [
     ROOT / "tests" / "golden" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
+EXERCISE = ROOT / "fcos" / "evaluation" / "teaching" / "exercise" / "README.md"
 SCRIPTS = {"train_net.py": fcos_cli.train, "demo.py": fcos_cli.demo}
 SHELL = {"cd", "export", "source", ".", "[", "unset"}  # nothing of ours to check
 # What the pages tell to write, or have written, and what stands in for it here.
@@ -273,7 +274,7 @@ def test_links_lead_somewhere(page):
             assert anchor in map(slug, headings), target
 
 
-@pages
+@pytest.mark.parametrize("page", [*PAGES, EXERCISE], ids=name_of)
 def test_files_options_and_keys_of_sentences_exist(page):
     keys = get_cfg()
     for span in spans(page.read_text()):

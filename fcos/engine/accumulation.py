@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from detectron2.structures import Boxes, ImageList
 from detectron2.utils import comm
 from fcos.engine.loop import HostCopy, TrainingLoop, losses_and_verdict
+from fcos.layers import mean_over_processes
 from fcos.modeling.fcos import FCOS, feature_sizes
-from fcos.modeling.fcos.fcos_losses import mean_over_processes
 from fcos.utils.device import upload
 
 __all__ = ["AccumulatingLoop", "as_one_batch", "divided_by", "padded_size"]

@@ -3,6 +3,7 @@ from fcos.layers.deform_conv import DeformConv, DeformConvLayer, as_deformable, 
 from fcos.layers.focal_loss import focal_loss_sum
 from fcos.layers.init import normal_init
 from fcos.layers.iou_loss import IOULoss, ltrb_iou, ltrb_iou_loss
+from fcos.layers.loss_normalizer import LossNormalizer, mean_over_processes, num_processes
 from fcos.layers.nms import class_aware_nms
 from fcos.layers.per_level_norm import PerLevelNorm
 from fcos.layers.precision import at_least_float32
@@ -13,6 +14,7 @@ __all__ = [
     "DeformConv",
     "DeformConvLayer",
     "IOULoss",
+    "LossNormalizer",
     "PerLevelNorm",
     "Scale",
     "as_deformable",
@@ -21,6 +23,8 @@ __all__ = [
     "focal_loss_sum",
     "ltrb_iou",
     "ltrb_iou_loss",
+    "mean_over_processes",
     "normal_init",
+    "num_processes",
     "split_offsets",
 ]

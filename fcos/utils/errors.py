@@ -8,7 +8,15 @@ import sys
 import traceback
 from collections.abc import Iterator
 
-__all__ = ["UserError", "config_errors", "of_system", "one_line", "printable", "short"]
+__all__ = [
+    "UserError",
+    "config_errors",
+    "of_exercise",
+    "of_system",
+    "one_line",
+    "printable",
+    "short",
+]
 
 
 class UserError(ValueError):
@@ -72,6 +80,16 @@ def of_system(error: BaseException) -> UserError | None:
     return UserError(f"{name or 'The system'}: {error.strerror}.")
 
 
+def of_exercise(error: BaseException) -> UserError | None:
+    """Return what a function means that ``fcos skeleton`` has emptied; None for any other error."""
+    if type(error) is not NotImplementedError or not str(error).startswith("Step "):
+        return None
+    step, _, name = str(error).rpartition(": ")
+    shared = UserError(f"This needs {name}, which is not written yet ({step}; see README.md).")
+    shared.in_all_processes = True
+    return shared
+
+
 # Whose errors without a sentence mean a value in the config that they do not know.
 _FRAMEWORKS = ("fcos", "detectron2", "fvcore", "iopath", "timm", "torch", "torchvision", "yacs")
 
@@ -110,6 +128,8 @@ def config_errors() -> Iterator[None]:
     except UserError:
         raise
     except (AssertionError, KeyError, NotImplementedError, ValueError) as error:
+        if (unwritten := of_exercise(error)) is not None:
+            raise unwritten from error
         text = " ".join(str(error.args[0] if error.args else "").split())
         if " " not in text:  # no sentence, such as the key of a KeyError
             module, line = _place(error)

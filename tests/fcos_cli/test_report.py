@@ -1,5 +1,6 @@
 """fcos report, from the command line: its arguments, and a report on two rows that are trained."""
 
+import argparse
 import json
 
 import pytest
@@ -28,6 +29,25 @@ def test_mistakes_in_the_arguments(capsys, words, sentence):
 def test_a_run_that_does_not_exist_is_one_sentence(capsys, tmp_path):
     assert report.main([str(tmp_path / "missing"), "--output", str(tmp_path)]) == 1
     assert capsys.readouterr().err.endswith("missing does not exist.\n")
+
+
+def test_runs_of_each_profile_have_a_folder_of_their_own():
+    assert report_runs.parse_args([]).output == "output/report/quick"
+    assert report_runs.parse_args(["--profile", "full"]).output == "output/report/full"
+    assert report_runs.parse_args(["--profile", "full", "--output", "a"]).output == "a"
+
+
+@pytest.mark.parametrize("program", [report, report_runs, submission])
+def test_every_option_says_what_it_is(program, monkeypatch):
+    parsers = []
+    monkeypatch.setattr(
+        argparse.ArgumentParser, "print_help", lambda parser: parsers.append(parser)
+    )
+    with pytest.raises(SystemExit):
+        program.parse_args(["--help"])
+    (parser,) = parsers
+    said = [action.help.replace("(%(default)s)", "").strip() for action in parser._actions]
+    assert all(said) and len(set(said)) == len(said)
 
 
 def test_a_submission_without_a_name_is_one_sentence(capsys):

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from fcos.layers import mean_over_processes
 from fcos.modeling.fcos import FCOSLosses, FCOSTargets
-from fcos.modeling.fcos.fcos_losses import LossNormalizer, mean_over_processes
 from tests.helpers import (
     GOLDEN,
     LEVELS,
@@ -136,43 +136,6 @@ def test_the_iou_of_the_predicted_box_as_quality_by_hand():
     cross_entropies = [-q * math.log(0.75) - (1 - q) * math.log(0.25) for q in (21 / 25, 1)]
     assert losses["loss_fcos_iou"].item() == pytest.approx(sum(cross_entropies) / 2, rel=1e-6)
     assert not torch.autograd.grad(losses["loss_fcos_iou"] + 0 * ltrb.sum(), ltrb)[0].any()
-
-
-@pytest.mark.parametrize(
-    "kind, want",
-    [
-        ("fg", [4.0, 1.0]),
-        ("all", [50.0, 50.0]),
-        # 0.9 * 100 + 0.1 * 4, then 0.9 of that + 0.1 * 1.
-        ("moving_fg", [90.4, 81.46]),
-    ],
-)
-def test_normalizers_by_hand(kind, want):
-    normalizer = LossNormalizer(kind)
-    got = [normalizer(torch.tensor(n), torch.tensor(50.0)) for n in (4.0, 1.0)]
-    assert [value.item() for value in got] == pytest.approx(want)
-
-
-def test_the_moving_normalizer_is_part_of_the_weights():
-    first = LossNormalizer("moving_fg")
-    for number in (3.0, 7.0):
-        first(torch.tensor(number), torch.tensor(9.0))
-    resumed = LossNormalizer("moving_fg")
-    resumed.load_state_dict(first.state_dict())
-    step = (torch.tensor(5.0), torch.tensor(9.0))
-    assert resumed(*step) == first(*step) != LossNormalizer("moving_fg")(*step)
-    # It stands still outside of training, and starts anew from weights that have none.
-    assert resumed.eval()(*step) == resumed(*step)
-    resumed.load_state_dict(LossNormalizer("fg").state_dict())
-    assert resumed.moving_num_fg.item() == 100
-    assert LossNormalizer("fg").state_dict() == LossNormalizer("all").state_dict() == {}
-
-
-def test_two_steps_of_the_moving_normalizer_before_one_backward():
-    normalizer, loss = LossNormalizer("moving_fg"), torch.tensor(1.0, requires_grad=True)
-    parts = [loss * loss / normalizer(torch.tensor(n), torch.tensor(9.0)) for n in (100.0, 200.0)]
-    sum(parts).backward()
-    assert loss.grad.item() == pytest.approx(2 / 100 + 2 / 110)
 
 
 def test_without_objects_box_and_centerness_losses_are_zero_with_a_gradient_path():

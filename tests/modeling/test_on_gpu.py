@@ -11,8 +11,8 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.structures import PolygonMasks
 from detectron2.utils.events import EventStorage
+from fcos.layers import loss_normalizer
 from fcos.modeling import OneStageDetectorWithTTA
-from fcos.modeling.fcos import fcos_losses
 from fcos.modeling.optimize import optimize_for_inference
 from fcos.utils.errors import UserError
 from tests.helpers import tiny_cfg, tiny_mask_cfg
@@ -204,7 +204,7 @@ def test_training_of_masks(precision, gpu):
 def test_what_processes_exchange_lies_on_the_gpu(gpu, monkeypatch):
     """NCCL takes nothing else, whereas a number of the CPU may take part in arithmetic."""
     exchanged = []
-    monkeypatch.setattr(fcos_losses, "_num_processes", lambda: 2)
+    monkeypatch.setattr(loss_normalizer, "num_processes", lambda: 2)
     monkeypatch.setattr(torch.distributed, "all_reduce", exchanged.append)
     model = model_of(tiny_mask_cfg()).train()
     with EventStorage(), gpu:

@@ -1,12 +1,13 @@
 """What a refused config is told."""
 
+import contextlib
 import errno
 import os
 import pickle
 
 import pytest
 
-from fcos.utils.errors import UserError, config_errors, of_system, one_line
+from fcos.utils.errors import UserError, config_errors, of_exercise, of_system, one_line
 from fcos_cli.running import run_program
 
 
@@ -107,3 +108,27 @@ def test_a_program_says_what_the_system_said(capsys):
         run_program(lambda: lambda: fail(missing), debug=True)
     with pytest.raises(ValueError, match="of ours"):
         run_program(lambda: lambda: fail(ValueError("of ours")))
+
+
+@pytest.mark.parametrize("around", [contextlib.nullcontext, config_errors])
+def test_what_a_student_has_not_written_is_one_sentence(around, capsys):
+    def job():
+        with around():
+            raise NotImplementedError("Step 2, the targets: candidate_cells")
+
+    assert run_program(lambda: job) == 1
+    assert capsys.readouterr().err == (
+        "Error: This needs candidate_cells, which is not written yet (Step 2, the targets; see "
+        "README.md).\n"
+    )
+
+
+def test_other_things_that_are_not_implemented_keep_their_traceback():
+    error = NotImplementedError("Could not run 'aten::nonzero'")
+    assert of_exercise(error) is None and of_exercise(ValueError("Step 1: a")) is None
+
+    def job():
+        raise error
+
+    with pytest.raises(NotImplementedError, match="aten"):
+        run_program(lambda: job)

@@ -13,6 +13,7 @@ from fcos.evaluation.report.measured import Measured
 from fcos.evaluation.report.study import Study
 from fcos.evaluation.report.tables import Line
 from fcos.utils.json_files import for_json
+from fcos.utils.nested import flat
 
 __all__ = ["numbers_of"]
 
@@ -51,6 +52,7 @@ def _run(run: Measured) -> dict[str, Any]:
         "trained_in": run.trained_in,
         "kind": run.kind,
         "title": run.title,
+        "proposal_generator": flat(run.folder.config).get("MODEL.PROPOSAL_GENERATOR.NAME"),
         "seed": run.seed,
         "budget": dataclasses.asdict(run.budget),
         "seconds_of_an_iteration": run.seconds,

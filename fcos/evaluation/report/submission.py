@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import subprocess
 import tempfile
@@ -23,8 +22,11 @@ __all__ = ["Submission", "pack"]
 
 _NOT_OURS = {RETINANET, "mask_rcnn"}  # what FCOS is compared with
 _ROOT = Path(fcos.__file__).parents[1]
-_CODE = ("fcos", "fcos_cli", "configs", "train_net.py", "demo.py", "setup.py", "README.md")
-_SUFFIXES = {".py", ".html", ".css", ".yaml", ".md"}
+_CODE = (
+    *("fcos", "fcos_cli", "configs", "tests"),
+    *("train_net.py", "demo.py", "setup.py", "README.md"),
+)
+_SUFFIXES = {".py", ".html", ".css", ".yaml", ".md", ".json", ".npz"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,12 +80,11 @@ def pack(name: str, report: str, output: str, most_megabytes: float) -> Submissi
 
 
 def _best(numbers: dict[str, Any], file: str) -> dict[str, Any]:
-    """Return the run with the best box AP, of a detector of ours."""
+    """Return the run with the best box AP, of an FCOS."""
     runs = [
         run
         for run in numbers["runs"]
-        if run["kind"] not in _NOT_OURS
-        and math.isfinite((run["figures"].get("box") or {}).get("AP") or math.nan)
+        if _is_ours(run) and (run["figures"].get("box") or {}).get("AP") is not None
     ]
     if not runs:
         raise UserError(f"{file} has no finished run of FCOS with an AP, so there are no weights.")
@@ -94,6 +95,12 @@ def _best(numbers: dict[str, Any], file: str) -> dict[str, Any]:
             "train that run again, or write the report without it."
         )
     return best
+
+
+def _is_ours(run: dict[str, Any]) -> bool:
+    if run["kind"] == "other":  # an FCOS that is no row of the paper, or another detector
+        return run.get("proposal_generator") == "FCOS"
+    return run["kind"] not in _NOT_OURS
 
 
 def _document(page: str, folder: str) -> tuple[str, str]:
@@ -113,6 +120,7 @@ def _code() -> list[str]:
     """Return the files of the code, relative to the folder that has the package.
 
     In a checkout these are all files that git does not ignore; data and runs are ignored there.
+    Elsewhere, and where git ignores the folder itself, they are those of ``_CODE``.
     """
     try:
         done = subprocess.run(
@@ -122,6 +130,8 @@ def _code() -> list[str]:
         )
         names = [name for name in done.stdout.decode().split("\0") if name]
     except (OSError, subprocess.CalledProcessError):  # no git, or no repository
+        names = []
+    if not names:
         paths = [_ROOT / name for name in _CODE]
         found = [
             inner for path in paths for inner in ([path] if path.is_file() else path.rglob("*"))

@@ -5,14 +5,15 @@ Letters: L locations of one image over all levels (finest first, each row by row
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from detectron2.structures import Boxes, Instances
 from fcos.modeling.fcos import FCOSTargets
-from fcos.modeling.fcos.fcos_assignment import assign_boxes, candidate_cells
 
 __all__ = ["Learnt", "learnt_boxes"]
 
@@ -38,10 +39,16 @@ def learnt_boxes(
         targets: the settings of the assignment.
         feature_sizes: rows and columns of each feature map, finest level first.
     """
-    boxes = boxes.float()
-    levels = targets.levels(feature_sizes)
-    settings = targets.center_radius, targets.inclusive_pixels
-    image_index = torch.zeros(len(boxes), dtype=torch.int64)
-    box = assign_boxes(boxes, image_index, 1, levels, *settings)[0]
-    found, location = candidate_cells(boxes, levels, targets.center_radius)
-    return Learnt(box, torch.bincount(location[found], minlength=len(box)))
+    of_box = copy.copy(targets)
+    of_box.num_classes = len(boxes)  # the class of a box is its index, so labels are boxes
+    each = torch.arange(len(boxes))
+    box, _ = of_box.fcos_target_single_image(feature_sizes, _truth(boxes, each))
+    candidates = torch.zeros_like(box)
+    for index in each:  # what each box would have alone
+        alone = _truth(boxes[index, None], index[None])
+        candidates += of_box.fcos_target_single_image(feature_sizes, alone)[0] < len(boxes)
+    return Learnt(box, candidates)
+
+
+def _truth(boxes: Tensor, classes: Tensor) -> Instances:
+    return Instances((0, 0), gt_boxes=Boxes(boxes.float()), gt_classes=classes)

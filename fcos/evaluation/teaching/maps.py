@@ -10,12 +10,10 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from fcos.evaluation.teaching.detecting import RawOutputs
-from fcos.modeling.fcos import FCOSTargets
-from fcos.modeling.fcos.fcos_inference import DetectionRules, rank_candidates
+from fcos.modeling.fcos import DetectionRules, FCOSTargets
 
 __all__ = ["Map", "score_maps", "target_maps"]
 
@@ -79,16 +77,12 @@ def score_maps(
         The class score, the centerness and the score of a detection, each in [0, 1]. Before and
         after are as the rules say: both square roots, or both products.
     """
-    every = DetectionRules(
-        score_threshold=0.0,
-        pre_nms_topk=outputs.cls_logits.numel(),
-        square_root=rules.square_root,
-    )
-    certain = torch.full_like(outputs.centerness_logits, math.inf)  # a centerness of 1
-    before = _scores(outputs, certain, every, class_)
-    after = _scores(outputs, outputs.centerness_logits, every, class_)
+    probability = outputs.cls_logits.float().sigmoid()
+    before = probability.amax(dim=1) if class_ is None else probability[:, class_]
     centerness = outputs.centerness_logits.float().sigmoid()
-    root = "square root of " if rules.square_root else ""
+    after, root = before * centerness, ""
+    if rules.square_root:
+        before, after, root = before.sqrt(), after.sqrt(), "square root of "
     shown = [
         (f"before: {root}class score", before),
         ("centerness", centerness),
@@ -96,18 +90,6 @@ def score_maps(
     ]
     sizes = outputs.feature_sizes
     return [Map(title, _of_level(values, sizes, level), 1.0) for title, values in shown]
-
-
-def _scores(
-    outputs: RawOutputs, centerness_logits: Tensor, rules: DetectionRules, class_: int | None
-) -> Tensor:
-    """Return the score of each location, (L,), as detection computes it."""
-    logits = outputs.cls_logits
-    if class_ is not None:
-        logits = logits[:, class_ : class_ + 1]
-    location, _, product = rank_candidates(logits, centerness_logits, [len(logits)], rules)
-    score = product.sqrt() if rules.square_root else product
-    return score.new_zeros(len(logits)).scatter_reduce(0, location, score, "amax")
 
 
 def _of_level(values: Tensor, feature_sizes: Sequence[tuple[int, int]], level: int) -> Tensor:

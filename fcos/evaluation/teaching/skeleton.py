@@ -19,8 +19,8 @@ __all__ = ["STEPS", "write_skeleton"]
 
 # Step -> file of the package -> functions whose bodies are removed: the methods of the exercise,
 # and the functions that do their work, which would give it away. Given are the settings
-# (``levels``, ``location_grids``, ``DetectionRules``), the normalisers of the losses, and all of
-# ``layers/``: the focal and the IoU loss, and NMS.
+# (``levels``, ``location_grids``, ``DetectionRules``), and all of ``layers/``: the focal and the
+# IoU loss, what they are divided by, and NMS.
 STEPS: dict[str, dict[str, tuple[str, ...]]] = {
     "Step 1, the head": {
         "modeling/fcos/fcos_head.py": (
@@ -145,6 +145,7 @@ def without_bodies(source: str, functions: Sequence[str], step: str) -> str:
         while not lines[start - 1].strip() or lines[start - 1].lstrip().startswith("#"):
             start -= 1  # comments above the first statement are part of the answer
         indent = " " * node.body[0].col_offset
+        # fcos.utils.errors.of_exercise makes a sentence of it.
         error = f'{indent}raise NotImplementedError("{step}: {name.rpartition(".")[2]}")'
         lines[start : node.end_lineno] = [error]
     return "\n".join(lines) + "\n"

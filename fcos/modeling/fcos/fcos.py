@@ -202,6 +202,16 @@ class FCOS(nn.Module):
         locations_per_level: Sequence[int],
         image_sizes: Sequence[tuple[int, int]],
     ) -> list[Instances]:
+        """Detect in a batch, with the rules of training in training; see :meth:`predict_proposals`.
+
+        Args:
+            points: (L, 2) float, locations in pixels of the network input.
+            cls_logits: (N, L, C) float.
+            ltrb_px: (N, L, 4) float, in pixels.
+            centerness_logits: (N, L) float.
+            locations_per_level: how many of the L locations belong to each level, in order.
+            image_sizes: N times height and width, in pixels.
+        """
         is_finite = (
             None if self.training else _is_finite_float16(cls_logits, ltrb_px, centerness_logits)
         )

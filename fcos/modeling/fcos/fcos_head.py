@@ -142,6 +142,22 @@ class FCOSHead(nn.Module):
         }
 
     def _init_layers(self) -> None:
+        """Make the layers, under the names that checkpoints have.
+
+        * ``share_tower``, ``cls_tower`` and ``bbox_tower``: each a :class:`Tower`. The first has
+          ``num_shared_convs`` convolutions and runs before the other two, which have
+          ``num_convs``. Every convolution is 3x3, from ``in_channels`` to ``in_channels``, and is
+          followed by its normalisation, if there is one, and by relu; each of these is an entry of
+          the tower of its own, so names count all of them: ``cls_tower.0.weight`` is of the first
+          convolution, with GN ``cls_tower.1.weight`` of its normalisation. With
+          ``use_deformable``, the last convolution of ``cls_tower`` and of ``bbox_tower`` is a
+          :class:`fcos.layers.DeformConvLayer`. BN and SyncBN are
+          :class:`fcos.layers.PerLevelNorm`.
+        * ``cls_logits``, ``bbox_pred`` and ``ctrness``: 3x3 convolutions to ``num_classes``, 4 and
+          1 channels.
+        * ``scales``: a list of ``num_levels`` :class:`fcos.layers.Scale`; without ``use_scale``, of
+          layers that change nothing.
+        """
         self.share_tower = self._tower(self.num_shared_convs)
         self.cls_tower = self._tower(self.num_convs, self.use_deformable)
         self.bbox_tower = self._tower(self.num_convs, self.use_deformable)
@@ -153,6 +169,12 @@ class FCOSHead(nn.Module):
         )
 
     def _tower(self, num_convs: int, last_is_deformable: bool = False) -> Tower:
+        """Make one tower, as :meth:`_init_layers` says: (N, in_channels, H, W) to the same shape.
+
+        Args:
+            num_convs: convolutions in it; 0 makes a tower that changes nothing.
+            last_is_deformable: the last of them is.
+        """
         layers: list[nn.Module] = []
         for index in range(num_convs):
             if last_is_deformable and index == num_convs - 1:
@@ -168,6 +190,14 @@ class FCOSHead(nn.Module):
         return Tower(*layers)
 
     def _init_weights(self) -> None:
+        """Fill the layers that :meth:`_init_layers` made.
+
+        Weights of all convolutions, deformable ones too, are normal with a mean of 0 and a standard
+        deviation of 0.01; those that predict the offsets of a deformable convolution are 0. Biases
+        are 0, with two exceptions: the sigmoid of that of ``cls_logits`` is ``prior_prob``, and
+        with ``normalize_reg_targets`` that of ``bbox_pred`` is ``prior_distance``. Normalisations
+        and scales stay as they are made.
+        """
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, DeformConv)):
                 normal_init(module, std=0.01)
@@ -219,6 +249,16 @@ class FCOSHead(nn.Module):
         return cls_scores, bbox_preds, centernesses
 
     def _distances(self, raw: Tensor, scale: nn.Module) -> Tensor:
+        """Turn the outputs of ``bbox_pred`` into distances, (N, 4, Hi, Wi) of one level.
+
+        Args:
+            raw: of ``bbox_pred``, in any floating point type.
+            scale: of the level; it multiplies before exp or relu.
+
+        Returns:
+            The shape of ``raw``, float32 or wider, finite: exp, in pixels, of at most 16; with
+            ``normalize_reg_targets`` relu, in strides.
+        """
         # Half precision has too few digits for pixels, and exp soon leaves its range.
         scaled = scale(at_least_float32(raw))
         if self.normalize_reg_targets:

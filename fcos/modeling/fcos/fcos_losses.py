@@ -16,90 +16,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fcos.layers import IOULoss, focal_loss_sum, ltrb_iou
+from fcos.layers import (
+    IOULoss,
+    LossNormalizer,
+    focal_loss_sum,
+    ltrb_iou,
+    mean_over_processes,
+    num_processes,
+)
 from fcos.modeling.fcos.fcos_targets import centerness
 
-LOSS_NORMALIZERS = ("fg", "moving_fg", "all")
 BOX_QUALITIES = ("ctrness", "iou")
-
-
-def mean_over_processes(values: Tensor) -> Tensor:
-    """Average a tensor over all training processes.
-
-    DistributedDataParallel averages gradients over processes. With normalisers averaged as well,
-    k processes with 1/k of the batch each train as one process with all of it does. Every process
-    makes this call in every step, objects or none: one that did not would block the others.
-
-    Args:
-        values: any shape, float; the same shape in every process. It is not changed.
-
-    Returns:
-        The mean, in the shape of ``values``; ``values`` itself when there is one process.
-    """
-    if _num_processes() == 1:
-        return values
-    total = values.clone()
-    torch.distributed.all_reduce(total)
-    return total / _num_processes()
-
-
-class LossNormalizer(nn.Module):
-    """What the class loss is divided by.
-
-    * "fg": the number of positive locations (arXiv:1904.01355, Eq. 2);
-    * "moving_fg": a moving average of it, which starts at 100 and keeps 0.9 of itself in each step
-      of a training, so that a batch with few objects is not a batch of large gradients;
-    * "all": the number of all locations.
-
-    The latter two are AdelaiDet's. There, each process starts from 100; here, the average is of
-    the whole batch and starts from 100 however many processes share it.
-
-    Args:
-        kind: one of ``LOSS_NORMALIZERS``.
-
-    Raises:
-        ValueError: ``kind`` is unknown.
-    """
-
-    moving_num_fg: Tensor
-
-    def __init__(self, kind: str = "fg") -> None:
-        super().__init__()
-        if kind not in LOSS_NORMALIZERS:
-            raise ValueError(f"kind: expected one of {LOSS_NORMALIZERS}, got {kind!r}")
-        self.kind = kind
-        if kind == "moving_fg":
-            # In the state dict, so that a resumed training goes on with it.
-            self.register_buffer("moving_num_fg", torch.tensor(100.0))
-
-    def forward(
-        self, num_positive: Tensor, num_locations: Tensor, shares: int | None = None
-    ) -> Tensor:
-        """Choose the divisor of this step.
-
-        Args:
-            num_positive: scalar above 0, the mean over all shares of the batch.
-            num_locations: scalar, likewise, background included.
-            shares: that the batch is in, by default one for each process.
-
-        Returns:
-            A scalar above 0. In training, "moving_fg" takes one step.
-        """
-        if self.kind == "all":
-            return num_locations.clamp(min=1.0)
-        if self.kind == "fg":
-            return num_positive
-        shares = shares or _num_processes()
-        if self.training:
-            in_batch = num_positive.detach() * shares
-            self.moving_num_fg.mul_(0.9).add_(in_batch, alpha=0.1)
-        return self.moving_num_fg.to(num_positive.dtype) / shares
-
-    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
-        # Weights that were trained with another normaliser fit too; the average then starts anew.
-        if self.kind == "moving_fg":
-            state_dict.setdefault(f"{prefix}moving_num_fg", torch.tensor(100.0))
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 class FCOSLosses(nn.Module):
@@ -112,7 +39,7 @@ class FCOSLosses(nn.Module):
         box_quality: what the centerness branch learns, called quality where it may be either:
             "ctrness", the centerness of its location, or "iou", the IoU of the box that its
             location predicts (AdelaiDet).
-        normalizer: see :class:`LossNormalizer`.
+        normalizer: see :class:`fcos.layers.LossNormalizer`.
 
     Attributes:
         divide: from the :meth:`counts` of a call to its :meth:`divisors`, if not as of a batch.
@@ -177,7 +104,12 @@ class FCOSLosses(nn.Module):
         return torch.stack((cls_divisor, loc_divisor, num_positive))
 
     def _divisors_of_batch(self, counts: Tensor) -> Tensor:
-        return self.divisors(mean_over_processes(counts), _num_processes())
+        """Return the :meth:`divisors` of a batch that has one share in each process.
+
+        Args:
+            counts: (3,) float32, of this process.
+        """
+        return self.divisors(mean_over_processes(counts), num_processes())
 
     def forward(
         self,
@@ -189,12 +121,12 @@ class FCOSLosses(nn.Module):
     ) -> dict[str, Tensor]:
         """Compute the losses of a batch.
 
-        The class loss is divided as :class:`LossNormalizer` says. With centerness as the quality,
-        the box loss of a location is weighted by its centerness target and divided by the sum of
-        these; with the IoU, it is not weighted and divided by the number of positive locations, as
-        in AdelaiDet. The quality loss is always divided by that number. All normalisers are
-        averaged over all processes. The paper does not weight the box loss; the original
-        implementation, whose AP it reports, does as we do.
+        The class loss is divided as :class:`fcos.layers.LossNormalizer` says. With centerness as
+        the quality, the box loss of a location is weighted by its centerness target and divided by
+        the sum of these; with the IoU, it is not weighted and divided by the number of positive
+        locations, as in AdelaiDet. The quality loss is always divided by that number. All
+        normalisers are averaged over all processes. The paper does not weight the box loss; the
+        original implementation, whose AP it reports, does as we do.
 
         Args:
             cls_logits: (N, L, C) float, before the sigmoid.
@@ -241,10 +173,13 @@ class FCOSLosses(nn.Module):
 
 
 def _counts(weight: Tensor, loc_weight: Tensor) -> Tensor:
+    """Sum what losses are divided by.
+
+    Args:
+        weight: (N, L) float32, 1 at positive locations and 0 elsewhere.
+        loc_weight: (N, L) float32, the weight of each location in the box loss.
+
+    Returns:
+        (3,) float32: the sums of the two, and the number of locations.
+    """
     return torch.stack((weight.sum(), loc_weight.sum(), weight.new_full((), weight.numel())))
-
-
-def _num_processes() -> int:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_world_size()
-    return 1

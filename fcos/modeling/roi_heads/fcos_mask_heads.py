@@ -21,8 +21,7 @@ from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from detectron2.utils.events import get_event_storage, has_event_storage
 from fcos.config.checks import check_mask_heads
-from fcos.layers import at_least_float32
-from fcos.modeling.fcos.fcos_losses import mean_over_processes
+from fcos.layers import at_least_float32, mean_over_processes
 from fcos.modeling.memory_format import head_as_configured
 from fcos.utils.errors import UserError
 

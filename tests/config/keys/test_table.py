@@ -13,6 +13,7 @@ from fcos.config.keys.key import shown
 from fcos.config.keys.page import reference_page
 from fcos.config.keys.table import TABLE, default_of
 from fcos.layers.iou_loss import LOC_LOSS_TYPES
+from fcos.layers.loss_normalizer import LOSS_NORMALIZERS
 from fcos.modeling.fcos import fcos_assignment, fcos_head, fcos_losses
 from fcos.utils.errors import UserError
 
@@ -87,7 +88,7 @@ def test_the_choices_are_those_of_the_steps():
         "LOCATION": fcos_assignment.LOCATIONS,
         "LOC_LOSS_TYPE": LOC_LOSS_TYPES,
         "BOX_QUALITY": fcos_losses.BOX_QUALITIES,
-        "LOSS_NORMALIZER": fcos_losses.LOSS_NORMALIZERS,
+        "LOSS_NORMALIZER": LOSS_NORMALIZERS,
     }.items():
         assert TABLE[f"MODEL.FCOS.{key}"].kind.choices == tuple(values)
 

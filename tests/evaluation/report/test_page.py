@@ -79,6 +79,8 @@ def table_with(text, first):
 def test_the_figures_are_those_of_the_runs_own_files(document):
     _, text, numbers = document
     for run in numbers["runs"]:
+        generator = "RPN" if run["kind"] == "mask_rcnn" else "FCOS"
+        assert run["proposal_generator"] == generator
         text_of_run = Path(run["folder"], "metrics.json").read_text()
         lines = [json.loads(line) for line in text_of_run.splitlines()]
         for task, name in (("box", "bbox"), ("mask", "segm")):

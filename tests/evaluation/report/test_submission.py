@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,13 +21,14 @@ def report(tmp_path):
         ("all", "8_normalization", 41.0),
         ("nothing", "4_gn", None),
         ("rcnn", "mask_rcnn", 50.0),
+        ("faster", "other", 60.0),
     ):
         weights = tmp_path / f"{label}.pth"
         weights.write_bytes(f"weights of {label}".encode())
         runs.append(
             {"label": label, "kind": kind, "title": f"title of {label}", "seed": 1}
             | {"figures": {"box": {"AP": ap}}, "budget": {"iterations": 40}}
-            | {"weights": str(weights)}
+            | {"weights": str(weights), "proposal_generator": "RPN" if ap == 60 else "FCOS"}
         )
     runs.append({**runs[0], "label": "unfinished", "figures": {}})
     (folder / "report.json").write_text(json.dumps({"data_set": {"name": "pets"}, "runs": runs}))
@@ -58,6 +60,27 @@ def test_the_best_weights_of_ours_are_packed_with_what_they_are(report, tmp_path
     assert any("HTML page, because no Chromium is installed" in line for line in done.lines)
 
 
+def runs_of(report):
+    return json.loads((report / "report.json").read_text())["runs"]
+
+
+def rewrite(report, runs):
+    numbers = json.loads((report / "report.json").read_text())
+    (report / "report.json").write_text(json.dumps({**numbers, "runs": runs}))
+
+
+def test_a_detector_of_ours_may_be_no_row_of_the_paper(report, tmp_path):
+    rewrite(report, [{**run, "kind": "other"} for run in runs_of(report)])
+    done = pack("jane", str(report), str(tmp_path), 1000)
+    assert done.lines[-1].startswith("model_best.pth belongs to title of rcnn")  # now an FCOS
+
+
+def test_an_ap_of_0_is_an_ap(report, tmp_path):
+    rewrite(report, [{**runs_of(report)[0], "figures": {"box": {"AP": 0.0}}}])
+    done = pack("jane", str(report), str(tmp_path), 1000)
+    assert "box AP 0.0 on pets" in done.lines[-1]
+
+
 def test_with_a_browser_the_report_is_a_pdf(report, tmp_path, monkeypatch):
     def print_pdf(browser, page, pdf):
         assert (browser, page) == ("chromium", str(report / "report.html"))
@@ -73,13 +96,23 @@ def test_with_a_browser_the_report_is_a_pdf(report, tmp_path, monkeypatch):
     assert "The report is a PDF." in done.lines
 
 
-def test_code_without_git_is_the_package(report, tmp_path, monkeypatch):
-    def no_git(*arguments, **options):
-        raise FileNotFoundError("git")
+def no_git(*arguments, **options):
+    raise FileNotFoundError("git")
 
-    monkeypatch.setattr(submission.subprocess, "run", no_git)
+
+def of_git(*arguments, **options):
+    """A folder in a checkout that git ignores has no files for it."""
+    return SimpleNamespace(stdout=b"")
+
+
+@pytest.mark.parametrize("run", [no_git, of_git])
+def test_code_that_git_does_not_know_is_the_package_and_its_tests(run, monkeypatch):
+    monkeypatch.setattr(submission.subprocess, "run", run)
     names = submission._code()
     assert "fcos/layers/iou_loss.py" in names and "configs/R_50_1x.yaml" in names
+    exercise = "fcos/evaluation/teaching/exercise/tests"
+    assert {f"{exercise}/test_step1_head.py", f"{exercise}/values.npz"} <= set(names)
+    assert "tests/evaluation/report/test_submission.py" in names
     assert not any("__pycache__" in name for name in names)
 
 
@@ -94,9 +127,7 @@ def test_a_missing_piece_is_one_sentence(report, tmp_path):
     refused("would have .* more than 0.01; the largest piece is", most_megabytes=0.01)
     (tmp_path / "all.pth").unlink()
     refused("do not exist any more")
-    numbers = json.loads((report / "report.json").read_text())
-    numbers["runs"] = [run for run in numbers["runs"] if run["kind"] == "mask_rcnn"]
-    (report / "report.json").write_text(json.dumps(numbers))
+    rewrite(report, [run for run in runs_of(report) if run["kind"] == "mask_rcnn"])
     refused("has no finished run of FCOS")
 
 

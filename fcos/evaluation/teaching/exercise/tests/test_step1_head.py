@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from fcos.layers import DeformConvLayer
 from fcos.modeling.fcos import FCOSHead
 
 SIZES = [(4, 6), (2, 3)]
@@ -18,10 +19,10 @@ def small_head(**options):
     return FCOSHead(**{**settings, **options})
 
 
-def by_hand(**options):
-    """Features of 1 and 2 everywhere, and weights that only look at their own cell.
+def head_by_hand(**options):
+    """Weights that only look at their own cell.
 
-    The class tower multiplies by 2, the box tower by 3.
+    The shared tower multiplies by 5, the class tower by 2, the box tower by 3.
     """
     head = small_head(**options)
     with torch.no_grad():
@@ -29,15 +30,26 @@ def by_hand(**options):
             if isinstance(module, nn.Conv2d):
                 module.weight.zero_()
                 module.bias.zero_()
-        for tower, factor in ((head.cls_tower, 2.0), (head.bbox_tower, 3.0)):
-            tower[0].weight[:, :, 1, 1] = factor * torch.eye(2)
+        for tower, factor in ((head.share_tower, 5), (head.cls_tower, 2), (head.bbox_tower, 3)):
+            if len(tower):
+                tower[0].weight[:, :, 1, 1] = factor * torch.eye(2)
         head.cls_logits.weight[:, :, 1, 1] = torch.tensor([[1.0, 0], [0, 1], [1, 1]])
         head.bbox_pred.weight[:, :, 1, 1] = torch.tensor([[0.1, 0], [0, 0.1], [-0.1, 0], [0, 0]])
         head.ctrness.weight[:, :, 1, 1] = torch.tensor([[1.0, -1.0]])
         for level, scale in enumerate(head.scales):
-            scale.scale.fill_(level + 1)
-    features = [torch.tensor([1.0, 2.0]).view(1, 2, 1, 1).expand(1, 2, *size) for size in SIZES]
-    return head(features)
+            for factor in scale.parameters():  # none without scales
+                factor.fill_(level + 1)
+    return head
+
+
+def outputs_of(head):
+    """Of features of 1 and 2 everywhere."""
+    value = torch.tensor([1.0, 2.0]).view(1, 2, 1, 1)
+    return head([value.expand(1, 2, *size) for size in SIZES])
+
+
+def by_hand(**options):
+    return outputs_of(head_by_hand(**options))
 
 
 def test_three_lists_over_levels():
@@ -66,6 +78,70 @@ def test_centerness_from_the_box_tower():
 def test_distances_in_strides_are_relu_instead_of_exp():
     _, bbox_preds, _ = by_hand(normalize_reg_targets=True)
     torch.testing.assert_close(bbox_preds[1][0, :, 0, 0], torch.tensor([0.6, 1.2, 0.0, 0.0]))
+
+
+def test_without_scales_all_levels_predict_alike():
+    _, bbox_preds, _ = by_hand(use_scale=False)
+    for level in range(2):
+        want = torch.tensor([0.3, 0.6, -0.3, 0.0]).exp()
+        torch.testing.assert_close(bbox_preds[level][0, :, 0, 0], want)
+    assert not any("scales" in name for name in small_head(use_scale=False).state_dict())
+
+
+def test_shared_convolutions_come_before_both_towers():
+    cls_scores, bbox_preds, centernesses = by_hand(num_shared_convs=1)
+    assert cls_scores[0][0, :, 0, 0].tolist() == [10, 20, 30]
+    assert centernesses[0][0, :, 0, 0].tolist() == [-10]
+    want = torch.tensor([1.5, 3.0, -1.5, 0.0]).exp()
+    torch.testing.assert_close(bbox_preds[0][0, :, 0, 0], want)
+
+
+def test_relu_follows_each_convolution():
+    head = head_by_hand()
+    with torch.no_grad():
+        head.cls_tower[0].bias.copy_(torch.tensor([-3.0, 0]))  # 2 - 3 is below 0
+    assert outputs_of(head)[0][0][0, :, 0, 0].tolist() == [0, 4, 4]
+
+
+@pytest.mark.parametrize("norm, kind", [("BN", nn.BatchNorm2d), ("SyncBN", nn.SyncBatchNorm)])
+def test_batch_normalisation_is_one_layer_for_each_level(norm, kind):
+    head = small_head(num_shared_convs=1, norm=norm)
+    for name in ("share_tower", "cls_tower", "bbox_tower"):
+        layers = [type(module) for module in getattr(head, name).modules()]
+        assert layers.count(kind) == 2, name
+        assert {f"{name}.1.{level}.running_mean" for level in range(2)} <= set(head.state_dict())
+
+
+def test_batch_normalisation_by_hand():
+    head = head_by_hand(norm="BN").eval()  # the mean is 0 and the variance 1
+    with torch.no_grad():
+        head.get_parameter("cls_tower.1.1.bias").fill_(1.0)  # of the second level
+    cls_scores, _, _ = outputs_of(head)
+    for level, want in enumerate(([2.0, 4, 6], [3.0, 5, 8])):
+        got = cls_scores[level][0, :, 0, 0]
+        torch.testing.assert_close(got, torch.tensor(want), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("modulated", [False, True])
+def test_the_last_convolution_of_both_towers_is_deformable(modulated):
+    options = {"use_deformable": True, "deform_modulated": modulated}
+    head = small_head(in_channels=64, num_shared_convs=1, num_convs=2, **options)
+    for tower in (head.cls_tower, head.bbox_tower):
+        assert isinstance(tower[0], nn.Conv2d)
+        last = tower[2]
+        assert isinstance(last, DeformConvLayer) and last.modulated == modulated
+        # It begins as a convolution without offsets, with weights like those of the others.
+        assert not last.offset.weight.any() and not last.offset.bias.any()
+        assert last.conv.weight.std().item() == pytest.approx(0.01, rel=0.1)
+        assert not last.conv.bias.any()
+    assert isinstance(head.share_tower[0], nn.Conv2d)
+
+
+def test_the_first_distances_in_strides():
+    """relu has no gradient below 0, so they begin above."""
+    head = small_head(normalize_reg_targets=True, prior_distance=2.5)
+    assert head.bbox_pred.bias.tolist() == [2.5] * 4
+    assert small_head(prior_distance=2.5).bbox_pred.bias.tolist() == [0] * 4  # pixels: exp
 
 
 def test_layers_have_the_names_and_shapes_of_published_weights():
