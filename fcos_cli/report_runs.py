@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
 PROGRAM = "python -m fcos_cli.report_runs"
 PROFILES = ("quick", "full")
+_DIGITS = "configs/digits.yaml"
+# Detectors beside the rows of FCOS: option -> what it is, and its config for the same data.
+_OTHERS = {
+    "retinanet": ("RetinaNet, for the full profile", "configs/digits_retinanet.yaml"),
+    "masks": ("FCOS with masks", "configs/digits_mask.yaml"),
+    "mask-rcnn": ("Mask R-CNN", "configs/digits_mask_rcnn.yaml"),
+}
 
 
 def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argparse.Namespace:
@@ -36,19 +43,15 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
     )
     parser.add_argument(
         "--config-file",
-        default="configs/digits.yaml",
+        default=_DIGITS,
         metavar="FILE",
         help="an FCOS, with the data and the schedule; the rows are made of it (%(default)s)",
     )
-    for name, what, file in (
-        ("masks", "FCOS with masks", "digits_mask"),
-        ("mask-rcnn", "Mask R-CNN", "digits_mask_rcnn"),
-    ):
+    for name, (what, file) in _OTHERS.items():
         parser.add_argument(
             f"--{name}",
-            default=f"configs/{file}.yaml",
             metavar="FILE",
-            help=f"config of {what}; '' leaves it out (%(default)s)",
+            help=f"config of {what}; '' leaves it out (with {_DIGITS}: {file}; else left out)",
         )
     parser.add_argument(
         "--output",
@@ -60,6 +63,10 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
     args = parser.parse_args(argv)
     check_opts(parser, args)
     args.output = args.output or f"output/report/{args.profile}"
+    for name, (_, file) in _OTHERS.items():
+        name = name.replace("-", "_")
+        if getattr(args, name) is None:
+            setattr(args, name, file if args.config_file == _DIGITS else "")
     return args
 
 
@@ -69,9 +76,14 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
 
     def load() -> Callable[[], int]:
         from fcos.evaluation.report import PROFILES, plan_runs
+        from fcos.evaluation.report.rows import RETINANET
 
         def job() -> int:
-            files = {"mask_rcnn": args.mask_rcnn, "fcos_masks": args.masks}
+            files = {
+                RETINANET: args.retinanet,
+                "mask_rcnn": args.mask_rcnn,
+                "fcos_masks": args.masks,
+            }
             planned = plan_runs(
                 PROFILES[args.profile],
                 args.output,

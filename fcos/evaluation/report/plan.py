@@ -37,7 +37,7 @@ class Profile:
 
 PROFILES = {
     "quick": Profile(("2_p5", BASELINE, LAST), (1,), 300),
-    "full": Profile(tuple(name for name in ROWS if name != RETINANET), (1, 2, 3), None),
+    "full": Profile(tuple(ROWS), (1, 2, 3), None),
 }
 
 
@@ -112,7 +112,7 @@ def plan_runs(
     profile: Profile,
     output: str,
     config_file: str,
-    mask_files: dict[str, str],
+    files: dict[str, str],
     options: Sequence[str] = (),
 ) -> list[Planned]:
     """List the runs of a profile, in the order in which they are to be done.
@@ -126,8 +126,8 @@ def plan_runs(
         profile: how much is run.
         output: each run gets a folder in it.
         config_file: of an FCOS.
-        mask_files: configs of detectors with masks, by their names in
-            :data:`fcos.evaluation.report.rows.MASKS`.
+        files: configs of other detectors: of those with masks by their names in
+            :data:`fcos.evaluation.report.rows.MASKS`, and of RetinaNet by that of its row.
         options: ``KEY, VALUE, ...`` that change every run.
 
     Raises:
@@ -135,9 +135,10 @@ def plan_runs(
     """
     _check_options(options)
     runs: list[Planned] = []
-    trained = _trained_rows(profile.rows)
+    rows = [name for name in profile.rows if name != RETINANET]
+    trained = _trained_rows(rows)
     for seed in profile.seeds:
-        for name in sorted(profile.rows, key=lambda name: name not in trained):
+        for name in sorted(rows, key=lambda name: name not in trained):
             settings = _as_options(ROWS[name].settings)
             weights = ""
             if name not in trained:
@@ -146,7 +147,9 @@ def plan_runs(
             runs.append(
                 _planned(name, seed, output, config_file, [*settings, *options], profile, weights)
             )
-        for name, file in mask_files.items():
+        for name, file in files.items():
+            if name == RETINANET and name not in profile.rows:
+                continue
             runs.append(_planned(name, seed, output, file, options, profile, ""))
     return runs
 

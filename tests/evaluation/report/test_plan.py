@@ -16,7 +16,8 @@ CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 def planned(tmp_path, profile="quick", options=(), masks=True):
-    files = {"fcos_masks": str(CONFIGS / "digits_mask.yaml")} if masks else {}
+    names = {"0_retinanet": "digits_retinanet", "fcos_masks": "digits_mask"} if masks else {}
+    files = {name: str(CONFIGS / f"{file}.yaml") for name, file in names.items()}
     if isinstance(profile, str):
         profile = PROFILES[profile]
     return plan_runs(profile, str(tmp_path), str(CONFIGS / "digits.yaml"), files, options)
@@ -50,8 +51,10 @@ def test_the_quick_profile_is_four_trainings_at_most_and_short(tmp_path):
 
 def test_the_full_profile_has_every_row_with_three_seeds(tmp_path):
     runs = planned(tmp_path, "full")
-    assert len(runs) == 3 * 9 and [run.cfg.SEED for run in runs] == [1] * 9 + [2] * 9 + [3] * 9
+    seeds = [run.cfg.SEED for run in runs]
+    assert len(runs) == 3 * 10 and seeds == [1] * 10 + [2] * 10 + [3] * 10
     assert {kind_of(run.cfg) for run in runs} == {
+        "0_retinanet",
         *("1_c5", "2_p5", "3_nms", "4_gn", "5_ctr_on_reg", "6_ctr_sampling", "7_giou"),
         *("8_normalization", "fcos_masks"),
     }
@@ -122,3 +125,10 @@ def test_a_run_that_fails_ends_the_program_with_a_sentence(tmp_path, capsys, mon
 
 def test_what_the_program_repeats_is_what_the_package_has():
     assert set(PROFILES) == set(report_runs.PROFILES)
+
+
+def test_other_data_have_no_detectors_of_the_digits():
+    args = report_runs.parse_args([])
+    assert args.masks == "configs/digits_mask.yaml" and args.output == "output/report/quick"
+    args = report_runs.parse_args(["--config-file", "mine.yaml", "--mask-rcnn", "rcnn.yaml"])
+    assert (args.masks, args.retinanet, args.mask_rcnn) == ("", "", "rcnn.yaml")
