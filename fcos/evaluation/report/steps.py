@@ -220,8 +220,7 @@ def _targets(shown: _Shown) -> list[Picture]:
         Picture(
             "jpeg",
             jpeg_of(learnt),
-            "Which location learns which box: its number. A square had several boxes to choose "
-            "from, and took the smallest. Grey boxes are not learnt on that level.",
+            "Which location learns which box: its number, in the colour of the box.",
         ),
         Picture(
             "jpeg",
@@ -236,7 +235,7 @@ def _loss_shapes(cfg: CfgNode) -> Picture:
     fcos = cfg.MODEL.FCOS
     text = (
         "Left: what a location costs whose class has a given probability. Right: what a box costs "
-        "that is moved to the side by a share of its width."
+        "that is moved to the right and as far down, by a share of its side."
     )
     drawn = draw_loss_shapes(fcos.LOSS_ALPHA, fcos.LOSS_GAMMA, fcos.LOC_LOSS_TYPE)
     return Picture("svg+xml", svg_of(drawn), text)
