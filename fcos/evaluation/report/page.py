@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from fcos.config import get_cfg
@@ -38,11 +39,14 @@ def render_report(study: Study, steps: Steps | None, steps_why_not: str) -> str:
         steps_why_not: the sentence that says so.
     """
     fcos, untold = _settings_of_fcos(study)
+    last = _last(study)
     return render(
         "report.html",
         study=study,
         baseline=study.baseline,
-        last=_last(study),
+        last=last,
+        from_baseline=_change(study.table3, study.baseline, last),
+        changes=[_change(study.table3, *pair) for pair in pairwise([None, *study.table3])],
         captions={
             "baseline": caption_of(study, [study.baseline]),
             "table3": caption_of(study, study.table3),
@@ -87,6 +91,17 @@ def _last(study: Study) -> Line | None:
     after = names[names.index(BASELINE) + 1 :]
     found = [line for line in study.table3 if line.name in after and line.runs]
     return found[-1] if found else None
+
+
+def _change(lines: list[Line], before: Line | None, after: Line | None) -> float | None:
+    """Return the change of the mean AP between two rows; None unless each has one line with AP."""
+    if before is None or after is None or not (before.first and after.first):
+        return None
+    for row in (before, after):
+        if sum(line.name == row.name for line in lines) > 1:
+            return None
+    means = [line.spreads["box"]["AP"].mean for line in (before, after)]
+    return means[1] - means[0]
 
 
 def _each_seed(table3: list[Line]) -> dict[str, Any] | None:

@@ -252,3 +252,17 @@ def test_figures_on_another_data_set_are_missing_not_unfinished(data, runs):
     said = summary_of_course(study)
     assert "Not evaluated: + distances in strides." in said
     assert "all is trained, but was not evaluated on pets." in said
+
+
+def test_changes_are_from_row_to_row_unless_one_has_several_lines(data):
+    paths = [
+        leave_run(data, "gn", "4_gn", ap=30.0),
+        leave_run(data, "ctr", "5_ctr_on_reg", ap=33.5),
+        leave_run(data, "sampling", "6_ctr_sampling", ap=33.0),
+    ]
+    _, text, _ = written(data, paths)
+    assert table_with(text, "+ GIoU loss")["+ centerness from the box tower"][-1] == "+3.5"
+    _, text, _ = written(data, [*paths, leave_run(data, "again", "5_ctr_on_reg", ap=31.0)])
+    table = table_with(text, "+ GIoU loss")
+    names = [name for name in table if name.startswith(("+ centerness", "+ center sampling"))]
+    assert len(names) == 3 and [table[name][-1] for name in names] == ["", "", ""]
