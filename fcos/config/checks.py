@@ -20,6 +20,7 @@ from detectron2.modeling import (
     PROPOSAL_GENERATOR_REGISTRY,
 )
 from fcos.config.config import CfgNode, value_of
+from fcos.config.detector_keys import is_of_fcos
 from fcos.config.keys import check_keys
 from fcos.config.keys.key import shown
 from fcos.config.model_classes import check_region_classes
@@ -32,7 +33,7 @@ _MOST_CHANNELS = 4096  # of the convolutions in a bottleneck of res2
 def check_detector(cfg: CfgNode) -> None:
     """Refuse what building the detector would refuse, as far as its parts are known."""
     _check_names(cfg)
-    if cfg.MODEL.PROPOSAL_GENERATOR.NAME != "FCOS":
+    if not is_of_fcos(cfg):
         return
     if cfg.MODEL.BACKBONE.NAME == "build_fcos_resnet_fpn_backbone":
         _check_resnet_levels(cfg)

@@ -17,6 +17,7 @@ __all__ = [
     "Setting",
     "detector_keys",
     "has_square_roots",
+    "is_of_fcos",
     "most_found_by",
     "setting_of",
 ]
@@ -50,6 +51,18 @@ _ROI_HEADS = _keys("MODEL.ROI_HEADS")
 _RPN = DetectorKeys("MODEL.RPN.POST_NMS_TOPK_TEST", "", "MODEL.RPN.NMS_THRESH")
 
 
+def is_of_fcos(config: Mapping[str, Any]) -> bool:
+    """Say whether a detector is FCOS, or stands on it; RetinaNet has no proposal generator.
+
+    Args:
+        config: a config, or the contents of a ``config.yaml``.
+    """
+    values = flat(config)
+    if values.get("MODEL.META_ARCHITECTURE") == "RetinaNet":
+        return False
+    return bool(values.get("MODEL.PROPOSAL_GENERATOR.NAME") == "FCOS")
+
+
 def detector_keys(config: Mapping[str, Any]) -> DetectorKeys:
     """Find the keys that the detector of a config reads.
 
@@ -60,8 +73,7 @@ def detector_keys(config: Mapping[str, Any]) -> DetectorKeys:
     kind = values.get("MODEL.META_ARCHITECTURE")
     if kind == "RetinaNet":
         return _RETINANET
-    is_fcos = values.get("MODEL.PROPOSAL_GENERATOR.NAME") == "FCOS"
-    if kind == "ProposalNetwork" and not is_fcos:
+    if kind == "ProposalNetwork" and not is_of_fcos(config):
         return _RPN
     # Masks of FCOS are of its detections; other heads make detections of their own.
     has_own = values.get("MODEL.ROI_HEADS.NAME") != "FCOSMaskROIHeads"

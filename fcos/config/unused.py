@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from fcos.config.config import CfgNode
 from fcos.config.defaults import get_cfg
+from fcos.config.detector_keys import is_of_fcos
 from fcos.utils.nested import flat
 
 __all__ = ["solver_keys", "unused_keys", "warn_of_unused"]
@@ -95,7 +96,7 @@ def unused_keys(cfg: CfgNode, training: bool = True) -> dict[str, str]:
     Returns:
         Key -> the key that is read in its place, or "".
     """
-    if cfg.MODEL.PROPOSAL_GENERATOR.NAME != "FCOS":
+    if not is_of_fcos(cfg):
         return {}
     values, prefixes = flat(cfg), tuple(_never_read(cfg, training))
     return {

@@ -11,6 +11,7 @@ from detectron2.data import MetadataCatalog
 from fcos.config.checks import check_fcos
 from fcos.config.data_checks import check_input, check_loader
 from fcos.config.defaults import read_cfg
+from fcos.config.detector_keys import is_of_fcos
 from fcos.data import check_augmentations, register_custom_datasets
 from fcos.evaluation.dataset.album import make_album
 from fcos.evaluation.dataset.numbers import numbers_of
@@ -40,11 +41,10 @@ def report_on_data(config_file: str, options: Sequence[str], output: str) -> dic
     if suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--output {output}: expected the name of a page, which ends in .html.")
     cfg = read_cfg(config_file, options)
-    generator = cfg.MODEL.PROPOSAL_GENERATOR.NAME
-    if generator != "FCOS":
+    if not is_of_fcos(cfg):
         raise UserError(
-            f"MODEL.PROPOSAL_GENERATOR.NAME is {generator}, but the page is on what FCOS learns "
-            "from the data: give a config of an FCOS on the same data."
+            f"{config_file} is of another detector, but the page is on what FCOS learns from the "
+            "data: give a config of an FCOS on the same data."
         )
     for check in (check_loader, check_fcos, check_input, check_augmentations):
         check(cfg)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from detectron2.data.transforms import ResizeShortestEdge
+from fcos.config.detector_keys import is_of_fcos
 from fcos.evaluation.cocoeval import GroundTruth, silence
 from fcos.evaluation.diagnosis.subject import Subject
 from fcos.modeling.fcos.fcos_assignment import level_limits
@@ -66,7 +67,7 @@ class Levels:
 def find_levels(config: dict[str, Any]) -> Levels | None:
     """Read the levels of FCOS from the contents of a ``config.yaml``; None: it is of no FCOS."""
     keys = flat(config)
-    node, name = "MODEL.FCOS.", "MODEL.PROPOSAL_GENERATOR.NAME"
+    node = "MODEL.FCOS."
     try:
         strides = tuple(map(int, keys[f"{node}FPN_STRIDES"]))
         limits = level_limits(strides, tuple(map(float, keys[f"{node}SIZES_OF_INTEREST"])))
@@ -74,7 +75,7 @@ def find_levels(config: dict[str, Any]) -> Levels | None:
         short, longest = int(keys["INPUT.MIN_SIZE_TEST"]), int(keys["INPUT.MAX_SIZE_TEST"])
     except (KeyError, TypeError, ValueError):
         return None
-    if keys.get(name) != "FCOS" or len(names) != len(strides):
+    if not is_of_fcos(config) or len(names) != len(strides):
         return None
     return Levels(names, strides, tuple(limits), short, longest)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone, build_backbone
 from fcos.config.checks import check_levels
+from fcos.config.detector_keys import is_of_fcos
 from fcos.config.keys import check_keys
 from fcos.modeling.backbone.fpn import add_fpn
 from fcos.modeling.backbone.timm_draft import (
@@ -97,7 +98,7 @@ def check_timm_backbone(cfg) -> None:
         shapes = build_backbone(draft).output_shape()
     if starts_from_timm(cfg):
         require_weights(cfg.MODEL.TIMM.NAME)
-    if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "FCOS":
+    if is_of_fcos(cfg):
         check_levels(cfg, {name: shape.stride for name, shape in shapes.items()})
 
 

@@ -201,6 +201,7 @@ def test_masks_are_drawn_as_training_has_them(project, capsys):
         (lambda p: ["MODEL.FCOS.POS_RADIUS"], "Options are pairs of KEY and VALUE"),
         (lambda p: ["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty"),
         (lambda p: ["MODEL.PROPOSAL_GENERATOR.NAME", "RPN"], "the page is on what FCOS learns"),
+        (lambda p: ["MODEL.META_ARCHITECTURE", "RetinaNet"], "the page is on what FCOS learns"),
         (lambda p: ["DATASETS.TRAIN", "('cels',)"], "Data set 'cels' is not registered"),
         (lambda p: ["MODEL.FCOS.SIZES_OF_INTEREST", "[8]"], "SIZES_OF_INTEREST has 1 limits"),
         (lambda p: ["INPUT.AUGMENTATIONS", "['RandomSolarise']"], "RandomSolarise"),
