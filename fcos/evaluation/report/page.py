@@ -20,7 +20,8 @@ __all__ = ["render_report"]
 # What runs of one table always differ in, or what the table is about.
 _EXPECTED = ("SEED", "MODEL.WEIGHTS", *(f"MODEL.FCOS.{key}" for key in ROWS[BASELINE].settings))
 _EXPECTED_OF_MASKS = ("SEED", "MODEL.")
-# Keys under MODEL.FCOS that the text of the steps tells, or that show in what the level table has.
+# Keys under MODEL.FCOS that the text of the steps or its table of levels tells, and those that
+# matter only when a training begins.
 _TOLD = {
     *ROWS[BASELINE].settings,
     *("FPN_STRIDES", "IN_FEATURES", "TOP_LEVELS", "SIZES_OF_INTEREST", "POS_RADIUS"),

@@ -177,7 +177,7 @@ def _planned(
 ) -> Planned:
     name = f"{name}-seed{seed}"
     own = [*options, "SEED", str(seed), "OUTPUT_DIR", os.path.join(output, name)]
-    if profile.iterations is not None and "SOLVER.MAX_ITER" not in options:
+    if profile.iterations is not None and "SOLVER.MAX_ITER" not in options[::2]:
         own += _shortened(read_cfg(config_file, options), profile.iterations)
     if weights:
         own += ["MODEL.WEIGHTS", weights]

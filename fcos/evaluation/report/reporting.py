@@ -50,7 +50,7 @@ def summary_of_course(study: Study) -> str:
     for line in [*study.table3, *study.masks]:
         for task, figures in line.spreads.items():
             spread = figures["AP"]
-            ap = f"{spread.mean:.1f}" if math.isfinite(spread.mean) else "none, it found nothing"
+            ap = f"{spread.mean:.1f}" if math.isfinite(spread.mean) else "none, a run found nothing"
             deviation = f" ± {spread.deviation:.1f}" if math.isfinite(spread.deviation) else ""
             lines.append(f"{line.title}: {task} AP {ap}{deviation} (seeds {line.seeds})")
     empty = [line for line in [*study.table3, *study.masks] if not line.runs]

@@ -12,11 +12,11 @@ from fcos.evaluation.report.rows import MASKS, METRICS, PUBLISHED_MASKS, ROWS
 from fcos.evaluation.report.trained import Budget
 from fcos.utils.nested import flat
 
+__all__ = ["Line", "Spread", "budgets_of", "mask_lines", "spread_of", "table3_lines"]
+
 # Keys on which the weights and the detections of a training depend, by how they begin.
 _DECIDING = ("DATASETS.", "INPUT.", "MODEL.", "SOLVER.", "TEST.AUG.")
 _NOT_DECIDING = {"MODEL.WEIGHTS", "MODEL.DEVICE", "SOLVER.CHECKPOINT_PERIOD"}
-
-__all__ = ["Line", "Spread", "budgets_of", "mask_lines", "spread_of", "table3_lines"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -237,9 +237,9 @@ def test_a_run_that_found_nothing_takes_no_pictures_away(data):
     (data.root / "base" / "metrics.json").write_text(lines)
     study, text, numbers = written(data, paths)
     assert numbers["boxes_compared"]["runs"] == ["all"]
-    assert "Baseline: AP \N{EN DASH} (nothing was found) here" in Checker(text).text
+    assert "Baseline: AP \N{EN DASH} (a run found nothing) here" in Checker(text).text
     assert "from the baseline" not in text
-    assert "box AP none, it found nothing (seeds 1)" in summary_of_course(study)
+    assert "box AP none, a run found nothing (seeds 1)" in summary_of_course(study)
 
 
 def test_figures_on_another_data_set_are_missing_not_unfinished(data, runs):
