@@ -16,9 +16,10 @@ from typing import Any
 import torch
 
 from benchmarks.measure import Measured, Result
-from benchmarks.settings import Settings, cores
+from benchmarks.settings import Settings
 from benchmarks.table import render, seconds_text
 from benchmarks.work import Agreement
+from fcos.utils.device import usable_cores
 from fcos.utils.errors import UserError
 
 __all__ = ["check_writable", "comparison", "machine", "read", "write"]
@@ -41,7 +42,7 @@ def machine(settings: Settings) -> dict[str, Any]:
     device = torch.device(settings.device)
     return {
         "processor": _processor(),
-        "cores": cores(),
+        "cores": usable_cores(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from fcos.utils.device import usable_cores
 from fcos.utils.errors import UserError
 
 __all__ = ["Settings", "Sizes"]
@@ -136,14 +137,7 @@ class Settings:
 def default_threads() -> int:
     """OMP_NUM_THREADS, else one for each core that this process may use."""
     given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdigit() and int(given) else cores()
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return int(given) if given.isdigit() and int(given) else usable_cores()
 
 
 def _check_device(name: str) -> None:

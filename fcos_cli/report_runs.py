@@ -1,4 +1,4 @@
-"""Train and evaluate what a report needs, one run after the other.
+"""Train and evaluate what a report needs, as many runs at once as there are cores.
 
 A run that is finished is kept; one that was stopped goes on where it was. The same command again
 goes on with what is left.
@@ -7,6 +7,7 @@ goes on with what is left.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from fcos_cli.arguments import add_opts, check_opts
+from fcos_cli.arguments import add_opts, at_least, check_opts
 from fcos_cli.running import run_program, say
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "python -m fcos_cli.report_runs"
 PROFILES = ("quick", "full")
+_MOST_AT_ONCE = 8  # by default: each takes 1 to 2 GB
 _DIGITS = "configs/digits.yaml"
 # Detectors beside the rows of FCOS: option -> what it is, and its config for the same data.
 _OTHERS = {
@@ -29,6 +31,17 @@ _OTHERS = {
     "masks": ("FCOS with masks", "configs/digits_mask.yaml"),
     "mask-rcnn": ("Mask R-CNN", "configs/digits_mask_rcnn.yaml"),
 }
+_BETWEEN_LOOKS = 0.2  # seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class _Running:
+    """A run that was started, as ``where`` says, at a time of the monotonic clock."""
+
+    run: Planned
+    where: str
+    started: float
+    process: subprocess.Popen[bytes]
 
 
 def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argparse.Namespace:
@@ -57,6 +70,12 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
         "--output",
         metavar="FOLDER",
         help="where each run gets a folder of its own (output/report/PROFILE)",
+    )
+    parser.add_argument(
+        "--at-once",
+        type=at_least(1),
+        metavar="N",
+        help=f"how many runs at once (on CPU one for each core, at most {_MOST_AT_ONCE}; on GPU 1)",
     )
     parser.add_argument("--list", action="store_true", help="only say what is to be done")
     add_opts(parser)
@@ -91,7 +110,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
                 {name: file for name, file in files.items() if file},
                 args.opts,
             )
-            return _list(planned) if args.list else _run_all(planned)
+            return _list(planned) if args.list else _run_all(planned, args.at_once)
 
         return job
 
@@ -110,42 +129,77 @@ def _list(planned: Sequence[Planned]) -> int:
     return 0
 
 
-def _run_all(planned: Sequence[Planned]) -> int:
-    for number, run in enumerate(planned, 1):
-        where = f"[{number}/{len(planned)}] {run.name}"
-        if run.is_finished():
-            say(f"{where}: finished before")
-            continue
-        what = "evaluating" if run.weights else f"training, from iteration {run.done():,}"
-        say(f"{where}: {what}; its log is {run.folder}/log.txt")
-        started = time.monotonic()
-        code = _run(run)
-        if code:
-            say(
-                f"Error: {run.name} ended with exit code {code}: see {_console(run)}. The same "
-                "command goes on from here.",
-                file=sys.stderr,
-            )
-            return code
-        say(f"{where}: {(time.monotonic() - started) / 60:.1f} minutes")
-    return 0
+def _run_all(planned: Sequence[Planned], at_once: int | None) -> int:
+    at_once = at_once or _default_at_once(planned)
+    for run in planned:
+        run.is_finished()  # refuses a folder of other settings before hours have gone by
+    left = list(planned)
+    running: list[_Running] = []
+    code = 0
+    try:
+        while running or (left and not code):
+            while not code and len(running) < at_once and (run := _next(left, running)):
+                left.remove(run)
+                where = f"[{planned.index(run) + 1}/{len(planned)}] {run.name}"
+                if run.is_finished():
+                    say(f"{where}: finished before")
+                    continue
+                what = "evaluating" if run.weights else f"training, from iteration {run.done():,}"
+                say(f"{where}: {what}; its log is {run.folder}/log.txt")
+                running.append(_Running(run, where, time.monotonic(), _start(run, at_once)))
+            time.sleep(_BETWEEN_LOOKS)
+            for one in [one for one in running if one.process.poll() is not None]:
+                running.remove(one)
+                ended = _ended(one)
+                code = code or ended
+    finally:  # after Ctrl-C all got the same signal, and write their checkpoints
+        for one in running:
+            one.process.wait()
+    return code
 
 
-def _run(run: Planned) -> int:
-    """Start the program and wait for its end; return its exit code."""
+def _default_at_once(planned: Sequence[Planned]) -> int:
+    """On the CPU, trainings with one thread each do more than one with all threads."""
+    from fcos.utils.device import usable_cores
+
+    on_cpu = all(run.cfg.MODEL.DEVICE == "cpu" for run in planned)
+    return min(usable_cores(), len(planned), _MOST_AT_ONCE) if on_cpu else 1
+
+
+def _next(left: Sequence[Planned], running: Sequence[_Running]) -> Planned | None:
+    """Return the first run whose weights are not still to be trained."""
+    to_come = {run.folder for run in [*left, *(one.run for one in running)]}
+    return next((run for run in left if os.path.dirname(run.weights) not in to_come), None)
+
+
+def _start(run: Planned, at_once: int) -> subprocess.Popen[bytes]:
+    from fcos.utils.device import usable_cores
     from fcos.utils.files import append_to, check_writable
 
     verb = ["eval"] if run.weights else ["train", "--resume"]
     command = [sys.executable, "-m", "fcos_cli", *verb, "--config-file", run.config_file]
     command += run.options
+    environment = dict(os.environ)
+    if at_once > 1:
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // at_once)))
     check_writable(run.folder)
     with os.fdopen(append_to(_console(run)), "w", encoding="utf-8") as console:
         console.truncate(0)
-        process = subprocess.Popen(command, stdout=console, stderr=subprocess.STDOUT)
-        try:
-            return process.wait()
-        except KeyboardInterrupt:  # it got the same signal, and writes a checkpoint
-            return process.wait()
+        return subprocess.Popen(command, stdout=console, stderr=subprocess.STDOUT, env=environment)
+
+
+def _ended(one: _Running) -> int:
+    """Say how a run ended, and return its exit code."""
+    code = one.process.returncode
+    if code:
+        say(
+            f"Error: {one.run.name} ended with exit code {code}: see {_console(one.run)}. The same "
+            "command goes on from here.",
+            file=sys.stderr,
+        )
+    else:
+        say(f"{one.where}: {(time.monotonic() - one.started) / 60:.1f} minutes")
+    return int(code)
 
 
 def _console(run: Planned) -> str:

@@ -18,8 +18,9 @@ from benchmarks.agreement import agree_numbers
 from benchmarks.fresh import ROOT, environment
 from benchmarks.rows.training import step
 from benchmarks.scenes import pictures, truths
-from benchmarks.settings import Settings, cores
+from benchmarks.settings import Settings
 from benchmarks.work import Agreement, Match, Row, Sample
+from fcos.utils.device import usable_cores
 from fcos.utils.processes import run_and_exit
 
 __all__ = ["ROW", "Processes"]
@@ -86,7 +87,7 @@ def _agree(a: dict[str, float], b: dict[str, float]) -> Agreement:
 
 
 def _works(settings: Settings) -> list[str]:
-    can = cores() >= 2 and hasattr(os, "sched_setaffinity") and settings.device == "cpu"
+    can = usable_cores() >= 2 and hasattr(os, "sched_setaffinity") and settings.device == "cpu"
     return ["processes"] if can else []
 
 

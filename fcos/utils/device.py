@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import torch
@@ -17,7 +18,15 @@ __all__ = [
     "gpu_has_bfloat16",
     "make_current",
     "upload",
+    "usable_cores",
 ]
+
+
+def usable_cores() -> int:
+    """Return how many cores of the processor this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def check_device(device: str) -> None:
