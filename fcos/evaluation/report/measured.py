@@ -11,7 +11,7 @@ from glob import glob
 from fcos.evaluation.comparison import max_dets_of
 from fcos.evaluation.figures import figures
 from fcos.evaluation.report.rows import MASKS, METRICS, ROWS, kind_of
-from fcos.evaluation.report.trained import Budget, budget_of, seed_of, training_in
+from fcos.evaluation.report.trained import Budget, budget_of, seed_of, training_in, weights_of
 from fcos.evaluation.runs import RESULTS, RunFolder, open_folder, read_run
 from fcos.evaluation.training.history import METRICS as METRICS_FILE
 from fcos.evaluation.training.history import History, read_history
@@ -88,7 +88,7 @@ def measure(folder: RunFolder, truth: Truth, dataset: str | None) -> Measured:
         UserError: it has neither a training nor results, or they cannot be used.
     """
     own = _history_of(folder.path)
-    if own is not None and not (_is_finished(own) and _was_evaluated_since(folder.path)):
+    if own is not None and not (_is_finished(own) and _was_evaluated_since(folder)):
         return _measure_training(folder, own, dataset)
     return _measure_evaluation(folder, truth, dataset)
 
@@ -121,7 +121,7 @@ def _measure_training(folder: RunFolder, history: History, dataset: str | None) 
 def _measure_evaluation(folder: RunFolder, truth: Truth, dataset: str | None) -> Measured:
     """Measure the detections in a folder; they are of the weights that its config names."""
     found, source = _evaluated(folder, truth, dataset)
-    weights = str(flat(folder.config).get("MODEL.WEIGHTS") or os.path.join(folder.path, FINAL))
+    weights = weights_of(folder) or os.path.join(folder.path, FINAL)
     trained = os.path.dirname(weights)
     history = _history_of(trained)
     is_last = os.path.basename(weights) == FINAL
@@ -157,12 +157,19 @@ def _note_on(folder: RunFolder, found: dict[str, dict[str, float]]) -> str:
     return ""
 
 
-def _was_evaluated_since(path: str) -> bool:
-    """Say whether a folder was evaluated into after its training, which begins with its config."""
-    config, final = (os.path.join(path, name) for name in ("config.yaml", FINAL))
-    results = glob(os.path.join(glob_escape(path), "inference", "**", RESULTS), recursive=True)
-    if not results or not os.path.isfile(config) or not os.path.isfile(final):
+def _was_evaluated_since(folder: RunFolder) -> bool:
+    """Say whether a folder was evaluated into after its training, which begins with its config.
+
+    An evaluation writes another MODEL.WEIGHTS than the training began with. Of a training with
+    detectron2, whose checkpoints have no config, the age of the files has to tell.
+    """
+    config, final = (os.path.join(folder.path, name) for name in ("config.yaml", FINAL))
+    inside = os.path.join(glob_escape(folder.path), "inference", "**", RESULTS)
+    if not glob(inside, recursive=True) or not os.path.isfile(config) or not os.path.isfile(final):
         return False
+    trained, _ = training_in(final)
+    if trained:
+        return trained["MODEL.WEIGHTS"] != flat(folder.config).get("MODEL.WEIGHTS")
     return os.path.getmtime(config) > os.path.getmtime(final)
 
 

@@ -10,10 +10,11 @@ import yaml
 
 from fcos.checkpoint import read_checkpoint
 from fcos.checkpoint.stored_config import cfg_in
+from fcos.evaluation.runs import RunFolder
 from fcos.utils.errors import UserError
 from fcos.utils.nested import flat
 
-__all__ = ["Budget", "budget_of", "seed_of", "training_in"]
+__all__ = ["Budget", "budget_of", "seed_of", "training_in", "weights_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,23 @@ def _backbone(values: dict[str, Any]) -> str:
     if "timm" in str(values.get("MODEL.BACKBONE.NAME")):
         return str(values.get("MODEL.TIMM.NAME"))
     return f"R-{values.get('MODEL.RESNETS.DEPTH')}"
+
+
+def weights_of(folder: RunFolder) -> str:
+    """Return the weights that a folder was evaluated with, MODEL.WEIGHTS of its config.
+
+    A relative path begins where the evaluation was started, which OUTPUT_DIR tells where it is
+    relative too.
+    """
+    values = flat(folder.config)
+    weights, output = (str(values.get(key) or "") for key in ("MODEL.WEIGHTS", "OUTPUT_DIR"))
+    tail = os.sep + os.path.normpath(output)
+    path = os.path.abspath(folder.path)
+    if not weights or not path.endswith(tail):
+        return weights
+    there = os.path.join(path.removesuffix(tail), weights)
+    is_here = os.path.isfile(weights) and os.path.isfile(there) and os.path.samefile(weights, there)
+    return there if os.path.isfile(there) and not is_here else weights
 
 
 def training_in(weights: str) -> tuple[dict[str, Any], int | None]:

@@ -91,6 +91,30 @@ def test_other_weights_than_the_last_have_their_own_iterations(data):
     assert run.note == "best is of model_best.pth, the weights after 20 of 40 iterations."
 
 
+def test_a_relative_path_of_weights_begins_where_the_evaluation_was_started(
+    data, monkeypatch, tmp_path
+):
+    (data.root / "output").mkdir()
+    leave_run(data, "output/trained", "3_nms", seed=7)
+    path, _ = leave_evaluation(data, "output/again", "3_nms", "output/trained/model_final.pth")
+    file = data.root / "output" / "again" / "config.yaml"
+    config = {**yaml.safe_load(file.read_text()), "OUTPUT_DIR": "output/again/"}
+    file.write_text(yaml.safe_dump(config))
+    # Another file of that name where the report is written, and none.
+    decoy = tmp_path / "elsewhere" / "output" / "trained" / "model_final.pth"
+    decoy.parent.mkdir(parents=True)
+    decoy.write_bytes(b"other weights")
+    (tmp_path / "empty").mkdir()
+    for place, weights in (
+        (data.root, "output/trained/model_final.pth"),
+        (tmp_path / "elsewhere", f"{data.root}/output/trained/model_final.pth"),
+        (tmp_path / "empty", f"{data.root}/output/trained/model_final.pth"),
+    ):
+        monkeypatch.chdir(place)
+        run = measured(data, path)
+        assert (run.weights, run.seed, run.budget.iterations) == (weights, 7, 40)
+
+
 @pytest.mark.parametrize("done", [None, 40])
 def test_weights_without_a_training_beside_them(data, done):
     weights = data.root / "lone.pth"
@@ -103,14 +127,19 @@ def test_weights_without_a_training_beside_them(data, done):
     assert run.budget.images_per_batch == (3 if done else None)
 
 
-def test_an_evaluation_does_not_replace_seed_and_start_of_the_training(data):
+@pytest.mark.parametrize("age", [1, 2**31])
+def test_an_evaluation_does_not_replace_seed_and_start_of_the_training(data, age):
+    """Whatever the ages of the files are, which copies of a folder do not keep."""
     path = leave_run(data, "a", "3_nms", seed=7)
     leave_checkpoint(data, f"{path}/model_final.pth", "3_nms", seed=7)
+    os.utime(data.root / "a" / "config.yaml", (age, age))
+    assert measured(data, path).source.endswith("metrics.json")
     config = config_of(data, data.root / "a", "3_nms", -1, weights=f"{path}/model_final.pth")
     file = data.root / "a" / "config.yaml"
     file.write_text(yaml.safe_dump(config))
-    os.utime(file, (2**31, 2**31))
+    os.utime(file, (age, age))
     run = measured(data, path)
+    assert run.source.endswith("inference/coco_instances_results.json")
     assert (run.seed, run.note) == (7, "") and run.budget.iterations == 40
     assert run.budget.weights == ""  # it began at random
 

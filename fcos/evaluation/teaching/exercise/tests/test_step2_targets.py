@@ -69,6 +69,29 @@ def test_center_sampling_by_hand():
         assert (labels < 3).sum() == number
 
 
+def test_areas_with_inclusive_pixels_by_hand():
+    # 4 x 60 = 240 is less than 16 x 16 = 256, but 5 x 61 = 305 is more than 17 x 17 = 289.
+    truth = ground_truth([[2, 0, 6, 60], [0, 0, 16, 16]], [0, 1])
+    for inclusive, label in ((False, 0), (True, 1)):
+        targets = one_level(inclusive_pixels=inclusive)
+        labels, _ = targets.fcos_target_single_image([(1, 1)], truth)
+        assert labels.tolist() == [label]
+
+
+def test_locations_in_the_corner_by_hand():
+    """The step is the side of the image over the number of cells: 40 // 3 in the second level."""
+    targets = FCOSTargets(
+        strides=(8, 16), sizes_of_interest=(16,), num_classes=3, location="corner"
+    )
+    first, second = targets.get_points([(1, 5), (1, 3)])
+    assert first.tolist() == [[0, 0], [8, 0], [16, 0], [24, 0], [32, 0]]
+    assert second.tolist() == [[0, 0], [13, 0], [26, 0]]
+    truth = ground_truth([[4, -4, 20, 4], [20, -1, 36, 39]], [1, 2])
+    labels, ltrb = targets.fcos_target_single_image([(1, 5), (1, 3)], truth)
+    assert labels.tolist() == [3, 1, 1, 3, 3, 3, 3, 2]  # the second box reaches 39 px down
+    assert ltrb[1].tolist() == [4, 4, 12, 4] and ltrb[7].tolist() == [6, 1, 10, 39]
+
+
 @pytest.mark.parametrize("radius", [None, 1.5])
 @pytest.mark.parametrize("case", CASES)
 def test_targets_equal_adelaidet(case, radius):

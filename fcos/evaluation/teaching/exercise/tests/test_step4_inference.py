@@ -75,6 +75,79 @@ def test_centerness_changes_the_order():
     torch.testing.assert_close(found.scores, (0.5 * torch.tensor([0.9, 0.5, 0.1])).sqrt())
 
 
+def detect_one_class(scores, centerness, boxes, image_size=(100, 100), **rules):
+    """Locations (4, 4), (12, 4), ... of one level; boxes are x1, y1, x2, y2 in pixels."""
+    boxes = torch.tensor(boxes).float()
+    points = POINTS[: len(boxes)]
+    ltrb = torch.cat((points - boxes[:, :2], boxes[:, 2:] - points), dim=1)
+    outputs = (torch.tensor(scores)[:, None].logit(), ltrb, torch.tensor(centerness).logit())
+    return detector(POINTS[: len(boxes)], (8,), **rules).predict_proposals_single_image(
+        points, *outputs, [len(boxes)], image_size
+    )
+
+
+APART = [[0, 0, 8, 8], [8, 0, 16, 8], [16, 0, 24, 8]]
+
+
+def test_the_threshold_with_centerness_by_hand():
+    found = detect_one_class([0.5, 0.4], [0.2, 0.9], APART[:2], score_threshold=0.3)
+    assert len(found) == 2  # the probabilities are 0.5 and 0.4, the products 0.1 and 0.36
+    found = detect_one_class(
+        [0.5, 0.4], [0.2, 0.9], APART[:2], score_threshold=0.3, threshold_with_centerness=True
+    )
+    assert found.locations.tolist() == [[12, 4]]
+
+
+def test_the_rank_by_class_by_hand():
+    """It chooses what enters NMS; the scores, and so their order, are the same."""
+    scores = ([0.9, 0.8, 0.7], [0.1, 0.2, 0.9])  # products 0.09, 0.16, 0.63
+    found = detect_one_class(*scores, APART, pre_nms_topk=2)
+    assert found.locations[:, 0].tolist() == [20, 12]
+    found = detect_one_class(*scores, APART, pre_nms_topk=2, rank_by_class=True)
+    assert found.locations[:, 0].tolist() == [12, 4]
+    torch.testing.assert_close(found.scores, torch.tensor([0.4, 0.3]))
+
+
+def test_scores_that_are_products_by_hand():
+    found = detect_one_class([0.5, 0.4], [0.2, 0.9], APART[:2], square_root=False)
+    torch.testing.assert_close(found.scores, torch.tensor([0.36, 0.1]))
+
+
+def test_clipping_before_nms_by_hand():
+    # In an image of 10 x 10 both boxes are the same; beyond it they differ. Their IoU is 100 / 300.
+    boxes = [[0, 0, 10, 10], [0, 0, 10, 30]]
+    assert len(detect_one_class([0.8, 0.7], [0.9, 0.9], boxes, (10, 10))) == 2
+    found = detect_one_class([0.8, 0.7], [0.9, 0.9], boxes, (10, 10), clip_before_nms=True)
+    assert found.pred_boxes.tensor.tolist() == [[0, 0, 10, 10]]
+    assert found.locations.tolist() == [[4, 4]]
+
+
+def test_empty_boxes_by_hand():
+    """Left out before they can take the place of another detection."""
+    boxes = [[4, 0, 4, 8], [8, 4, 16, 4], [16, 0, 24, 8]]
+    rules = {"post_nms_topk": 1}
+    found = detect_one_class([0.9, 0.8, 0.7], [0.9, 0.9, 0.9], boxes, **rules)
+    assert found.pred_boxes.tensor.tolist() == [boxes[0]]
+    found = detect_one_class([0.9, 0.8, 0.7], [0.9, 0.9, 0.9], boxes, **rules, drop_empty=True)
+    assert found.pred_boxes.tensor.tolist() == [boxes[2]]
+    # This one is empty only when it is clipped.
+    outside = [[12, 0, 20, 8], [0, 0, 8, 8]]
+    rules |= {"clip_before_nms": True, "drop_empty": True}
+    found = detect_one_class([0.9, 0.8], [0.9, 0.9], outside, (10, 10), **rules)
+    assert found.locations.tolist() == [[12, 4]]
+
+
+def test_inclusive_pixels_by_hand():
+    # IoU 8 / 16 = 0.5; with x2 - x1 + 1 it is 15 / 25 = 0.6.
+    boxes, scores = [[0, 0, 3, 4], [1, 0, 4, 4]], ([0.8, 0.7], [0.9, 0.9])
+    assert len(detect_one_class(*scores, boxes, nms_threshold=0.55)) == 2
+    found = detect_one_class(*scores, boxes, nms_threshold=0.55, inclusive_pixels=True)
+    assert len(found) == 1
+    # Boxes end at the last pixel.
+    found = detect_one_class([0.8], [0.9], [[-3, 0, 30, 9]], (8, 20), inclusive_pixels=True)
+    assert found.pred_boxes.tensor.tolist() == [[0, 0, 19, 7]]
+
+
 @pytest.mark.parametrize("run", RUNS)
 def test_a_batch_equals_adelaidet(run):
     """Two images; the distances are in strides."""
