@@ -131,8 +131,8 @@ def _list(planned: Sequence[Planned]) -> int:
 
 def _run_all(planned: Sequence[Planned], at_once: int | None) -> int:
     at_once = at_once or _default_at_once(planned)
-    for run in planned:
-        run.is_finished()  # refuses a folder of other settings before hours have gone by
+    for each in planned:
+        each.is_finished()  # refuses a folder of other settings before hours have gone by
     left = list(planned)
     running: list[_Running] = []
     code = 0

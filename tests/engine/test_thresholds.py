@@ -12,7 +12,7 @@ from fcos.checkpoint import cfg_in, read_checkpoint, thresholds_in
 from fcos.config import get_cfg
 from fcos.data import register_custom_datasets
 from fcos.engine import Trainer
-from fcos.engine import trainer as trainer_module
+from fcos.engine import parts
 from fcos.engine.thresholds import thresholds_entry
 from fcos.evaluation import FastCOCOEvaluator, thresholds_of_results
 from fcos_cli.checkpoint import main
@@ -154,7 +154,7 @@ def iou(a, b):
 
 
 def test_nothing_else_in_the_checkpoints_changes(root, monkeypatch):
-    monkeypatch.setattr(trainer_module, "note_thresholds", lambda *_: None)
+    monkeypatch.setattr(parts, "note_thresholds", lambda *_: None)
     train("without")
     for name in ("model_0000003", "model_best", "model_final"):
         without = read_checkpoint(f"without/{name}.pth")
