@@ -11,8 +11,7 @@ import torch
 from fcos.checkpoint import cfg_in, read_checkpoint, thresholds_in
 from fcos.config import get_cfg
 from fcos.data import register_custom_datasets
-from fcos.engine import Trainer
-from fcos.engine import parts
+from fcos.engine import Trainer, parts
 from fcos.engine.thresholds import thresholds_entry
 from fcos.evaluation import FastCOCOEvaluator, thresholds_of_results
 from fcos_cli.checkpoint import main

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +12,7 @@ from fcos.evaluation.comparison import different_settings
 from fcos.evaluation.pictures import WRONG
 from fcos.evaluation.rendering import render
 from fcos.evaluation.report.captions import budget_in_words, caption_of
+from fcos.evaluation.report.measured import Measured
 from fcos.evaluation.report.rows import BASELINE, RETINANET, ROWS
 from fcos.evaluation.report.steps import Steps
 from fcos.evaluation.report.study import Study
@@ -41,6 +44,7 @@ def render_report(study: Study, steps: Steps | None, steps_why_not: str) -> str:
     """
     fcos, untold = _settings_of_fcos(study)
     last = _last(study)
+    parent, sources = _sources(study.runs)
     return render(
         "report.html",
         study=study,
@@ -57,6 +61,8 @@ def render_report(study: Study, steps: Steps | None, steps_why_not: str) -> str:
         each_seed=_each_seed(study.table3),
         settings=_other_settings(study.table3, _EXPECTED),
         mask_settings=_other_settings(study.masks, _EXPECTED_OF_MASKS),
+        parent=parent,
+        sources=sources,
         fcos=fcos,
         untold=untold,
         limits=fcos["SIZES_OF_INTEREST"] or [8 * s for s in fcos["FPN_STRIDES"][:-1]],
@@ -84,6 +90,23 @@ def _settings_of_fcos(study: Study) -> tuple[dict[str, Any], dict[str, Any]]:
         if key not in _TOLD and not key.endswith("_TRAIN")
     }
     return settings, untold
+
+
+def _sources(runs: Sequence[Measured]) -> tuple[str, list[str]]:
+    """Return where the figures of each run are from.
+
+    Returns:
+        The folder that has the folders of all runs, by their names, and the paths inside of these;
+        or an empty text and whole paths.
+    """
+    paths = [os.path.normpath(run.folder.path) for run in runs]
+    sources = [run.source or path for run, path in zip(runs, paths, strict=True)]
+    parents = {os.path.dirname(path) for path in paths}
+    named = all(os.path.basename(path) == run.label for run, path in zip(runs, paths, strict=True))
+    if len(parents) > 1 or not named:
+        return "", sources
+    inner = [os.path.relpath(*pair) for pair in zip(sources, paths, strict=True)]
+    return parents.pop() or ".", ["" if name == "." else name for name in inner]
 
 
 def _last(study: Study) -> Line | None:

@@ -180,6 +180,20 @@ def test_different_budgets_are_named(data, runs):
     assert table["SOLVER.IMS_PER_BATCH"] == ["3 : 3_nms; 4 : 8_normalization"]
 
 
+def test_every_run_says_where_its_figures_are_from(data, document):
+    _, text, numbers = document
+    assert table_with(text, "base-1")["gn"][-1] == ""  # not finished
+    assert table_with(text, "base-1")["base-1"][-1] == "metrics.json"
+    parent = Path(numbers["runs"][0]["folder"]).parent
+    assert f"Each is in the folder of its name in {parent}." in Checker(text).text
+    (data.root / "other").mkdir()
+    paths = [leave_run(data, "base", "3_nms"), leave_run(data, "other/gn", "4_gn")]
+    _, text, _ = written(data, paths)
+    table = table_with(text, "base")
+    assert [table[name][-1] for name in ("base", "gn")] == [f"{p}/metrics.json" for p in paths]
+    assert "in the folder of its name" not in text
+
+
 def test_without_any_row(data):
     _, text, numbers = written(data, [leave_run(data, "rcnn", "mask_rcnn", mask_ap=20.0)])
     assert "No FCOS of Table 3 has detections, so there is nothing to show." in Checker(text).text
