@@ -27,7 +27,7 @@ from fcos.config.detector_keys import FCOS_KEYS, detector_keys, most_found_by, s
 from fcos.config.evaluation_checks import check_augmentation
 from fcos.layers import class_aware_nms
 from fcos.modeling.fcos import DetectionRules
-from fcos.modeling.fcos.fcos import detection_rules
+from fcos.modeling.fcos.settings import detection_rules
 
 __all__ = ["OneStageDetectorWithTTA"]
 

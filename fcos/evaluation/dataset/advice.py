@@ -18,7 +18,7 @@ from fcos.evaluation.dataset.changes import (
     size_variants,
 )
 from fcos.evaluation.dataset.objects import Inputs, Objects, network_inputs
-from fcos.modeling.fcos.fcos import targets_of
+from fcos.modeling.fcos.settings import targets_of
 
 __all__ = [
     "Advice",

@@ -16,7 +16,7 @@ from fcos.evaluation.dataset.changes import as_options, as_yaml
 from fcos.evaluation.dataset.splits import class_rows
 from fcos.evaluation.dataset.study import Study
 from fcos.evaluation.dataset.suspicious import Shared, Suspicion
-from fcos.modeling.fcos.fcos import targets_of
+from fcos.modeling.fcos.settings import targets_of
 from fcos.utils.json_files import for_json
 
 __all__ = ["numbers_of"]

@@ -26,7 +26,7 @@ from fcos.evaluation.dataset.suspicious import (
     suspicious_labels,
 )
 from fcos.evaluation.figures import distinct_names
-from fcos.modeling.fcos.fcos import targets_of
+from fcos.modeling.fcos.settings import targets_of
 from fcos.utils.errors import UserError
 
 __all__ = ["Study", "study_data"]

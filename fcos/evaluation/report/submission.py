@@ -43,7 +43,7 @@ class Submission:
 
 
 def pack(name: str, report: str, output: str, most_megabytes: float) -> Submission:
-    """Pack a report, the code, and the weights with the best box AP of the runs in the report.
+    """Pack a report, the code, and the weights of the FCOS with the best box AP in the report.
 
     Args:
         name: of the ZIP file and of the folder in it.

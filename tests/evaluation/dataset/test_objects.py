@@ -10,7 +10,7 @@ from fcos.data.mapper import ImageMapper
 from fcos.evaluation.dataset.assignment import assign
 from fcos.evaluation.dataset.objects import network_inputs
 from fcos.evaluation.dataset.splits import read_splits
-from fcos.modeling.fcos.fcos import targets_of
+from fcos.modeling.fcos.settings import targets_of
 from fcos.utils.errors import UserError
 from tests.evaluation.dataset.conftest import scenes
 
