@@ -7,12 +7,14 @@ goes on with what is left.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from fcos_cli.arguments import add_opts, at_least, check_opts
@@ -36,10 +38,10 @@ _BETWEEN_LOOKS = 0.2  # seconds
 
 @dataclasses.dataclass(frozen=True)
 class _Running:
-    """A run that was started, as ``where`` says, at a time of the monotonic clock."""
+    """A run that was started, as ``place`` says, at a time of the monotonic clock."""
 
     run: Planned
-    where: str
+    place: str
     started: float
     process: subprocess.Popen[bytes]
 
@@ -136,26 +138,36 @@ def _run_all(planned: Sequence[Planned], at_once: int | None) -> int:
     left = list(planned)
     running: list[_Running] = []
     code = 0
-    try:
+    with _ending_together(running):
         while running or (left and not code):
             while not code and len(running) < at_once and (run := _next(left, running)):
                 left.remove(run)
-                where = f"[{planned.index(run) + 1}/{len(planned)}] {run.name}"
-                if run.is_finished():
-                    say(f"{where}: finished before")
-                    continue
-                what = "evaluating" if run.weights else f"training, from iteration {run.done():,}"
-                say(f"{where}: {what}; its log is {run.folder}/log.txt")
-                running.append(_Running(run, where, time.monotonic(), _start(run, at_once)))
+                place = f"[{planned.index(run) + 1}/{len(planned)}] {run.name}"
+                running += _begin(run, place, at_once)
             time.sleep(_BETWEEN_LOOKS)
             for one in [one for one in running if one.process.poll() is not None]:
                 running.remove(one)
                 ended = _ended(one)
                 code = code or ended
-    finally:  # after Ctrl-C all got the same signal, and write their checkpoints
+    return code
+
+
+@contextlib.contextmanager
+def _ending_together(running: Sequence[_Running]) -> Iterator[None]:
+    """Pass SIGTERM on to what runs, as Ctrl-C is anyway, and wait until all have ended."""
+
+    def stop(*_: object) -> None:
+        for one in running:
+            one.process.terminate()
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
         for one in running:
             one.process.wait()
-    return code
+        signal.signal(signal.SIGTERM, before)
 
 
 def _default_at_once(planned: Sequence[Planned]) -> int:
@@ -170,6 +182,16 @@ def _next(left: Sequence[Planned], running: Sequence[_Running]) -> Planned | Non
     """Return the first run whose weights are not still to be trained."""
     to_come = {run.folder for run in [*left, *(one.run for one in running)]}
     return next((run for run in left if os.path.dirname(run.weights) not in to_come), None)
+
+
+def _begin(run: Planned, place: str, at_once: int) -> list[_Running]:
+    """Start a run and say so; none if it is finished."""
+    if run.is_finished():
+        say(f"{place}: finished before")
+        return []
+    what = "evaluating" if run.weights else f"training, from iteration {run.done():,}"
+    say(f"{place}: {what}; its log is {run.folder}/log.txt")
+    return [_Running(run, place, time.monotonic(), _start(run, at_once))]
 
 
 def _start(run: Planned, at_once: int) -> subprocess.Popen[bytes]:
@@ -198,7 +220,7 @@ def _ended(one: _Running) -> int:
             file=sys.stderr,
         )
     else:
-        say(f"{one.where}: {(time.monotonic() - one.started) / 60:.1f} minutes")
+        say(f"{one.place}: {(time.monotonic() - one.started) / 60:.1f} minutes")
     return int(code)
 
 

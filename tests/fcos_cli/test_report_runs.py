@@ -1,5 +1,7 @@
 """The runs that a report needs: several at once, each after those that it needs."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,7 @@ def run(tmp_path, monkeypatch):
         words += ["--at-once", str(at_once)] * bool(at_once)
         return report_runs.main(words), begun
 
+    run.begun = begun
     return run
 
 
@@ -86,6 +89,22 @@ def test_after_ctrl_c_every_run_may_write_its_checkpoint(run, capsys):
     code, begun = run(2, dict.fromkeys(("3_nms", "4_gn"), 5), process=Stopped)
     assert code == 130 and list(begun) == ["3_nms", "4_gn"]
     assert all(one.was_waited_for for one in begun.values())
+
+
+def test_a_signal_to_end_is_passed_on_to_every_run(run):
+    class Ended(Begun):
+        def poll(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        def terminate(self):
+            self.was_ended = True
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        run(2, dict.fromkeys(("3_nms", "4_gn"), 5), process=Ended)
+    assert ended.value.code == 143 and signal.getsignal(signal.SIGTERM) is before
+    assert len(run.begun) == 2
+    assert all(one.was_ended and one.was_waited_for for one in run.begun.values())
 
 
 @pytest.mark.parametrize(
