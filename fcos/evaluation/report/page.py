@@ -170,4 +170,6 @@ def _budgets(study: Study) -> list[str]:
     labels: dict[str, list[str]] = {}
     for run in study.runs:
         labels.setdefault(budget_in_words(run.budget, study.training_images), []).append(run.label)
+    if len(labels) == 1:
+        return list(labels)
     return [f"{', '.join(names)}: {text}" for text, names in labels.items()]

@@ -123,6 +123,7 @@ def test_captions_state_data_images_iterations_seeds_and_that_it_is_not_coco(doc
         assert "Seed" in caption and "This is not COCO" in caption
         assert ("COCO train2017" in caption) == (caption == captions[3])
         assert ("COCO trainval35k" in caption) == (caption != captions[3])
+    assert "gn: Trained on" in captions[4]  # for fewer iterations than the others
     assert "Seeds: 1, 2; mean" in captions[1] and "Seed: 1; one run of each" in captions[3]
 
 
@@ -190,6 +191,7 @@ def test_every_run_says_where_its_figures_are_from(data, document):
     paths = [leave_run(data, "base", "3_nms"), leave_run(data, "other/gn", "4_gn")]
     _, text, _ = written(data, paths)
     table = table_with(text, "base")
+    assert "</b> Trained on pets" in text[text.index("Every run that was given") :]  # all the same
     assert [table[name][-1] for name in ("base", "gn")] == [f"{p}/metrics.json" for p in paths]
     assert "in the folder of its name" not in text
 
