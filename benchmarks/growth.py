@@ -11,9 +11,10 @@ import numpy as np
 
 from benchmarks.rows import inference, losses, postprocess, processes, targets, training
 from benchmarks.scenes import pictures, truths
-from benchmarks.settings import Settings, cores
+from benchmarks.settings import Settings
 from benchmarks.table import render, seconds_text
 from benchmarks.work import Contestant
+from fcos.utils.device import usable_cores
 
 __all__ = ["Growth", "Line", "fit", "growth_names", "growth_table", "measure_growth"]
 
@@ -127,7 +128,7 @@ def _kinds(settings: Settings) -> list[Kind]:
         ("training", "images", batches, lambda n: _training(n, at, settings)),
     ]
     if processes.ROW.works(settings):
-        most = [n for n in (1, 2, 4, 8) if n <= cores()]
+        most = [n for n in (1, 2, 4, 8) if n <= usable_cores()]
         each = "training, an image each"
         kinds.append((each, "processes", most, lambda n: processes.Processes(n, settings, n)))
     return kinds
