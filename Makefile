@@ -1,7 +1,7 @@
 # make demo        a small data set, a trained detector, its AP and pictures of its detections
 # make demo-mask   the same with masks
 # make compare-masks    Mask R-CNN and FCOS with masks on the demo's data, and the page that compares them
-# make report      trains what a report needs, and writes it; PROFILE=full takes hours, and goes on after a stop
+# make report      trains what a report needs, and writes it; PROFILE=full takes an hour and a half, and goes on after a stop
 # make submission NAME=me    packs that report, the code and the best weights; PROFILE as of the report
 # make test        every test
 # make test-oldest, make test-newest    the same with the oldest versions of everything that setup.py promises
