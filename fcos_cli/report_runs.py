@@ -54,7 +54,7 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
         choices=PROFILES,
         default="quick",
         help="quick: the baseline, all improvements and the masks with one seed, in short "
-        "trainings. full: every row of Table 3 and the masks with three seeds, hours (%(default)s)",
+        "trainings. full: every row of Table 3 and the masks with three seeds (%(default)s)",
     )
     parser.add_argument(
         "--config-file",

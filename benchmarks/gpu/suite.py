@@ -17,6 +17,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from benchmarks.gpu.running import ROOT, Work, environment
+from fcos.utils.device import usable_cores
 
 FOLDERS = ("tests/modeling", "tests/layers", "tests/engine")
 SMOKE = ("tests/layers/test_focal_loss.py",)
@@ -103,7 +104,7 @@ def write(work: Work, results: list[dict[str, Any]], number: int) -> None:
 def main(work: Work) -> None:
     chosen, results = SMOKE if work.is_smoke else files(), []
     seconds = 10 * SECONDS if work.is_smoke else SECONDS  # a rehearsal is not for the time
-    workers = max(1, min(8, len(os.sched_getaffinity(0)) // 2))
+    workers = max(1, min(8, usable_cores() // 2))
     with ThreadPoolExecutor(workers) as pool:
         for future in as_completed(
             pool.submit(run_file, name, work.device, seconds) for name in chosen

@@ -27,12 +27,12 @@ class Profile:
     Attributes:
         rows: names of rows of Table 3.
         seeds: each row and each detector with masks is trained with these.
-        iterations: of a training; a longer schedule is shortened to it. None: the config's own.
+        iterations: of a training; a longer schedule is shortened to it.
     """
 
     rows: tuple[str, ...]
     seeds: tuple[int, ...]
-    iterations: int | None
+    iterations: int
 
 
 PROFILES = {
@@ -177,7 +177,7 @@ def _planned(
 ) -> Planned:
     name = f"{name}-seed{seed}"
     own = [*options, "SEED", str(seed), "OUTPUT_DIR", os.path.join(output, name)]
-    if profile.iterations is not None and "SOLVER.MAX_ITER" not in options[::2]:
+    if "SOLVER.MAX_ITER" not in options[::2]:
         own += _shortened(read_cfg(config_file, options), profile.iterations)
     if weights:
         own += ["MODEL.WEIGHTS", weights]
